@@ -1,0 +1,18 @@
+# What differs between platforms. Third-party module makefiles include this
+# file too, so the names are part of the contract: PLAT, CC, SHARED, EXPORT.
+
+PLAT ?= $(if $(filter Darwin,$(shell uname -s)),macosx,$(if $(filter FreeBSD,$(shell uname -s)),freebsd,linux))
+
+CC ?= gcc
+SHARED := -fPIC -shared
+EXPORT := -Wl,-E
+SYSLIBS := -lpthread -lm -ldl
+
+ifeq ($(PLAT),macosx)
+SHARED := -fPIC -dynamiclib -Wl,-undefined,dynamic_lookup
+EXPORT :=
+NOUSE_JEMALLOC ?= 1
+endif
+ifeq ($(PLAT),freebsd)
+SYSLIBS := -lpthread -lm
+endif
