@@ -1,0 +1,34 @@
+# Test targets. `make test` builds everything, then test/run.py runs all kinds
+# of tests and prints `N passed, N failed` as its last line.
+
+.PHONY: test check test-build debug check-debug check-asan check-tsan check-ubsan
+
+-include test/cmodule/cmodule.mk
+
+UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
+UNIT_BIN := $(UNIT_SRC:test/unit/%.c=$(OUT)/test/unit/%)
+UNIT_CORE := $(filter-out $(OBJ)/skynet-src/skynet_main.o,$(CORE_OBJ))
+
+# A unit is linked with the whole core except main, and with what
+# UNIT_EXTRA_<name> adds: objects of libraries, `-l` flags.
+UNIT_EXTRA_test_seri := $(OBJ)/lualib-src/lua-seri.o
+
+.SECONDEXPANSION:
+$(OUT)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(filter %.o,$$(UNIT_EXTRA_$$*))
+	@mkdir -p $(@D)
+	$(CC) $(SK_LDFLAGS) $(LDFLAGS) -o $@ $< $(UNIT_CORE) $(UNIT_EXTRA_$*) $(LUA_LIB) $(JEMALLOC_LIB) \
+		$(EXPORT) $(SYSLIBS) -lcmocka
+
+.PRECIOUS: $(OBJ)/test/unit/%.o
+
+test-build: products $(UNIT_BIN) $(CMODULE_SO)
+
+# FILTER=regex runs the tests whose name matches.
+test check: test-build
+	python3 test/run.py --variant $(VARIANT) --out $(OUT) $(if $(FILTER),--filter '$(FILTER)')
+
+debug:
+	$(MAKE) VARIANT=debug products
+
+check-debug check-asan check-tsan check-ubsan: check-%:
+	$(MAKE) VARIANT=$* test

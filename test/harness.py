@@ -1,0 +1,232 @@
+"""Helpers of the process-level tests: start the real binary with a config,
+wait for what it says, talk to it over real sockets, stop it.
+
+A test module is test/process/test_X.py with functions test_*; each gets no
+arguments, raises when its claim does not hold, and may raise Skip. Every node
+started through Node is ended by its context manager, whatever happens.
+"""
+
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OUT = os.path.abspath(os.environ.get("SKYNET_OUT", ROOT))
+VARIANT = os.environ.get("SKYNET_VARIANT", "release")
+SKYNET = os.path.join(OUT, "skynet")
+LUA = os.path.join(ROOT, "3rd/lua/lua")
+# How long an awaited event may take. Generous: it only bounds a failure.
+LIMIT = 60 if VARIANT == "release" else 180
+
+if VARIANT == "tsan":
+    _supp = os.path.join(ROOT, "test", "tsan.supp")
+    os.environ.setdefault("TSAN_OPTIONS", "halt_on_error=0 exitcode=66 second_deadlock_stack=1"
+                          + (" suppressions=" + _supp if os.path.exists(_supp) else ""))
+if VARIANT == "asan":
+    # Leak checking stays on: memory that nobody owns at exit is a bug here.
+    os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:exitcode=67")
+    _supp = os.path.join(ROOT, "test", "lsan.supp")
+    if os.path.exists(_supp):
+        os.environ.setdefault("LSAN_OPTIONS", "suppressions=" + _supp)
+if VARIANT == "ubsan":
+    os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
+
+
+class Skip(Exception):
+    """Raised by a test that cannot run here; the text says why."""
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    """A loopback port that was free a moment ago."""
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def paths(out=OUT):
+    """Config lines that point every search path at this tree and build."""
+    return f"""
+cpath = "{out}/cservice/?.so;{out}/test/cservice/?.so"
+lua_cpath = "{out}/luaclib/?.so"
+lua_path = "{ROOT}/lualib/?.lua;{ROOT}/lualib/?/init.lua;{ROOT}/test/lib/?.lua;{ROOT}/lualib/compat10/?.lua;{ROOT}/examples/?.lua"
+luaservice = "{ROOT}/service/?.lua;{ROOT}/test/lua/?.lua;{ROOT}/test/lua/service/?.lua;{ROOT}/examples/?.lua;{ROOT}/bench/?.lua;{ROOT}/test/lua/service/?/init.lua"
+lualoader = "{ROOT}/lualib/loader.lua"
+snax = "{ROOT}/test/lua/service/?.lua;{ROOT}/examples/?.lua"
+"""
+
+
+class Node:
+    """One running node.
+
+    config: text of keys that come after the standard paths (harbor = 0 is the
+    default, `start` and so on are the test's). files: name -> text, written
+    into the node's own folder first (the node runs with cwd = that folder
+    when cwd is None).
+    """
+
+    def __init__(self, config="", files=None, standard=True, env=None, cwd=None, args=None,
+                 stdin=subprocess.DEVNULL, wrapper=()):
+        self.dir = tempfile.mkdtemp(prefix="skynet-test-")
+        for name, text in (files or {}).items():
+            path = os.path.join(self.dir, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w" if isinstance(text, str) else "wb") as f:
+                f.write(text)
+        head = (paths() + "harbor = 0\nthread = 4\n") if standard else ""
+        self.config = os.path.join(self.dir, "config")
+        with open(self.config, "w") as f:
+            f.write(head + config)
+        self.text = ""
+        self._lock = threading.Condition()
+        self._closed = False
+        full_env = dict(os.environ, **(env or {}))
+        cmd = list(wrapper) + [SKYNET] + ([self.config] if args is None else args)
+        self.proc = subprocess.Popen(cmd, cwd=cwd or self.dir, stdin=stdin, env=full_env,
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        fd = self.proc.stdout.fileno()
+        while True:
+            try:
+                data = os.read(fd, 65536)
+            except OSError:
+                data = b""
+            with self._lock:
+                if not data:
+                    self._closed = True
+                else:
+                    self.text += data.decode("utf-8", "replace")
+                self._lock.notify_all()
+            if not data:
+                return
+
+    def wait_for(self, pattern, limit=LIMIT, start=0):
+        """Wait until the output (from offset start) matches the regex; the match."""
+        rx = re.compile(pattern, re.M)
+        end = time.monotonic() + limit
+        with self._lock:
+            while True:
+                m = rx.search(self.text, start)
+                if m:
+                    return m
+                left = end - time.monotonic()
+                if self._closed or left <= 0:
+                    why = "output ended" if self._closed else f"no match in {limit} s"
+                    raise AssertionError(f"{why}: /{pattern}/ in output:\n{self.text[-4000:]}")
+                self._lock.wait(left)
+
+    def wait_exit(self, limit=LIMIT):
+        """Wait for the process to end; its exit status."""
+        try:
+            code = self.proc.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {limit} s; output:\n{self.text[-4000:]}")
+        self._reader.join(limit)
+        return code
+
+    def signal(self, sig):
+        self.proc.send_signal(sig)
+
+    def stop(self):
+        """Orderly end by SIGTERM; the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        self._reader.join(5)
+        self.proc.stdout.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+        if kind is None:
+            check_sanitizer(self.text)
+
+
+SANITIZER = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )")
+
+
+def check_sanitizer(text):
+    m = SANITIZER.search(text)
+    if m:
+        raise AssertionError("sanitizer report:\n" + text[max(0, m.start() - 200):m.start() + 6000])
+
+
+def run_node(config="", limit=LIMIT, **kw):
+    """Run a node to its end: (exit status, output)."""
+    with Node(config, **kw) as n:
+        code = n.wait_exit(limit)
+        return code, n.text
+
+
+class Client:
+    """A TCP client with bounded waits."""
+
+    def __init__(self, port, host="127.0.0.1", limit=LIMIT):
+        self.sock = socket.create_connection((host, port), timeout=limit)
+        self.buf = b""
+        self.limit = limit
+
+    def send(self, data):
+        self.sock.sendall(data if isinstance(data, bytes) else data.encode())
+
+    def recv_until(self, mark):
+        """Bytes up to and including mark."""
+        mark = mark if isinstance(mark, bytes) else mark.encode()
+        while mark not in self.buf:
+            data = self.sock.recv(65536)
+            if not data:
+                raise AssertionError(f"closed before {mark!r}; got {self.buf!r}")
+            self.buf += data
+        i = self.buf.index(mark) + len(mark)
+        out, self.buf = self.buf[:i], self.buf[i:]
+        return out
+
+    def recv_exact(self, n):
+        while len(self.buf) < n:
+            data = self.sock.recv(65536)
+            if not data:
+                raise AssertionError(f"closed before {n} bytes; got {self.buf!r}")
+            self.buf += data
+        out, self.buf = self.buf[:n], self.buf[n:]
+        return out
+
+    def recv_eof(self):
+        """Everything until the peer closes (a reset counts as closed)."""
+        while True:
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                out, self.buf = self.buf, b""
+                return out
+            self.buf += data
+
+    def quiet(self, seconds=0.05):
+        """True if nothing can be read right now."""
+        return not self.buf and not select.select([self.sock], [], [], seconds)[0]
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

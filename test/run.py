@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Runs every test of the tree and ends with `N passed, N failed`.
+
+Kinds: test/unit (cmocka binaries), test/lang (plain Lua programs for the
+interpreter), test/lua (services under the real binary, with one worker and
+with four), test/process (Python functions that drive the real binary).
+"""
+
+import argparse
+import concurrent.futures
+import importlib
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+
+def arguments():
+    p = argparse.ArgumentParser()
+    p.add_argument("--variant", default="release")
+    p.add_argument("--out", default=None)
+    p.add_argument("--filter", default="")
+    p.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
+    p.add_argument("--list", action="store_true")
+    return p.parse_args()
+
+
+ARGS = arguments()
+OUT = os.path.abspath(ARGS.out or (ROOT if ARGS.variant == "release"
+                                   else os.path.join(ROOT, "build", ARGS.variant, "out")))
+os.environ["SKYNET_OUT"] = OUT
+os.environ["SKYNET_VARIANT"] = ARGS.variant
+sys.path[:0] = [HERE, os.path.join(HERE, "process")]
+import harness  # noqa: E402  (needs the environment above)
+
+# A whole file may take this long before it counts as hung.
+FILE_LIMIT = {"release": 240, "debug": 480, "ubsan": 480}.get(ARGS.variant, 900)
+
+
+class Result:
+    def __init__(self):
+        self.passed, self.failed, self.skipped = 0, [], []
+
+    def ok(self):
+        self.passed += 1
+
+    def fail(self, name, text=""):
+        self.failed.append((name, text))
+
+
+def run(cmd, **kw):
+    try:
+        p = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           stdin=subprocess.DEVNULL, timeout=FILE_LIMIT, **kw)
+        return p.returncode, p.stdout.decode("utf-8", "replace")
+    except subprocess.TimeoutExpired as e:
+        return -999, (e.stdout or b"").decode("utf-8", "replace") + f"\nhung: over {FILE_LIMIT} s"
+
+
+def read_tap(name, code, text, result, want_code=0, plan=True):
+    """Count ok/not ok lines; a missing end or a bad exit status is a failure."""
+    seen = 0
+    for m in re.finditer(r"^(not )?ok \d+ - ([^\n]*)((?:\n# [^\n]*)*)", text, re.M):
+        seen += 1
+        if m.group(1):
+            result.fail(f"{name}: {m.group(2)}", m.group(3).strip())
+        elif "# SKIP" in m.group(2).upper():
+            result.skipped.append(f"{name}: {m.group(2)}")
+        else:
+            result.ok()
+    want = re.search(r"^(?:TAP plan )?1\.\.(\d+)", text, re.M)
+    if plan and (not want or int(want.group(1)) != seen):
+        result.fail(f"{name}: ran to its end", text[-3000:])
+    elif code != want_code and not result.failed:
+        result.fail(f"{name}: exit status {code}", text[-3000:])
+    bad = harness.SANITIZER.search(text)
+    if bad:
+        result.fail(f"{name}: sanitizer silent", text[max(0, bad.start() - 200):bad.start() + 5000])
+    return result
+
+
+def unit_test(path):
+    code, text = run([path], env=dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP"), cwd=ROOT)
+    result = Result()
+    # A group of cmocka prints its own plan; a binary may have several groups.
+    for m in re.finditer(r"^(not )?ok (?:\d+ )?- ([^\n]*)((?:\n#[^\n]*)*)", text, re.M):
+        if m.group(1):
+            result.fail(f"{os.path.basename(path)}: {m.group(2)}", text[-3000:])
+        else:
+            result.ok()
+    if not result.passed and not result.failed:
+        result.fail(f"{os.path.basename(path)}: printed no test", text[-3000:])
+    elif code != 0 and not result.failed:
+        result.fail(f"{os.path.basename(path)}: exit status {code}", text[-3000:])
+    bad = harness.SANITIZER.search(text)
+    if bad:
+        result.fail(f"{os.path.basename(path)}: sanitizer silent", text[bad.start():bad.start() + 5000])
+    return result
+
+
+def lang_test(path):
+    code, text = run([os.path.join(ROOT, "3rd/lua/lua"), path], cwd=os.path.dirname(path))
+    result = Result()
+    if re.search(r"^(not )?ok \d+ - ", text, re.M):
+        return read_tap(os.path.basename(path), code, text, result, plan=False)
+    if code == 0:
+        result.ok()
+    else:
+        result.fail(os.path.basename(path), text[-3000:])
+    return result
+
+
+def lua_test(path, threads):
+    name = os.path.basename(path)[:-4]
+    with open(path) as f:
+        head = f.read(4000)
+    # A first-line comment `-- config: key = value; ...` adds config lines.
+    extra = "\n".join(re.findall(r"^-- config: (.*)$", head, re.M))
+    config = f'start = "{name}"\nthread = {threads}\n{extra}\n'
+    with harness.Node(config, cwd=ROOT) as node:
+        try:
+            code = node.wait_exit(FILE_LIMIT)
+        except AssertionError as e:
+            code = -999
+            node.text += "\n" + str(e)[:200]
+        text = node.text
+    return read_tap(f"{name} (thread={threads})", code, text, Result())
+
+
+def process_test(module, function):
+    result = Result()
+    name = f"{module}.{function}"
+    try:
+        getattr(importlib.import_module(module), function)()
+        result.ok()
+    except harness.Skip as e:
+        result.skipped.append(f"{name}: {e}")
+    except BaseException:  # noqa: B902  one test's failure is one line
+        result.fail(name, traceback.format_exc()[-6000:])
+    return result
+
+
+def files(folder, pattern):
+    path = os.path.join(ROOT, folder)
+    if not os.path.isdir(path):
+        return []
+    return [os.path.join(path, f) for f in sorted(os.listdir(path)) if re.fullmatch(pattern, f)]
+
+
+def jobs():
+    unit_dir = os.path.join(OUT, "test", "unit")
+    for src in files("test/unit", r"test_.*\.c"):
+        exe = os.path.join(unit_dir, os.path.basename(src)[:-2])
+        yield f"unit/{os.path.basename(exe)}", unit_test, (exe,)
+    for path in files("test/lang", r".*\.lua"):
+        yield f"lang/{os.path.basename(path)}", lang_test, (path,)
+    for path in files("test/lua", r"test_.*\.lua"):
+        for threads in (1, 4):
+            yield f"lua/{os.path.basename(path)}#{threads}", lua_test, (path, threads)
+    for path in files("test/process", r"test_.*\.py"):
+        module = os.path.basename(path)[:-3]
+        with open(path) as f:
+            for function in re.findall(r"^def (test_\w+)\(", f.read(), re.M):
+                yield f"process/{module}.{function}", process_test, (module, function)
+
+
+def main():
+    work = [j for j in jobs() if re.search(ARGS.filter, j[0])]
+    if ARGS.list:
+        print("\n".join(j[0] for j in work))
+        return 0
+    passed, failed, skipped, times = 0, 0, 0, []
+
+    def timed(job):
+        t = time.monotonic()
+        try:
+            r = job[1](*job[2])
+        except BaseException:  # noqa: B902
+            r = Result()
+            r.fail(job[0], traceback.format_exc()[-3000:])
+        return job[0], r, time.monotonic() - t
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=ARGS.jobs) as pool:
+        for name, r, seconds in pool.map(timed, work):
+            times.append((seconds, name))
+            mark = "FAIL" if r.failed else "ok"
+            print(f"{mark:4} {name} ({r.passed} passed, {seconds:.1f} s)", flush=True)
+            for what, text in r.failed:
+                print(f"  FAILED {what}\n    " + text.replace("\n", "\n    "), flush=True)
+            for what in r.skipped:
+                print(f"  skipped {what}", flush=True)
+            passed += r.passed
+            failed += len(r.failed)
+            skipped += len(r.skipped)
+    for seconds, name in sorted(times, reverse=True)[:5]:
+        print(f"slowest: {seconds:6.1f} s  {name}")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
