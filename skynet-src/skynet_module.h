@@ -1,0 +1,60 @@
+/*
+ * Loader of C service modules: shared objects NAME.so found through the
+ * templates of the configuration key `cpath`, exporting NAME_create,
+ * NAME_init (required), NAME_release and NAME_signal.
+ *
+ * A module is loaded once, at its first use, and stays for ever; its record is
+ * shared by all its instances. Any thread may query.
+ */
+#ifndef SKYNET_MODULE_H
+#define SKYNET_MODULE_H
+
+struct skynet_context;
+
+typedef void *(*skynet_dl_create)(void);
+typedef int (*skynet_dl_init)(void *inst, struct skynet_context *ctx, const char *param);
+typedef void (*skynet_dl_release)(void *inst);
+typedef void (*skynet_dl_signal)(void *inst, int signal);
+
+struct skynet_module {
+	const char *name;
+	void *module; /* handle of the dynamic loader */
+	skynet_dl_create create;
+	skynet_dl_init init;
+	skynet_dl_release release;
+	skynet_dl_signal signal;
+};
+
+/*
+ * Set the search path: templates separated by `;`, each with a `?` that stands
+ * for the module's name. The text is copied. Once, before any thread starts.
+ * Templates without `?` are named on stderr and skipped.
+ */
+void skynet_module_init(const char *path);
+
+/* Number of templates in `path` that contain a `?`: 0 means it is useless. */
+int skynet_module_path_count(const char *path);
+
+/*
+ * The module `name`, loaded now if need be. NULL when it cannot be used; the
+ * reason is then on stderr and in the log. The record is never freed.
+ */
+struct skynet_module *skynet_module_query(const char *name);
+
+/*
+ * Call NAME_create. Without one the instance is the all-ones pointer. NULL:
+ * the module refused, which has been logged; do not go on.
+ */
+void *skynet_module_instance_create(struct skynet_module *m);
+
+/* Call NAME_init; 0 means success. `param` may be NULL. */
+int skynet_module_instance_init(struct skynet_module *m, void *inst, struct skynet_context *ctx,
+                                const char *param);
+
+/* Call NAME_release, if there is one. */
+void skynet_module_instance_release(struct skynet_module *m, void *inst);
+
+/* Call NAME_signal, if there is one, on this thread. */
+void skynet_module_instance_signal(struct skynet_module *m, void *inst, int signal);
+
+#endif
