@@ -121,7 +121,8 @@ def lua_test(path, threads):
         head = f.read(4000)
     # A first-line comment `-- config: key = value; ...` adds config lines.
     extra = "\n".join(re.findall(r"^-- config: (.*)$", head, re.M))
-    config = f'start = "{name}"\nthread = {threads}\n{extra}\n'
+    config = (f'start = "{name}"\nthread = {threads}\n'
+              f'test_variant = "{ARGS.variant}"\n{extra}\n')
     with harness.Node(config, cwd=ROOT) as node:
         try:
             code = node.wait_exit(FILE_LIMIT)
