@@ -1,0 +1,121 @@
+// The socket server: TCP, UDP and attached descriptors of the whole process
+// behind integer ids (net.md section 1). It knows nothing of services: an owner
+// is an opaque number, and events are handed out by socket_server_poll.
+//
+// Owns the table of sockets, their descriptors and queued output, the poller
+// and the resolver threads. Requests may come from any thread; they never wait
+// for the network or for the polling thread. One thread at a time polls.
+//
+// DESIGN. Everything that changes what a socket *is* (accept, read, connect, close,
+// poller registration) is done by the thread that polls, on requests that
+// arrive through an in-memory queue with one wake-up. Only writing is shared: a
+// sender whose socket has nothing queued writes from its own thread; otherwise
+// it appends to the socket's queue under the socket's lock. No system call is
+// made with that lock held: a flag (`writer_active`) makes one thread at a time
+// the writer, and pins the descriptor until it is done.
+#ifndef socket_server_h
+#define socket_server_h
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "socket_buffer.h"
+#include "socket_info.h"
+
+// What socket_server_poll returns.
+#define SOCKET_DATA 0
+#define SOCKET_CLOSE 1
+#define SOCKET_OPEN 2
+#define SOCKET_ACCEPT 3
+#define SOCKET_ERR 4
+#define SOCKET_EXIT 5
+#define SOCKET_UDP 6
+#define SOCKET_WARNING 7
+// Not an event: the time is up, or the wait was interrupted.
+#define SOCKET_NONE -1
+
+// Longest form of an address blob, with its type byte (net.md 1.18).
+#define UDP_ADDRESS_SIZE 19
+
+struct socket_server;
+
+struct socket_message {
+	int id;
+	uintptr_t opaque;	// owner
+	int ud;			// see net.md 1.7
+	// DATA, UDP: a skynet_malloc block, given to the caller. OPEN, ACCEPT, ERR: a
+	// NUL-terminated text, lent until the next poll. Else NULL.
+	char *data;
+};
+
+// Adapter for SOCKET_BUFFER_OBJECT.
+struct socket_object_interface {
+	const void *(*buffer)(const void *object);
+	size_t (*size)(const void *object);
+	void (*free)(void *object);
+};
+
+// `clock` returns centiseconds, may be called by any thread, and stamps rtime and
+// wtime. Returns NULL when the system refuses (errno tells).
+struct socket_server *socket_server_create(uint64_t (*clock)(void));
+// No other thread uses the server any more. Delivers nothing.
+void socket_server_release(struct socket_server *);
+
+// Waits for the next event. `more` (may be NULL) becomes 0 if the server
+// had to wait for it and 1 if it was already at hand.
+int socket_server_poll(struct socket_server *, struct socket_message *result, int *more);
+// The pieces that poll is made of, for callers that handle events in rounds:
+// hold (waits for its turn unless `try_only`; false = somebody else polls),
+// any number of next, unhold. next returns SOCKET_NONE when nothing came
+// within timeout_ms (-1 = no limit), or wake interrupted it.
+bool socket_server_hold(struct socket_server *, bool try_only);
+int socket_server_next(struct socket_server *, int timeout_ms, struct socket_message *result);
+void socket_server_unhold(struct socket_server *);
+void socket_server_wake(struct socket_server *);
+void socket_server_exit(struct socket_server *);
+
+void socket_server_close(struct socket_server *, uintptr_t opaque, int id);
+void socket_server_shutdown(struct socket_server *, uintptr_t opaque, int id);
+void socket_server_start(struct socket_server *, uintptr_t opaque, int id);
+void socket_server_pause(struct socket_server *, uintptr_t opaque, int id);
+void socket_server_nodelay(struct socket_server *, int id);
+// Closes, gracefully and without events, all that `opaque` owns.
+void socket_server_owner_exit(struct socket_server *, uintptr_t opaque);
+
+// 0, or -1 if the bytes were refused.
+int socket_server_send(struct socket_server *, struct socket_sendbuffer *buffer);
+int socket_server_send_lowpriority(struct socket_server *, struct socket_sendbuffer *buffer);
+
+// Each returns an id, or -1.
+int socket_server_listen(struct socket_server *, uintptr_t opaque, const char *addr, int port,
+	int backlog);
+int socket_server_connect(struct socket_server *, uintptr_t opaque, const char *addr, int port);
+int socket_server_bind(struct socket_server *, uintptr_t opaque, int fd);
+int socket_server_udp(struct socket_server *, uintptr_t opaque, const char *addr, int port);
+int socket_server_udp_dial(struct socket_server *, uintptr_t opaque, const char *addr, int port);
+int socket_server_udp_listen(struct socket_server *, uintptr_t opaque, const char *addr,
+	int port);
+
+struct socket_udp_address;
+
+// 0 or -1.
+int socket_server_udp_connect(struct socket_server *, int id, const char *addr, int port);
+int socket_server_udp_send(struct socket_server *, const struct socket_udp_address *,
+	struct socket_sendbuffer *buffer);
+// The blob behind the payload of a SOCKET_UDP event.
+const struct socket_udp_address *socket_server_udp_address(struct socket_server *,
+	struct socket_message *msg, int *addrsz);
+
+void socket_server_userobject(struct socket_server *, struct socket_object_interface *);
+struct socket_info *socket_server_info(struct socket_server *);
+// See skynet_socket_resolve.
+char *socket_server_resolve(struct socket_server *, const char *host, const char **error);
+
+// Milliseconds that a closed socket may wait without progress for its peer to
+// read the rest; then it is aborted. 0 = for ever.
+void socket_server_set_linger(struct socket_server *, int linger_ms);
+// Highest number of ids in use at a time.
+void socket_server_set_limit(struct socket_server *, int max_sockets);
+
+#endif
