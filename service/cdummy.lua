@@ -1,0 +1,81 @@
+-- cdummy: the .cslave of a single node. Keeps the global names of the process
+-- and tells them to the harbor service, which holds messages to names that
+-- nobody has registered yet.
+
+local skynet = require "skynet"
+require "skynet.manager"
+
+-- Global name -> handle.
+local globalname = {}
+-- Global name -> array of response closures waiting for it.
+local queries = {}
+-- Handle of the harbor service.
+local harbor_service
+
+local command = {}
+
+skynet.register_protocol {
+	name = "harbor",
+	id = skynet.PTYPE_HARBOR,
+	pack = function(...) return ... end,
+	unpack = skynet.tostring,
+}
+
+-- The harbor service asks by text for names it does not know; here it will be
+-- told anyway as soon as they are registered.
+skynet.register_protocol {
+	name = "text",
+	id = skynet.PTYPE_TEXT,
+	pack = function(...) return ... end,
+	unpack = skynet.tostring,
+	dispatch = function() end,
+}
+
+function command.REGISTER(name, handle)
+	if globalname[name] then
+		error(string.format("global name %s is taken by %s", name, skynet.address(globalname[name])), 0)
+	end
+	globalname[name] = handle
+	local waiting = queries[name]
+	queries[name] = nil
+	for _, reply in ipairs(waiting or {}) do
+		reply(true, handle)
+	end
+	skynet.redirect(harbor_service, handle, "harbor", 0, "N " .. name)
+	-- Usually a plain send; whoever calls learns that it worked.
+	skynet.ret()
+end
+
+function command.QUERYNAME(name)
+	if name:sub(1, 1) == "." then
+		skynet.retpack(skynet.localname(name))
+	elseif globalname[name] then
+		skynet.retpack(globalname[name])
+	else
+		queries[name] = queries[name] or {}
+		table.insert(queries[name], skynet.response())
+	end
+end
+
+-- No other node is ever connected: its loss is immediate.
+function command.LINK()
+	skynet.ret()
+end
+
+function command.CONNECT()
+	error("Can't connect to other harbor in single node mode", 0)
+end
+
+function command.LINKMASTER()
+	error("There is no master in single node mode", 0)
+end
+
+skynet.start(function()
+	local id = tonumber(skynet.getenv "harbor")
+	assert(id == 0, "cdummy serves harbor = 0 only")
+	skynet.dispatch("lua", function(_, _, cmd, ...)
+		local f = command[cmd] or error("Invalid command " .. tostring(cmd), 0)
+		f(...)
+	end)
+	harbor_service = assert(skynet.launch("harbor", id, skynet.self()), "can't launch harbor")
+end)
