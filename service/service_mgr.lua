@@ -1,0 +1,344 @@
+-- service_mgr (.service, and SERVICE on a stand-alone or master node): the
+-- registry of unique services. Owns one entry per key; an entry is
+--   { handle = h }                        running (evicted when h is gone)
+--   { err = text }                        the last launch failed
+--   { launch = {...}, waiting = {...} }   being launched, or only waited for
+-- Invariant: `launch` is set from the LAUNCH request that starts the service
+-- until that launch ended, so at most one launch per key is under way.
+
+local skynet = require "skynet"
+require "skynet.manager"
+local alive = require "skynet.alive"
+
+-- How long LIST waits for the trace-backs of services that are starting, cs.
+local TRACE_LIMIT = 100
+
+-- Key -> entry.
+local registry = {}
+-- Harbor id -> handle of that node's manager (master only).
+local slaves = {}
+
+local command = {}
+
+local function entry_of(key)
+	local entry = registry[key]
+	if entry and entry.handle and not alive(entry.handle) then
+		registry[key] = nil
+		return nil
+	end
+	return entry
+end
+
+-- The handle of the service that `launch` is starting, once it is created.
+local function starting_handle(launch)
+	if not launch.handle then
+		local session = skynet.task(launch.thread)
+		launch.handle = session and skynet.call(".launcher", "lua", "QUERY", session, skynet.self())
+	end
+	return launch.handle
+end
+
+-- The key whose service is being started under that handle, or nil. Yields.
+local function key_being_started(handle)
+	local keys = {}
+	for key, entry in pairs(registry) do
+		if entry.launch then
+			keys[#keys + 1] = key
+		end
+	end
+	for _, key in ipairs(keys) do
+		local entry = registry[key]
+		if entry and entry.launch and starting_handle(entry.launch) == handle then
+			return key
+		end
+	end
+end
+
+-- Raise when `source`, itself a unique service that is starting, would wait
+-- for `key` while that one waits (in the end) for it. Yields.
+local function check_cycle(key, source)
+	local own_key = key_being_started(source)
+	if not own_key then
+		return
+	end
+	local chain = { own_key, key }
+	while key do
+		if key == own_key then
+			error("unique services wait for each other: " .. table.concat(chain, " -> "), 0)
+		end
+		local entry = registry[key]
+		key = entry and entry.launch and entry.launch.waits_for
+		chain[#chain + 1] = key
+	end
+	local entry = registry[own_key]
+	if entry and entry.launch then
+		return entry.launch
+	end
+end
+
+-- Wait until the launch of the entry is over. Yields.
+local function wait_entry(key, entry, context)
+	local waiting_launch = check_cycle(key, context.source)
+	if entry.waiting then
+		if waiting_launch then
+			waiting_launch.waits_for = key
+		end
+		local token = { session = context.session, source = context.source }
+		table.insert(entry.waiting, token)
+		skynet.wait(token)
+		if waiting_launch then
+			waiting_launch.waits_for = nil
+		end
+	end
+	if entry.err then
+		error(entry.err, 0)
+	end
+	return entry.handle
+end
+
+-- The launch of the entry ended: tell everybody.
+local function settle(entry, handle, err)
+	local waiting = entry.waiting
+	entry.handle, entry.err = handle, err
+	entry.launch, entry.waiting = nil, nil
+	for _, token in ipairs(waiting) do
+		skynet.wakeup(token)
+	end
+end
+
+local function launch(key, context, start, ...)
+	local entry = entry_of(key)
+	if entry and entry.handle then
+		return entry.handle
+	end
+	if entry and entry.launch then
+		return wait_entry(key, entry, context)
+	end
+	if not entry or entry.err then
+		entry = { waiting = {} }
+		registry[key] = entry
+	end
+	entry.launch = {
+		thread = coroutine.running(),
+		session = context.session,
+		source = context.source,
+	}
+	local ok, result = pcall(start, ...)
+	if ok and not result then
+		ok, result = false, string.format("unique service %s exited during its start", key)
+	end
+	if ok then
+		settle(entry, result)
+		return result
+	end
+	settle(entry, nil, tostring(result))
+	error(entry.err, 0)
+end
+
+local function query(key, context)
+	local entry = entry_of(key)
+	if not entry then
+		entry = { waiting = {} }
+		registry[key] = entry
+	end
+	if entry.handle then
+		return entry.handle
+	end
+	return wait_entry(key, entry, context)
+end
+
+-- Registry key and script of a request; for snax the type follows the name.
+local function split_name(service_name, sub_name)
+	local script = service_name:match "^@?(.*)$"
+	if script == "snaxd" then
+		if type(sub_name) ~= "string" then
+			error("the name of the snax service is missing", 0)
+		end
+		return service_name .. "." .. sub_name, script, true
+	end
+	return service_name, script, false
+end
+
+local function check_name(service_name)
+	if type(service_name) ~= "string" then
+		error("service name must be a string, got " .. type(service_name), 0)
+	end
+end
+
+function command.LAUNCH(context, service_name, sub_name, ...)
+	check_name(service_name)
+	local key, script, is_snax = split_name(service_name, sub_name)
+	if is_snax then
+		return launch(key, context, require "skynet.snax".rawnewservice, sub_name, ...)
+	end
+	return launch(key, context, skynet.newservice, script, sub_name, ...)
+end
+
+function command.QUERY(context, service_name, sub_name)
+	check_name(service_name)
+	return query((split_name(service_name, sub_name)), context)
+end
+
+-- Traces are asked for all at once and within TRACE_LIMIT, since the services
+-- concerned may be stuck. `ask(address, arg)` notes a request; `get(...)` reads it.
+local function trace_collector()
+	local request, answers, wanted = skynet.request(), {}, false
+	local collector = {}
+	function collector.ask(handle, arg)
+		request:add { handle, "debug", "TASK", arg, id = handle .. "/" .. tostring(arg) }
+		wanted = true
+	end
+	function collector.run()
+		if wanted then
+			for req, resp in request:select(TRACE_LIMIT) do
+				answers[req.id] = resp and resp[1]
+			end
+		end
+	end
+	function collector.get(handle, arg)
+		return tostring(answers[handle .. "/" .. tostring(arg)] or "no trace")
+	end
+	return collector
+end
+
+local function ask_traces(collector, entry)
+	if entry.launch then
+		local handle = starting_handle(entry.launch)
+		if handle then
+			collector.ask(handle, "init")
+		end
+		collector.ask(entry.launch.source, entry.launch.session)
+	end
+	for _, token in ipairs(entry.waiting or {}) do
+		collector.ask(token.source, token.session)
+	end
+end
+
+local function describe(collector, entry)
+	if entry.handle then
+		return skynet.address(entry.handle)
+	elseif entry.err then
+		return "Error: " .. entry.err
+	end
+	local lines = {}
+	local starting = entry.launch
+	if starting then
+		if starting.handle then
+			table.insert(lines, "Init as " .. skynet.address(starting.handle))
+			table.insert(lines, collector.get(starting.handle, "init"))
+		end
+		table.insert(lines, "Launching from " .. skynet.address(starting.source))
+		table.insert(lines, collector.get(starting.source, starting.session))
+	end
+	if entry.waiting and #entry.waiting > 0 then
+		table.insert(lines, "Querying:")
+		for _, token in ipairs(entry.waiting) do
+			local trace = collector.get(token.source, token.session)
+			table.insert(lines, skynet.address(token.source) .. " " .. trace)
+		end
+	end
+	return table.concat(lines, "\n")
+end
+
+-- Entries of this node. Yields when some are unfinished.
+local function list_local()
+	local entries = {}
+	for key in pairs(registry) do
+		entries[key] = entry_of(key)
+	end
+	local collector = trace_collector()
+	for _, entry in pairs(entries) do
+		ask_traces(collector, entry)
+	end
+	collector.run()
+	local result = {}
+	for key, entry in pairs(entries) do
+		result[key] = describe(collector, entry)
+	end
+	return result
+end
+
+-- The registry of a stand-alone or master node also holds the cluster-wide
+-- services, under "@name".
+local function serve_master()
+	function command.GLAUNCH(context, name, ...)
+		check_name(name)
+		return command.LAUNCH(context, "@" .. name, ...)
+	end
+
+	function command.GQUERY(context, name, ...)
+		check_name(name)
+		return command.QUERY(context, "@" .. name, ...)
+	end
+
+	function command.REPORT(_, handle)
+		slaves[skynet.harbor(handle)] = handle
+		return true
+	end
+
+	function command.LIST()
+		local result = list_local()
+		for id, handle in pairs(slaves) do
+			local ok, list = pcall(skynet.call, handle, "lua", "LIST")
+			for key, value in pairs(ok and list or {}) do
+				result[key .. "@" .. id] = value
+			end
+		end
+		return result
+	end
+end
+
+-- Other nodes ask the master and keep its answers.
+local function serve_slave()
+	local function forward(key, context, cmd, ...)
+		return launch(key, context, function(...)
+			local handle, err = skynet.call("SERVICE", "lua", cmd, ...)
+			return handle or error(err or "no answer from SERVICE", 0)
+		end, ...)
+	end
+
+	function command.GLAUNCH(context, name, ...)
+		check_name(name)
+		local global_name = "@" .. name
+		return forward((split_name(global_name, ...)), context, "LAUNCH", global_name, ...)
+	end
+
+	function command.GQUERY(context, name, ...)
+		check_name(name)
+		local global_name = "@" .. name
+		return forward((split_name(global_name, ...)), context, "QUERY", global_name, ...)
+	end
+
+	function command.LIST()
+		return list_local()
+	end
+end
+
+skynet.start(function()
+	skynet.dispatch("lua", function(session, source, cmd, ...)
+		local f = command[cmd]
+		if not f then
+			skynet.retpack(nil, "Invalid command " .. tostring(cmd))
+			return
+		end
+		local ok, result = pcall(f, { session = session, source = source }, ...)
+		if ok then
+			skynet.retpack(result)
+		else
+			skynet.retpack(nil, result)
+		end
+	end)
+	local taken = skynet.localname ".service"
+	if taken then
+		skynet.error(".service is already register by " .. skynet.address(taken))
+		skynet.exit()
+	end
+	skynet.register ".service"
+	if skynet.getenv "standalone" then
+		serve_master()
+		skynet.register "SERVICE"
+	else
+		serve_slave()
+		skynet.call("SERVICE", "lua", "REPORT", skynet.self())
+	end
+end)
