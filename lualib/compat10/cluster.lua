@@ -1,0 +1,2 @@
+-- Old name of skynet.cluster.
+return require "skynet.cluster"

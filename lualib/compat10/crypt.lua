@@ -1,0 +1,2 @@
+-- Old name of skynet.crypt.
+return require "skynet.crypt"

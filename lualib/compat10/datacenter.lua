@@ -1,0 +1,2 @@
+-- Old name of skynet.datacenter.
+return require "skynet.datacenter"

@@ -1,0 +1,2 @@
+-- Old name of skynet.dns.
+return require "skynet.dns"

@@ -1,0 +1,2 @@
+-- Old name of skynet.memory.
+return require "skynet.memory"

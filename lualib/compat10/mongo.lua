@@ -1,0 +1,2 @@
+-- Old name of skynet.db.mongo.
+return require "skynet.db.mongo"

@@ -1,0 +1,2 @@
+-- Old name of skynet.mqueue.
+return require "skynet.mqueue"

@@ -1,0 +1,2 @@
+-- Old name of skynet.multicast.
+return require "skynet.multicast"

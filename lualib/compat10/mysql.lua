@@ -1,0 +1,2 @@
+-- Old name of skynet.db.mysql.
+return require "skynet.db.mysql"

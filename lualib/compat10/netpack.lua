@@ -1,0 +1,2 @@
+-- Old name of skynet.netpack.
+return require "skynet.netpack"

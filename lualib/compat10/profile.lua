@@ -1,0 +1,2 @@
+-- Old name of skynet.profile.
+return require "skynet.profile"

@@ -1,0 +1,2 @@
+-- Old name of skynet.db.redis.
+return require "skynet.db.redis"

@@ -1,0 +1,2 @@
+-- Old name of skynet.sharedata.
+return require "skynet.sharedata"

@@ -1,0 +1,2 @@
+-- Old name of skynet.sharemap.
+return require "skynet.sharemap"

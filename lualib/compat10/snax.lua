@@ -1,0 +1,2 @@
+-- Old name of skynet.snax.
+return require "skynet.snax"

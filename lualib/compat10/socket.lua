@@ -1,0 +1,2 @@
+-- Old name of skynet.socket.
+return require "skynet.socket"

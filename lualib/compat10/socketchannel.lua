@@ -1,0 +1,2 @@
+-- Old name of skynet.socketchannel.
+return require "skynet.socketchannel"

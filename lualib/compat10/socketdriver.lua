@@ -1,0 +1,2 @@
+-- Old name of skynet.socketdriver.
+return require "skynet.socketdriver"

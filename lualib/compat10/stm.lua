@@ -1,0 +1,2 @@
+-- Old name of skynet.stm.
+return require "skynet.stm"
