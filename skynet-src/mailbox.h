@@ -1,0 +1,110 @@
+/*
+ * The message queue of one service: many producers, one consumer, no lock and,
+ * but for the growth of a node pool, no allocation.
+ *
+ * Producers push nodes on an atomic stack; the consumer takes the whole stack
+ * with one exchange and turns it round, so order per producer is kept. The
+ * head word also tells whether the service is scheduled:
+ *
+ *   IDLE    empty and nobody is going to look; who replaces it must schedule
+ *   EMPTY   empty, but scheduled or running (also: being created)
+ *   node    messages, newest first; scheduled or running
+ *   |CLOSED any of these with bit 0 set: pushes fail, what is in stays
+ *
+ * Producer functions: any thread. Consumer functions: only who holds the
+ * scheduled state, one thread at a time.
+ */
+#ifndef MAILBOX_H
+#define MAILBOX_H
+
+#include "skynet_mq.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One queued message. The public record and what travels with it inside. */
+struct mailbox_node {
+	struct mailbox_node *next;
+	struct skynet_message msg;
+	void (*dispose)(void *data, size_t sz); /* frees inner memory, or NULL */
+	uint64_t deadline; /* cs on the node's clock, 0 = none */
+	void *trace;       /* trace context, NULL = none */
+	uint8_t lane;      /* priority, 0 = normal */
+};
+
+/* Overload threshold of a fresh or emptied mailbox. */
+#define MAILBOX_OVERLOAD 1024
+
+struct mailbox {
+	/* Producers and consumer. pushed: messages << MAILBOX_COUNT_SHIFT, plus
+	   payload bytes in the low bits; both counted since creation. */
+	_Alignas(64) _Atomic(uintptr_t) head;
+	_Atomic(uint64_t) pushed;
+
+	/* Consumer only; popped and the marks are readable by all. */
+	_Alignas(64) struct mailbox_node *ready; /* oldest first */
+	_Atomic(uint64_t) popped;
+	_Atomic(uint64_t) peak_count;
+	_Atomic(uint64_t) peak_bytes;
+	uint64_t threshold;
+	uint64_t overload; /* length at the last crossing, until asked */
+	uint32_t unchecked; /* pops since the length was looked at */
+};
+
+enum mailbox_push {
+	MAILBOX_CLOSED = -1,  /* not queued */
+	MAILBOX_QUEUED = 0,   /* queued */
+	MAILBOX_SCHEDULE = 1, /* queued, and the caller must schedule the owner */
+};
+
+/* An empty mailbox in state EMPTY: not to be scheduled by pushes yet. */
+void mailbox_init(struct mailbox *m);
+
+/* Free what is left; data of messages must be gone. Nobody else uses it. */
+void mailbox_destroy(struct mailbox *m);
+
+/* A node to fill and push; given back with mailbox_node_free. Any thread. */
+struct mailbox_node *mailbox_node_new(void);
+void mailbox_node_free(struct mailbox_node *node);
+
+/* Producer: takes the node unless the result is MAILBOX_CLOSED. */
+enum mailbox_push mailbox_push(struct mailbox *m, struct mailbox_node *node);
+
+/*
+ * Refuse further pushes. Returns true when the caller must schedule the owner
+ * for a last visit (nobody else was going to). Any thread; the second call and
+ * later ones return false.
+ */
+bool mailbox_close(struct mailbox *m);
+
+/*
+ * Mark an idle mailbox as scheduled without a message. True when the caller
+ * must schedule the owner. Any thread.
+ */
+bool mailbox_kick(struct mailbox *m);
+
+/*
+ * Consumer: the oldest message, or NULL when there is none; after NULL an open
+ * mailbox is IDLE and no longer the caller's. The caller frees the node.
+ */
+struct mailbox_node *mailbox_pop(struct mailbox *m);
+
+/* Consumer: true, and IDLE, if nothing waits (never true when closed). */
+bool mailbox_rest(struct mailbox *m);
+
+/* Consumer: the length that crossed the overload threshold, once; else 0. */
+uint64_t mailbox_overload(struct mailbox *m);
+
+/* Messages and payload bytes waiting; exact while nobody pushes. Any thread. */
+size_t mailbox_length(const struct mailbox *m);
+size_t mailbox_bytes(const struct mailbox *m);
+
+/* The largest values that the consumer has seen. Any thread. */
+size_t mailbox_peak_length(const struct mailbox *m);
+size_t mailbox_peak_bytes(const struct mailbox *m);
+
+bool mailbox_is_closed(const struct mailbox *m);
+
+#endif

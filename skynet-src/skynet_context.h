@@ -1,0 +1,100 @@
+/*
+ * The inside of a service, for the kernel's own files (skynet_server.c,
+ * skynet_command.c, skynet_handle.c, snlua's statistics). Not for modules.
+ *
+ * Life: made by skynet_context_new with two references (the handle table's and
+ * the launcher's); retired by skynet_handle_retire, which closes the mailbox;
+ * reaped by the worker that runs it next, which bounces what is left and drops
+ * the table's reference; destroyed on a worker once no reference is left and
+ * every look-up that may have seen it has ended (epoch.h).
+ */
+#ifndef SKYNET_CONTEXT_H
+#define SKYNET_CONTEXT_H
+
+#include "mailbox.h"
+#include "scheduler.h"
+#include "skynet.h"
+#include "skynet_log.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct skynet_module;
+struct handle_name;
+
+#define CONTEXT_RESULT_SIZE 32
+
+struct skynet_context {
+	/* Written by many threads. */
+	struct mailbox mailbox;
+	struct runnable run; /* the scheduler's hook */
+
+	/* Read by many; set once unless stated. */
+	_Alignas(64) uint32_t handle;
+	_Atomic(int) ref;
+	atomic_bool retired;    /* set by retire, under the handle mutex */
+	atomic_bool endless;    /* set by the monitor, cleared by STAT */
+	bool is_reserved;       /* not counted; set in its own init */
+	struct skynet_module *module;
+	void *instance;
+	struct skynet_log_slot log;
+
+	/* The running worker only (own callback); counters are readable by all. */
+	_Alignas(64) skynet_cb cb;
+	void *cb_ud;
+	uint32_t session;              /* last one allocated */
+	_Atomic(uint64_t) messages;    /* deliveries, the current one included */
+	_Atomic(uint64_t) cpu_ns;      /* of completed messages */
+	char result[CONTEXT_RESULT_SIZE]; /* of the last text command */
+#ifdef CALLING_CHECK
+	atomic_bool calling;
+#endif
+
+	/* Under the handle mutex. */
+	struct handle_name *names;
+	uint64_t launch_order;
+	uint64_t reap_epoch; /* the destroying thread only */
+};
+
+/* Messages waiting, the current one excluded. Any thread with a reference. */
+size_t context_queue_length(struct skynet_context *ctx);
+
+/* CPU nanoseconds of completed messages. Any thread with a reference. */
+uint64_t context_cpu_ns(struct skynet_context *ctx);
+
+/*
+ * CPU nanoseconds of the message being delivered, 0 when profiling is off.
+ * Own callback.
+ */
+uint64_t context_message_cpu_ns(struct skynet_context *ctx);
+
+/* The endless flag, cleared by reading. Any thread with a reference. */
+bool context_take_endless(struct skynet_context *ctx);
+
+/* Whether CPU accounting is on. */
+bool context_profiling(void);
+
+/* Ask the module to handle `signal`, on this thread. */
+void context_signal(struct skynet_context *ctx, int signal);
+
+/* Test hook: the session before the next one. Own callback. */
+void context_set_session(struct skynet_context *ctx, uint32_t session);
+
+/*
+ * Queue a message whose inside `dispose` frees if it is never delivered (NULL:
+ * nothing inside). 0, or -1 when dead: the caller keeps everything.
+ */
+int context_post(struct skynet_context *ctx, const struct skynet_message *msg,
+                 void (*dispose)(void *data, size_t sz));
+
+/* Called by the handle table, which removed the entry: close and reap. */
+void context_retire(struct skynet_context *ctx);
+
+/* Take a reference unless the last one is gone already. Inside an epoch section. */
+bool context_try_grab(struct skynet_context *ctx);
+
+/* Retire the log service as soon as it is the last one and has nothing queued. */
+void context_retire_when_last(struct skynet_context *ctx);
+
+#endif
