@@ -1,0 +1,119 @@
+/*
+** Sharing of code, constant strings and read-only tables between Lua states
+** of one process, and a few questions that stock Lua's API cannot answer.
+**
+** All functions exist whether sharing was built in or not (LUA_CACHELIB, which
+** lualib.h defines when it is); without sharing they do the same job with
+** copies where a copy can do it, and raise an error where it cannot. Each
+** lua_State is used by one thread at a time, as always in Lua; different states
+** may use the same shared objects on different threads at the same moment.
+*/
+
+#ifndef lshare_h
+#define lshare_h
+
+#include <stddef.h>
+
+#include "lua.h"
+
+/*
+** Prepares the process: the seed of all string hashes and the table of shared
+** strings. To be called once before the first state is made; later calls do
+** nothing. (A state made earlier by accident does the call itself.)
+*/
+LUALIB_API void(luaL_initcodecache)(void);
+
+/*
+** Opener of the module "skynet.codecache": a table with 'clear', 'mode' and
+** 'loadfile'.
+*/
+LUAMOD_API int(luaopen_cache)(lua_State *L);
+
+/*
+** Returns how many results the caller of the running C function wants, or
+** LUA_MULTRET when it takes all of them. Only meaningful inside a C function
+** that Lua or lua_call called.
+*/
+LUA_API int(lua_wantedresults)(lua_State *L);
+
+/*
+** Makes the code of the Lua function at 'idx' shareable and returns a handle of
+** it for lua_clonefunction, which is good as long as the state of L lives. The
+** function itself is unchanged. Raises "Only Lua function can share" for
+** anything else.
+*/
+LUA_API const void *(lua_sharefunction)(lua_State *L, int idx);
+
+/*
+** Pushes a new closure of the function that 'fp' (from lua_sharefunction, in
+** any state) stands for. Its upvalues are fresh and nil, but the first one, if
+** any, is the table of globals of L, as after lua_load.
+*/
+LUA_API void(lua_clonefunction)(lua_State *L, const void *fp);
+
+/*
+** Makes the string at 'idx' one that future states and shared objects use
+** without a copy; the stack slot is unchanged. Long strings are not interned by
+** Lua, so nothing happens to them. Raises "need a string to share".
+*/
+LUA_API void(lua_sharestring)(lua_State *L, int idx);
+
+/*
+** Makes a frozen copy of the table at 'idx' with everything reachable from it,
+** owned by no state, and returns it; the table itself is unchanged. The copy lives until
+** lua_freeshared. Tables reachable by several paths stay one table, and tables
+** that are shared already are taken as they are (they must outlive the copy).
+** Raises "Not a table", "Can't share metatable", "Invalid function with
+** upvalue" or "Invalid type [...]"; nothing is left behind then.
+*/
+LUA_API const void *(lua_sharetable)(lua_State *L, int idx);
+
+/*
+** Frees a table made by lua_sharetable with all that belongs to it. The caller
+** guarantees that no state can reach any part of it any more. NULL is allowed.
+*/
+LUA_API void(lua_freeshared)(const void *tp);
+
+/*
+** Pushes the shared table that 'tp' (from lua_sharetable, or lua_topointer of a
+** shared table) stands for. Raises "Not a shared table". Without sharing, a
+** fresh copy is pushed.
+*/
+LUA_API void(lua_clonetable)(lua_State *L, const void *tp);
+
+/*
+** Returns 1 when the value at 'idx' is a shared table, else 0.
+*/
+LUA_API int(lua_issharedtable)(lua_State *L, int idx);
+
+/*
+** Returns the bytes that a table made by lua_sharetable occupies, without the
+** short strings in it, which are part of the process-wide string table.
+*/
+LUA_API size_t(lua_sharedsize)(const void *tp);
+
+/*
+** What sharing holds in the whole process, in bytes and pieces.
+*/
+struct lua_ShareStats {
+	size_t string_count; /* short strings in the shared table */
+	size_t string_bytes; /* and their memory, the table included */
+	size_t chunk_count;  /* shared code chunks alive, cached or still in use */
+	size_t chunk_bytes;
+	size_t table_count; /* results of lua_sharetable not yet freed */
+	size_t table_bytes;
+	size_t cache_count; /* files in the code cache */
+};
+
+/*
+** Fills 'stats'. Any thread.
+*/
+LUA_API void(lua_sharestats)(struct lua_ShareStats *stats);
+
+/*
+** Returns the bytes of shared code that L's state holds on to (each state
+** counts the whole of a chunk, however many others use it too).
+*/
+LUA_API size_t(lua_sharedcode)(lua_State *L);
+
+#endif
