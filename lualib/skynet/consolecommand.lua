@@ -1,0 +1,383 @@
+-- skynet.consolecommand: the commands of the debug console.
+-- A command gets the words that follow its name, as strings, and returns what
+-- is to be printed (nil, scalar, or table); it raises to report failure. A
+-- command in `raw` gets the connection and the whole line instead. All of them
+-- may yield. Owns nothing.
+
+local skynet = require "skynet"
+require "skynet.manager"
+local core = require "skynet.core"
+
+local M = {}
+
+-- Time limit of `stat`, `mem` and `gc` unless one is given, cs.
+local DEFAULT_LIMIT = 300
+
+---@type table<string, fun(...: string): any>
+local command = {}
+---@type table<string, fun(conn: table, line: string): any>
+local raw = {}
+
+M.command = command
+M.raw = raw
+
+M.help = {
+	help = "This help message",
+	list = "List all the services",
+	stat = "Dump all stats: stat [ti]",
+	info = "Get service information: info address [args]",
+	exit = "Ask a lua service to exit: exit address",
+	kill = "Kill a service: kill address",
+	mem = "Show memory usage: mem [ti]",
+	gc = "Force every lua service to collect garbage: gc [ti]",
+	start = "Start a new lua service: start script [args]",
+	log = "Start a new lua service with message log: log script [args]",
+	snax = "Start a new snax service: snax type [args]",
+	service = "List unique services",
+	task = "Show the tasks of a service: task address [session]",
+	uniqtask = "Show the tasks of a service, grouped: uniqtask address",
+	killtask = "Kill a task: killtask address threadname",
+	inject = "Run a lua file inside a service: inject address file [args]",
+	dbgcmd = "Send a debug command: dbgcmd address COMMAND [args]",
+	ping = "Round-trip time of a message in cs: ping address",
+	call = "Call a service: call address expressions",
+	trace = "Trace messages: trace address [proto] [on|off]",
+	debug = "Debug a lua service: debug address",
+	logon = "Log the messages of a service: logon address",
+	logoff = "Stop logging messages: logoff address",
+	signal = "Send a signal to a service: signal address [n]",
+	clearcache = "Clear the lua code cache",
+	cmem = "Show C memory by service",
+	jmem = "Show the allocator's totals",
+	netstat = "Show the sockets",
+	dumpheap = "Dump a heap profile",
+	profactive = "Show or switch heap profiling: profactive [on|off]",
+	getenv = "Show an environment entry: getenv name",
+	setenv = "Add an environment entry: setenv name value",
+}
+
+-- The handle that an address word means.
+local function to_handle(word)
+	if not word then
+		error("Need an address", 0)
+	end
+	if word:sub(1, 1) == "." then
+		return skynet.localname(word) or error("Not a valid name", 0)
+	end
+	local hex = word:match "^:(%x+)$"
+	if hex then
+		return tonumber(hex, 16)
+	end
+	local handle = tonumber(word:match "^%x+$" or "", 16) or error("Need an address", 0)
+	local harbor = skynet.harbor(skynet.self())
+	return handle | harbor << 24
+end
+
+-- Time limit of a query to all services; nil waits for ever.
+local function to_limit(word)
+	if not word then
+		return DEFAULT_LIMIT
+	end
+	local limit = math.tointeger(tonumber(word)) or error("Need a number of centiseconds", 0)
+	return limit > 0 and limit or nil
+end
+
+local function need(word, what)
+	return word or error("Need " .. what, 0)
+end
+
+function command.help()
+	return M.help
+end
+
+function command.list()
+	return skynet.call(".launcher", "lua", "LIST")
+end
+
+function command.stat(ti)
+	return skynet.call(".launcher", "lua", "STAT", to_limit(ti))
+end
+
+function command.mem(ti)
+	return skynet.call(".launcher", "lua", "MEM", to_limit(ti))
+end
+
+function command.gc(ti)
+	return skynet.call(".launcher", "lua", "GC", to_limit(ti))
+end
+
+function command.info(address, ...)
+	return (skynet.call(to_handle(address), "debug", "INFO", ...))
+end
+
+function command.exit(address)
+	skynet.send(to_handle(address), "debug", "EXIT")
+end
+
+function command.kill(address)
+	return skynet.call(".launcher", "lua", "KILL", to_handle(address))
+end
+
+function command.start(script, ...)
+	local ok, handle = pcall(skynet.newservice, need(script, "a script"), ...)
+	if not ok then
+		return "Failed"
+	end
+	return handle and { [skynet.address(handle)] = script } or "Exit"
+end
+
+function command.log(script, ...)
+	local ok, handle = pcall(skynet.call, ".launcher", "lua", "LOGLAUNCH", "snlua",
+		need(script, "a script"), ...)
+	if not ok or not handle then
+		return "Failed"
+	end
+	return { [skynet.address(handle)] = script }
+end
+
+function command.snax(name, ...)
+	local snax = require "skynet.snax"
+	local ok, object = pcall(snax.newservice, need(name, "a snax type"), ...)
+	if not ok then
+		return "Failed"
+	end
+	return { [skynet.address(object.handle)] = name }
+end
+
+function command.service()
+	return skynet.call("SERVICE", "lua", "LIST")
+end
+
+-- A session number reaches the service as a number.
+local function to_task(word)
+	return word and (math.tointeger(tonumber(word)) or word)
+end
+
+function command.task(address, task)
+	return (skynet.call(to_handle(address), "debug", "TASK", to_task(task)))
+end
+
+function command.uniqtask(address)
+	return (skynet.call(to_handle(address), "debug", "UNIQTASK"))
+end
+
+function command.killtask(address, thread)
+	return (skynet.call(to_handle(address), "debug", "KILLTASK", need(thread, "a thread name")))
+end
+
+function command.inject(address, filename, ...)
+	local handle = to_handle(address)
+	local file = io.open(need(filename, "a file name"), "rb")
+	if not file then
+		return "Can't open " .. filename
+	end
+	local source = file:read "a"
+	file:close()
+	local ok, output = skynet.call(handle, "debug", "RUN", source, filename, ...)
+	if not ok then
+		error(output, 0)
+	end
+	return output
+end
+
+function command.dbgcmd(address, cmd, ...)
+	local handle = to_handle(address)
+	need(cmd, "a debug command")
+	if cmd == "TASK" then
+		return (skynet.call(handle, "debug", cmd, to_task((...))))
+	end
+	return (skynet.call(handle, "debug", cmd, ...))
+end
+
+function command.ping(address)
+	local handle = to_handle(address)
+	local start = skynet.now()
+	skynet.call(handle, "debug", "PING")
+	return tostring(skynet.now() - start)
+end
+
+local SWITCH = { on = true, off = false }
+
+function command.trace(address, proto, flag)
+	local handle = to_handle(address)
+	if flag == nil and SWITCH[proto] ~= nil then
+		proto, flag = nil, proto
+	end
+	local value
+	if flag ~= nil then
+		value = SWITCH[flag]
+		if value == nil then
+			error("Need on or off", 0)
+		end
+	end
+	if proto then
+		skynet.call(handle, "debug", "TRACELOG", proto, value)
+	else
+		skynet.call(handle, "debug", "TRACELOG", value)
+	end
+end
+
+function command.logon(address)
+	core.command("LOGON", skynet.address(to_handle(address)))
+end
+
+function command.logoff(address)
+	core.command("LOGOFF", skynet.address(to_handle(address)))
+end
+
+function command.signal(address, n)
+	local text = skynet.address(to_handle(address))
+	if n then
+		text = string.format("%s %d", text,
+			math.tointeger(tonumber(n)) or error("Need a signal number", 0))
+	end
+	core.command("SIGNAL", text)
+end
+
+function command.clearcache()
+	require "skynet.codecache".clear()
+end
+
+function command.cmem()
+	local memory = require "skynet.memory"
+	local result = {}
+	for handle, bytes in pairs(memory.info()) do
+		result[skynet.address(handle)] = bytes
+	end
+	result.total = memory.total()
+	result.block = memory.block()
+	return result
+end
+
+function command.jmem()
+	local info = require "skynet.memory".jestat()
+	local result = {}
+	for name, bytes in pairs(info) do
+		result[name] = string.format("%11d  %8.2f Mb", bytes, bytes / 1048576)
+	end
+	return result
+end
+
+function command.dumpheap()
+	require "skynet.memory".dumpheap()
+end
+
+function command.profactive(flag)
+	local memory = require "skynet.memory"
+	local active
+	if flag ~= nil then
+		if SWITCH[flag] == nil then
+			error("Need on or off", 0)
+		end
+		memory.profactive(SWITCH[flag])
+	end
+	active = memory.profactive()
+	-- The second word has always been spelt this way; scripts look for it.
+	return "heap profilling is " .. (active and "active" or "deactive")
+end
+
+function command.getenv(name)
+	local value = skynet.getenv(need(name, "a name"))
+	return { [name] = tostring(value) }
+end
+
+function command.setenv(name, value)
+	skynet.setenv(need(name, "a name"), need(value, "a value"))
+end
+
+-- A byte count for people, nil for none.
+local function show_bytes(bytes)
+	if not bytes or bytes == 0 then
+		return nil
+	elseif bytes < 1024 then
+		return bytes
+	elseif bytes < 1048576 then
+		return string.format("%.1fK", bytes / 1024)
+	end
+	return string.format("%.1fM", bytes / 1048576)
+end
+
+-- How long ago, nil for never. Both in cs.
+local function show_elapsed(since, now)
+	if not since or since == 0 then
+		return nil
+	end
+	local seconds = math.max(now - since, 0) / 100
+	if seconds < 60 then
+		return seconds .. "s"
+	end
+	local minutes = seconds // 60
+	local rest = string.format("%.2gs", seconds % 60)
+	if minutes < 60 then
+		return string.format("%d:%s", minutes, rest)
+	end
+	return string.format("%d:%d:%s", minutes // 60, minutes % 60, rest)
+end
+
+function command.netstat()
+	local sockets = require "skynet.socket".netstat()
+	local now = skynet.now()
+	for _, s in ipairs(sockets) do
+		s.address = skynet.address(s.address)
+		s.read = show_bytes(s.read)
+		s.write = show_bytes(s.write)
+		s.wbuffer = show_bytes(s.wbuffer)
+		s.rtime = show_elapsed(s.rtime, now)
+		s.wtime = show_elapsed(s.wtime, now)
+	end
+	return sockets
+end
+
+function raw.call(_, line)
+	local address, expressions = line:match "^%s*%S+%s+(%S+)%s*(.*)$"
+	local handle = to_handle(address)
+	if expressions == "" then
+		error("need arguments", 0)
+	end
+	local chunk, err = load("return " .. expressions, "=(call)", "t", {})
+	if not chunk then
+		error("Invalid arguments: " .. err, 0)
+	end
+	local arguments = table.pack(pcall(chunk))
+	if not arguments[1] then
+		error(arguments[2], 0)
+	end
+	return table.pack(skynet.call(handle, "lua", table.unpack(arguments, 2, arguments.n)))
+end
+
+-- Hand the connection's lines to a debugger session until it ends.
+function raw.debug(conn, line)
+	local handle = to_handle(line:match "^%s*%S+%s+(%S+)")
+	if not conn.interactive then
+		error("debug needs a console connection", 0)
+	end
+	local agent = assert(skynet.newservice "debug_agent", "debug_agent exited")
+	local session = {}
+	skynet.fork(function()
+		local ok, attached, err = pcall(skynet.call, agent, "lua", "start", handle, conn.fd)
+		session.over = true
+		session.err = not ok and attached or not attached and err or nil
+		skynet.wakeup(session)
+	end)
+	-- A failing attach ends before the user could type anything.
+	skynet.sleep(10, session)
+	while not session.over do
+		local input = conn:read_line()
+		if not input or session.over then
+			pcall(skynet.send, agent, "lua", "cmd", "cont")
+			break
+		end
+		skynet.send(agent, "lua", "cmd", input)
+		if input == "cont" then
+			break
+		end
+	end
+	while not session.over do
+		skynet.wait(session)
+	end
+	if session.err then
+		error(session.err, 0)
+	end
+end
+
+return M
