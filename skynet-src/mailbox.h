@@ -30,6 +30,7 @@ struct mailbox_node {
 	struct skynet_message msg;
 	void (*dispose)(void *data, size_t sz); /* frees inner memory, or NULL */
 	uint64_t deadline; /* cs on the node's clock, 0 = none */
+	uint64_t stamp;    /* cs when the event happened, 0 = not noted */
 	void *trace;       /* trace context, NULL = none */
 	uint8_t lane;      /* priority, 0 = normal */
 };

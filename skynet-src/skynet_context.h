@@ -47,6 +47,8 @@ struct skynet_context {
 	_Atomic(uint64_t) messages;    /* deliveries, the current one included */
 	_Atomic(uint64_t) cpu_ns;      /* of completed messages */
 	char result[CONTEXT_RESULT_SIZE]; /* of the last text command */
+	char *long_result;             /* one that did not fit; freed with the context */
+	uint64_t stamp;                /* of the message being delivered, 0 = not noted */
 #ifdef CALLING_CHECK
 	atomic_bool calling;
 #endif

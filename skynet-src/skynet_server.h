@@ -36,6 +36,12 @@ int skynet_context_push(uint32_t handle, struct skynet_message *message);
 void skynet_context_send(struct skynet_context *ctx, void *msg, size_t sz, uint32_t source,
                          int type, int session);
 
+/*
+ * Time (skynet_now) of the event that the message being delivered reports, for
+ * those that note it: log lines. Otherwise the present time. Own callback.
+ */
+uint64_t skynet_context_message_time(struct skynet_context *ctx);
+
 /* Next session of the service, 1..0x7fffffff. Own callback. */
 int skynet_context_newsession(struct skynet_context *ctx);
 
