@@ -1,0 +1,47 @@
+/* The program: reads the configuration file named by its argument, runs the node. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <lua.h>
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "skynet.h"
+#include "skynet_config.h"
+#include "skynet_imp.h"
+#include "skynet_server.h"
+#include "skynet_start.h"
+
+/* A peer that closes its end must not end the node; writes report it. */
+static void
+ignore_broken_pipes(void) {
+	struct sigaction action = {.sa_handler = SIG_IGN};
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGPIPE, &action, NULL);
+}
+
+int
+main(int argc, char *argv[]) {
+	if (argc < 2) {
+		fprintf(stderr, "Need a config file; README.md and doc/ describe its keys.\n"
+		                "usage: skynet configfilename\n");
+		return EXIT_FAILURE;
+	}
+	ignore_broken_pipes();
+	skynet_globalinit();
+#ifdef LUA_CACHELIB
+	/* What Lua states share must exist before the first of them. */
+	luaL_initcodecache();
+#endif
+	struct skynet_config config;
+	char *error = skynet_config_load(argv[1], &config);
+	if (error != NULL) {
+		fprintf(stderr, "%s\n", error);
+		skynet_free(error);
+		return EXIT_FAILURE;
+	}
+	skynet_start(&config);
+	skynet_globalexit();
+	return skynet_start_status();
+}
