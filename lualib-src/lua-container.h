@@ -1,0 +1,104 @@
+/*
+ * What the Lua container (service-src/snlua) offers to the C libraries inside
+ * its VM. A VM made by another host has no container: lua_container is NULL
+ * there, and libraries do without.
+ *
+ * All fields and functions belong to the thread that runs the service.
+ */
+#ifndef LUA_CONTAINER_H
+#define LUA_CONTAINER_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include <lua.h>
+
+#include "skynet.h"
+
+/* Registry fields: light userdata, the context and the container. */
+#define LUA_CONTEXT_FIELD "skynet_context"
+#define LUA_CONTAINER_FIELD "skynet_container"
+
+struct lua_container {
+	struct skynet_context *ctx;
+
+	/*
+	 * The Lua thread that executes: where an interrupt strikes. Whoever
+	 * resumes a thread sets it, see lua_container_resume. Atomic because a
+	 * signal handler on the same system thread reads it.
+	 */
+	_Atomic(lua_State *) running;
+
+	/* How many Lua threads skynet.profile measures; usually 0. */
+	int profiled;
+
+	/*
+	 * As skynet_callback, but messages are delivered in such a way that
+	 * interrupts work. L is the Lua thread on which cb starts; it must stay
+	 * alive as long as cb is installed.
+	 */
+	void (*callback)(struct lua_container *c, lua_State *L, void *ud, skynet_cb cb);
+
+	/* lua_resume of a thread while some thread is measured. */
+	int (*resume_measured)(struct lua_container *c, lua_State *co, lua_State *from, int nargs,
+	                       int *nresults);
+
+	/* Stop measuring `co`, if it is measured, without a result. */
+	void (*forget_measured)(struct lua_container *c, lua_State *co);
+
+	/*
+	 * Limit the VM's memory to `bytes` from now on (0: no limit), and log it.
+	 * The limit may lie below what is in use: then only shrinking succeeds.
+	 */
+	void (*limit_memory)(struct lua_container *c, size_t bytes);
+
+	/* Bytes the VM holds. */
+	size_t (*memory)(struct lua_container *c);
+
+	/*
+	 * The service has failed to start. If it is the one that boots the node,
+	 * end the node with a nonzero exit status and return 1; otherwise 0.
+	 */
+	int (*start_failed)(struct lua_container *c);
+};
+
+/* The container of L's VM, or NULL. Look it up once, when a library is opened. */
+static inline struct lua_container *
+lua_container(lua_State *L) {
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_CONTAINER_FIELD);
+	struct lua_container *c = lua_touserdata(L, -1);
+	lua_pop(L, 1);
+	return c;
+}
+
+/*
+ * lua_resume for threads of a VM with container c (NULL allowed): keeps track
+ * of the running thread and of measured time.
+ */
+static inline int
+lua_container_resume(struct lua_container *c, lua_State *co, lua_State *from, int nargs,
+                     int *nresults) {
+	if (c == NULL) {
+		return lua_resume(co, from, nargs, nresults);
+	}
+	/* Relaxed: the other side is a signal handler on this very thread. */
+	lua_State *before = atomic_load_explicit(&c->running, memory_order_relaxed);
+	atomic_store_explicit(&c->running, co, memory_order_relaxed);
+	int status = c->profiled == 0 ? lua_resume(co, from, nargs, nresults)
+	                              : c->resume_measured(c, co, from, nargs, nresults);
+	atomic_store_explicit(&c->running, before, memory_order_relaxed);
+	return status;
+}
+
+/*
+ * To be called when a pooled thread ends a task: what the task left behind in
+ * the profiler must not disturb the next one.
+ */
+static inline void
+lua_container_task_end(struct lua_container *c, lua_State *co) {
+	if (c != NULL && c->profiled != 0) {
+		c->forget_measured(c, co);
+	}
+}
+
+#endif
