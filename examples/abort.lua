@@ -1,0 +1,6 @@
+-- abort: ends the node.
+
+local skynet = require "skynet"
+require "skynet.manager"
+
+skynet.abort()

@@ -1,0 +1,10 @@
+# The example game. `make run` starts the server; `make demo` plays a whole
+# session, server and client, in one terminal.
+
+.PHONY: run demo
+
+run: products
+	$(OUT)/skynet examples/config
+
+demo: products
+	sh examples/demo.sh $(OUT)/skynet

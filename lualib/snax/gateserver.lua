@@ -1,0 +1,395 @@
+-- snax.gateserver: the frame of a gate, a service that accepts connections and
+-- cuts what they send into packages of two length bytes plus payload.
+--
+-- Owns the listener, all accepted connections (closed when the service ends,
+-- whatever ended it) and the queue of packages; a package belongs to the
+-- handler from the moment `message` is called. It registers the protocol
+-- `socket`, so skynet.socket can't be used in the same service.
+--
+-- Life of a connection: announced by `connect`, read after openclient, ended by
+-- exactly one `disconnect`, which pairs with `connect`. When the peer ended it,
+-- the socket stays writable until closeclient, or LINGER later.
+
+local skynet = require "skynet"
+local netpack = require "skynet.netpack"
+local driver = require "skynet.socketdriver"
+
+local gateserver = {}
+
+-- Connections accepted at the same time unless `maxclient` says otherwise.
+local DEFAULT_MAXCLIENT = 1024
+local DEFAULT_BACKLOG = 32
+-- How long a connection that the peer closed waits for closeclient, cs.
+local LINGER = 1000
+-- Packages of one connection that may wait in the ordered mode.
+local MAX_PENDING = 1024
+-- How often the time limits of connections are looked at, cs.
+local SWEEP_PERIOD = 50
+
+-- Packages cut but not yet dispatched; an object of netpack.
+local queue
+-- Listener: { id, ip, port, err } and the settings of the last `open`.
+local listener
+local settings = { maxclient = 0 }
+
+---@class gate.connection
+---@field closing boolean? own close or shutdown was requested
+---@field gone boolean? `disconnect` was reported
+---@field opened boolean? reading was requested
+---@field since integer? time of the last package (or accept), for the limits
+---@field busy boolean? `message` runs (ordered mode)
+---@field pending table? packages that wait for it
+
+---@type table<integer, gate.connection>
+local connections = {}
+-- Connections accepted and not yet reported gone.
+local client_number = 0
+local handler
+
+-- Runs when the VM is closed, be it by exit or by kill.
+local finaliser = setmetatable({}, { __gc = function()
+	netpack.clear(queue)
+	if listener then
+		driver.close(listener.id)
+	end
+	for fd in pairs(connections) do
+		driver.close(fd)
+	end
+end })
+
+---Start reading a connection that was announced by `connect`.
+---@param fd integer unknown or closed: no effect
+function gateserver.openclient(fd)
+	local c = connections[fd]
+	if c and not c.gone and not c.closing then
+		c.opened = true
+		driver.start(fd)
+	end
+end
+
+---Forget a connection and close it once its output is sent.
+---@param fd integer unknown: no effect
+function gateserver.closeclient(fd)
+	local c = connections[fd]
+	if not c then
+		return
+	end
+	if c.gone then
+		connections[fd] = nil
+		driver.close(fd)
+	elseif not c.closing then
+		c.closing = true
+		driver.close(fd)
+	end
+end
+
+local function report_gone(fd, c)
+	c.gone = true
+	client_number = client_number - 1
+	if c.closing then
+		connections[fd] = nil
+	else
+		skynet.timeout(LINGER, function()
+			if connections[fd] == c then
+				gateserver.closeclient(fd)
+			end
+		end)
+	end
+	if handler.disconnect then
+		handler.disconnect(fd)
+	end
+end
+
+-- Connections that were silent for too long are closed. Runs only while a time
+-- limit is set, so that a gate without one never wakes up by itself.
+local sweeping = false
+local function sweep()
+	local now = skynet.now()
+	for fd, c in pairs(connections) do
+		local limit = c.idle and settings.idle_timeout or settings.first_timeout
+		if limit and not c.closing and not c.gone and now - c.since > limit then
+			skynet.error(string.format("gateserver: close silent connection %d", fd))
+			gateserver.closeclient(fd)
+		end
+	end
+	sweeping = next(connections) ~= nil
+	if sweeping then
+		skynet.timeout(SWEEP_PERIOD, sweep)
+	end
+end
+
+local function watch(c)
+	c.since = skynet.now()
+	if not sweeping then
+		sweeping = true
+		skynet.timeout(SWEEP_PERIOD, sweep)
+	end
+end
+
+local function drop(fd, msg, sz)
+	local text = netpack.tostring(msg, sz)
+	skynet.error(string.format("Drop message from fd (%d) : %s", fd, text))
+end
+
+-- One package after the other, although `message` may yield.
+local function deliver_ordered(fd, c, msg, sz)
+	if c.busy then
+		local pending = c.pending or { first = 1, last = 0 }
+		c.pending = pending
+		pending.last = pending.last + 1
+		pending[pending.last] = { msg, sz }
+		if pending.last - pending.first >= MAX_PENDING then
+			skynet.error(string.format("gateserver: too many packages wait on fd (%d)", fd))
+			gateserver.closeclient(fd)
+		end
+		return
+	end
+	c.busy = true
+	while msg do
+		if c.closing or c.gone then
+			drop(fd, msg, sz)
+		else
+			local ok, err = xpcall(handler.message, debug.traceback, fd, msg, sz)
+			if not ok then
+				skynet.error(err)
+			end
+		end
+		msg = nil
+		local pending = c.pending
+		if pending and pending.first <= pending.last then
+			local package = pending[pending.first]
+			pending[pending.first] = nil
+			pending.first = pending.first + 1
+			msg, sz = package[1], package[2]
+		end
+	end
+	c.busy = false
+end
+
+local event = {}
+
+local function dispatch_package(fd, msg, sz)
+	local c = connections[fd]
+	if not c or c.closing or c.gone then
+		drop(fd, msg, sz)
+		return
+	end
+	if sz > settings.maxpackage then
+		skynet.error(string.format("gateserver: package of %d bytes from fd (%d) is too large", sz, fd))
+		netpack.tostring(msg, sz)	-- frees it
+		gateserver.closeclient(fd)
+		return
+	end
+	if settings.has_limit then
+		c.idle = true
+		c.since = skynet.now()
+	end
+	if settings.ordered then
+		deliver_ordered(fd, c, msg, sz)
+	else
+		handler.message(fd, msg, sz)
+	end
+end
+
+event.data = dispatch_package
+
+-- Dispatch what is queued. Should `message` yield, or raise, the fork that was
+-- made before it goes on with the rest.
+local function dispatch_queue()
+	local fd, msg, sz = netpack.pop(queue)
+	if not fd then
+		return
+	end
+	skynet.fork(dispatch_queue)
+	repeat
+		dispatch_package(fd, msg, sz)
+		fd, msg, sz = netpack.pop(queue)
+	until not fd
+end
+
+event.more = dispatch_queue
+
+function event.open(fd, addr)
+	if client_number >= settings.maxclient then
+		skynet.error(string.format("gateserver: refuse %s, %d clients are connected", addr, client_number))
+		driver.shutdown(fd)
+		return
+	end
+	client_number = client_number + 1
+	local c = {}
+	connections[fd] = c
+	if settings.nodelay then
+		driver.nodelay(fd)
+	end
+	if settings.has_limit then
+		watch(c)
+	end
+	local ok, err = xpcall(handler.connect, debug.traceback, fd, addr)
+	if not ok then
+		gateserver.closeclient(fd)
+		error(err, 0)
+	end
+end
+
+function event.close(fd)
+	local c = connections[fd]
+	if c and not c.gone then
+		report_gone(fd, c)
+	end
+end
+
+function event.error(fd, text)
+	if listener and fd == listener.id then
+		skynet.error("gateserver accept error: " .. text)
+		if not listener.port then
+			listener.err = text
+			skynet.wakeup(listener)
+		end
+		return
+	end
+	local c = connections[fd]
+	driver.shutdown(fd)
+	if not c then
+		return
+	end
+	c.closing = true
+	if c.gone then
+		connections[fd] = nil	-- no CLOSE will follow
+	end
+	if handler.error then
+		handler.error(fd, text)
+	end
+end
+
+function event.warning(fd, kib)
+	if handler.warning then
+		handler.warning(fd, kib)
+	end
+end
+
+-- The listener is bound; CONNECT of anything else (a start) is no news.
+function event.init(id, ip, port)
+	if listener and id == listener.id and not listener.port then
+		listener.ip, listener.port = ip, port
+		skynet.wakeup(listener)
+	end
+end
+
+local function apply(conf)
+	settings = {
+		maxclient = conf.maxclient or DEFAULT_MAXCLIENT,
+		nodelay = conf.nodelay,
+		maxpackage = conf.maxpackage or math.maxinteger,
+		ordered = conf.ordered,
+		first_timeout = conf.first_timeout or conf.idle_timeout,
+		idle_timeout = conf.idle_timeout,
+		has_limit = conf.first_timeout or conf.idle_timeout,
+	}
+end
+
+local command = {}
+
+---@class gate.conf
+---@field address string? default 0.0.0.0
+---@field port integer
+---@field maxclient integer? default 1024
+---@field nodelay boolean?
+---@field backlog integer? default 32
+---@field maxpackage integer? bytes; a larger package closes its connection
+---@field ordered boolean? packages of a connection wait while `message` yields
+---@field first_timeout integer? cs a connection may wait with its first package
+---@field idle_timeout integer? cs between packages
+
+---@param conf gate.conf
+function command.open(source, conf)
+	if listener then
+		error("the gate is open already", 0)
+	end
+	local address = conf.address or "0.0.0.0"
+	local port = assert(conf.port, "the gate needs a port")
+	skynet.error(string.format("Listen on %s %d", address, port))
+	local id = driver.listen(address, port, conf.backlog or DEFAULT_BACKLOG)
+	apply(conf)
+	local this = { id = id }
+	listener = this
+	if not this.port then
+		skynet.wait(this)
+	end
+	if this.err then
+		listener = nil
+		driver.close(id)
+		error("Listen error: " .. this.err, 0)
+	elseif listener ~= this then
+		error("the gate was closed while it opened", 0)
+	end
+	conf.address, conf.port = this.ip, this.port
+	driver.start(id)
+	if handler.open then
+		return handler.open(source, conf)
+	end
+end
+
+function command.close()
+	local this = listener
+	if not this then
+		error("the gate is not open", 0)
+	end
+	listener = nil
+	driver.close(this.id)
+	if not this.port then
+		skynet.wakeup(this)
+	end
+end
+
+local function dispatch_command(_, source, cmd, ...)
+	local f = command[cmd]
+	if f then
+		skynet.retpack(f(source, ...))
+	elseif handler.command then
+		skynet.retpack(handler.command(cmd, source, ...))
+	else
+		error("Invalid gate command " .. tostring(cmd), 0)
+	end
+end
+
+---@class gate.handler
+---@field connect fun(fd: integer, addr: string)
+---@field message fun(fd: integer, msg: lightuserdata, sz: integer) owns msg
+---@field disconnect fun(fd: integer)?
+---@field error fun(fd: integer, text: string)?
+---@field warning fun(fd: integer, kib: integer)?
+---@field open (fun(source: integer, conf: gate.conf): ...)?
+---@field command (fun(cmd: string, source: integer, ...): ...)?
+---@field embed boolean? the caller starts the service
+
+---Turn the service into a gate. Starts it, unless handler.embed is set.
+---@param h gate.handler
+function gateserver.start(h)
+	assert(h.connect, "gateserver needs handler.connect")
+	assert(h.message, "gateserver needs handler.message")
+	handler = h
+	gateserver._finaliser = finaliser
+	skynet.register_protocol {
+		name = "socket",
+		id = skynet.PTYPE_SOCKET,
+		unpack = function(msg, sz)
+			return netpack.filter(queue, msg, sz)
+		end,
+		dispatch = function(_, _, q, kind, ...)
+			queue = q
+			if kind then
+				event[kind](...)
+			end
+		end,
+	}
+	local function init()
+		skynet.dispatch("lua", dispatch_command)
+	end
+	if h.embed then
+		init()
+	else
+		skynet.start(init)
+	end
+end
+
+return gateserver
