@@ -108,6 +108,7 @@ $(foreach m,$(LUACLIB),$(eval $(call luaclib_rule,$(m))))
 #--------------------------------------------------------------------- tests
 
 include test/test.mk
+include examples/examples.mk
 
 clean:
 	rm -rf $(BUILD) skynet cservice luaclib

@@ -4,7 +4,7 @@
 .PHONY: run demo
 
 run: products
-	$(OUT)/skynet examples/config
+	./skynet examples/config
 
 demo: products
-	sh examples/demo.sh $(OUT)/skynet
+	sh examples/demo.sh
