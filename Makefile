@@ -109,6 +109,7 @@ $(foreach m,$(LUACLIB),$(eval $(call luaclib_rule,$(m))))
 
 include test/test.mk
 include examples/examples.mk
+include bench/bench.mk
 
 clean:
 	rm -rf $(BUILD) skynet cservice luaclib
