@@ -1,0 +1,109 @@
+/*
+ * The inside of the Lua container: one struct snlua per Lua service, shared by
+ * the files of this folder. Libraries in the VM see its first member only.
+ *
+ * One worker at a time runs the service and owns everything here; other
+ * threads (signal, statistics) touch the atomic fields only.
+ */
+#ifndef SNLUA_H
+#define SNLUA_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <lua.h>
+
+#include "../../lualib-src/lua-container.h"
+
+/* Signals as SIGNAL gives them; any other number is only logged. */
+enum {
+	SNLUA_SIGNAL_INTERRUPT = 0,
+	SNLUA_SIGNAL_MEMORY = 1,
+	/* From the endless-loop monitor: log where the VM is. Not logged itself. */
+	SNLUA_SIGNAL_TRACEBACK = -1,
+};
+
+/* What an interrupt does to the running Lua thread. */
+enum interrupt_kind {
+	INTERRUPT_RAISE,
+	INTERRUPT_TRACEBACK,
+	INTERRUPT_KINDS,
+};
+
+/* Memory of the VM (snlua_memory.c). */
+struct snlua_memory {
+	_Atomic(size_t) used; /* written by the worker, read by anybody; relaxed */
+	size_t limit;         /* growth beyond it is refused */
+	size_t warn_mark;     /* warn when used exceeds it */
+	size_t rearm_mark;    /* lower the mark when used falls below it */
+};
+
+/* The message in progress and who wants to interrupt it (snlua_interrupt.c). */
+struct snlua_turn {
+	_Atomic(uint64_t) serial;  /* odd while a message is being handled */
+	_Atomic(pthread_t) thread; /* that handles it */
+	_Atomic(uint64_t) wanted[INTERRUPT_KINDS]; /* serial of the message it is meant for */
+	lua_State *armed;          /* where the hook was set last, and what it replaced */
+	lua_Hook hook;
+	int hook_mask;
+	int hook_count;
+};
+
+struct snlua {
+	struct lua_container base; /* first: libraries hold a pointer to it */
+	lua_State *L;              /* NULL until the first message */
+	char *args;
+	struct snlua_memory memory;
+	struct snlua_turn turn;
+	lua_State *cb_thread; /* what skynet.core or skynet.task installed */
+	void *cb_ud;
+	skynet_cb cb;
+};
+
+static inline struct snlua *
+snlua_of(struct lua_container *c) {
+	return (struct snlua *)c;
+}
+
+/* ------------------------------------------------------------- snlua_memory.c */
+
+void snlua_memory_init(struct snlua *l);
+
+/* lua_Alloc; ud is the container. */
+void *snlua_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
+
+/* Members of struct lua_container. */
+void snlua_limit_memory(struct lua_container *c, size_t bytes);
+size_t snlua_memory_used(struct lua_container *c);
+
+/* ---------------------------------------------------------- snlua_interrupt.c */
+
+/* Once per process, before the first turn. */
+void snlua_interrupt_init(void);
+
+/*
+ * Bracket the handling of a message that starts on Lua thread L. Turns of
+ * different services may nest on one system thread; `outer` keeps the place.
+ */
+struct snlua *snlua_turn_begin(struct snlua *l, lua_State *L);
+void snlua_turn_end(struct snlua *l, struct snlua *outer);
+
+/*
+ * Interrupt the message that the service handles right now, or do nothing.
+ * Any thread that keeps the service alive.
+ */
+void snlua_interrupt(struct snlua *l, enum interrupt_kind kind);
+
+/* ------------------------------------------------------------ snlua_profile.c */
+
+/* Push the module skynet.profile. */
+int snlua_open_profile(lua_State *L);
+
+/* Members of struct lua_container. */
+int snlua_resume_measured(struct lua_container *c, lua_State *co, lua_State *from, int nargs,
+                          int *nresults);
+void snlua_forget_measured(struct lua_container *c, lua_State *co);
+
+#endif
