@@ -25,6 +25,7 @@ all: products
 linux freebsd macosx: all
 
 include 3rd/deps.mk
+include 3rd/jemalloc/jemalloc.mk
 include 3rd/lua/lua.mk
 
 #------------------------------------------------------------------ variants

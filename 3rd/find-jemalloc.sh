@@ -1,10 +1,10 @@
 #!/bin/sh
-# Prints the full path of the jemalloc library that the given compiler links.
+# Prints the full path of the jemalloc archive that the given compiler finds.
 # usage: find-jemalloc.sh CC [options]
-# The shared library is wanted, not the archive: the program defines malloc and
-# its relatives itself, and the archive would define them a second time.
-file=$("$@" -print-file-name=libjemalloc.so 2>/dev/null)
+# The position-independent archive is wanted: jemalloc.mk makes our private copy
+# of it, with prefixed names.
+file=$("$@" -print-file-name=libjemalloc_pic.a 2>/dev/null)
 case $file in
 /*) echo "$file" ;;
-*) echo "-ljemalloc" ;;
+*) echo "libjemalloc-is-missing" ;;
 esac

@@ -1,0 +1,53 @@
+/*
+ * The checked build's view of every block (MEMORY_CHECK): a register of all
+ * blocks that live, poison in what is new or freed, a quarantine. A block that
+ * is freed twice, overrun, foreign or written to after its release stops the
+ * process with a report. Private to malloc_hook.c.
+ *
+ * In other builds the functions are empty and cost nothing.
+ */
+#ifndef MALLOC_CHECK_H
+#define MALLOC_CHECK_H
+
+#include "malloc_front.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum malloc_check_op { MALLOC_CHECK_FREE, MALLOC_CHECK_REALLOC };
+
+#ifdef MEMORY_CHECK
+
+/* A block was made and its cookie written; is_zeroed: its content matters. */
+void malloc_check_born(void *p, size_t usable, bool is_zeroed);
+
+/* Somebody releases p, or has it moved: it must be a live and intact block. It
+ * counts as freed from now on. Returns only if all is well. */
+void malloc_check_claim(void *p, enum malloc_check_op op);
+
+/* Takes a claimed block: poisons it and lets go of it, sooner or later. */
+void malloc_check_bury(void *p, size_t usable);
+
+#else
+
+static inline void
+malloc_check_born(void *p, size_t usable, bool is_zeroed) {
+	(void)p;
+	(void)usable;
+	(void)is_zeroed;
+}
+
+static inline void
+malloc_check_claim(void *p, enum malloc_check_op op) {
+	(void)p;
+	(void)op;
+}
+
+static inline void
+malloc_check_bury(void *p, size_t usable) {
+	front_push(p, usable);
+}
+
+#endif
+
+#endif

@@ -1,0 +1,272 @@
+/*
+ * The standard allocation functions, defined by the executable on top of
+ * jemalloc and charged to the current service (malloc_account.h). Each block
+ * ends in a cookie (malloc_cookie.h).
+ *
+ * Everything here may run before main, in a thread that is ending, and in any
+ * library of the process. It owns no memory of its own but a table of size
+ * classes.
+ */
+#include "malloc_hook.h"
+
+#include "skynet_malloc.h"
+
+__thread uint32_t malloc_owner_tls __attribute__((tls_model("initial-exec")));
+
+#ifdef NOUSE_JEMALLOC
+
+void *
+skynet_lalloc(void *p, size_t osize, size_t nsize) {
+	(void)osize;
+	if (nsize == 0) {
+		free(p);
+		return NULL;
+	}
+	return realloc(p, nsize);
+}
+
+#else
+
+#include "jemalloc_api.h"
+#include "malloc_check.h"
+#include "malloc_cookie.h"
+#include "malloc_front.h"
+#include "malloc_oom.h"
+#include "malloc_pagemap.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+
+/* More than this plus a cookie is not a size (C's limit on objects). */
+#define MAX_SIZE ((size_t)PTRDIFF_MAX - MALLOC_COOKIE_SIZE)
+
+/*
+ * The class of small sizes, by size / 16 rounded up; 0 is not known yet, as is
+ * the class of sizes that the front's stock does not keep.
+ * Relaxed: every thread would write the same value.
+ */
+static _Atomic uint16_t small_class[FRONT_MAX / PAGEMAP_UNIT + 1];
+
+static inline _Atomic uint16_t *
+small_class_place(size_t total) {
+	return &small_class[(total + PAGEMAP_UNIT - 1) / PAGEMAP_UNIT];
+}
+
+/* Writes the cookie of a new block and charges the current service. */
+static inline void *
+seal(void *p, size_t usable, size_t size, bool is_zeroed) {
+	uint32_t owner = malloc_charged();
+	struct malloc_cookie *c = malloc_cookie_of(p, usable);
+	c->owner = owner;
+	c->tag = MALLOC_TAG_LIVE;
+	c->size = size;
+	malloc_account_add(owner, (int64_t)(size + MALLOC_COOKIE_SIZE), 1);
+	malloc_check_born(p, usable, is_zeroed);
+	return p;
+}
+
+static inline void
+credit(const struct malloc_cookie *c) {
+	malloc_account_add(c->owner, -(int64_t)(c->size + MALLOC_COOKIE_SIZE), -1);
+}
+
+/* A block from jemalloc itself: large ones, and what no stock had. A size that
+ * is none is out of memory. */
+static __attribute__((noinline)) void *
+alloc_slow(size_t size, int flags) {
+	for (int tries = 0;; tries++) {
+		void *p = size > MAX_SIZE ? NULL : je_mallocx(size + MALLOC_COOKIE_SIZE, flags);
+		if (LIKELY(p != NULL)) {
+			size_t usable = je_sallocx(p, 0);
+			pagemap_note(p, usable);
+			if (usable <= FRONT_MAX && (flags & ~JE_ZERO) == 0) {
+				atomic_store_explicit(small_class_place(size + MALLOC_COOKIE_SIZE),
+					(uint16_t)usable, memory_order_relaxed);
+			}
+			return seal(p, usable, size, (flags & JE_ZERO) != 0);
+		}
+		malloc_oom(size, tries);
+	}
+}
+
+/* Not called malloc inside this file: the compiler would make malloc followed
+ * by memset a call of calloc, also in calloc. */
+static inline void *
+alloc(size_t size) {
+	if (LIKELY(size <= FRONT_MAX - MALLOC_COOKIE_SIZE)) {
+		size_t usable = atomic_load_explicit(small_class_place(size + MALLOC_COOKIE_SIZE),
+			memory_order_relaxed);
+		void *p = front_pop(usable);
+		if (LIKELY(p != NULL)) {
+			return seal(p, usable, size, false);
+		}
+	}
+	return alloc_slow(size, 0);
+}
+
+void *
+malloc(size_t size) {
+	return alloc(size);
+}
+
+void *
+calloc(size_t count, size_t size) {
+	size_t bytes;
+	if (__builtin_mul_overflow(count, size, &bytes)) {
+		bytes = SIZE_MAX;
+	}
+	if (bytes <= FRONT_MAX - MALLOC_COOKIE_SIZE) {
+		return memset(alloc(bytes), 0, bytes);
+	}
+	return alloc_slow(bytes, JE_ZERO);
+}
+
+void
+free(void *p) {
+	if (p == NULL) {
+		return;
+	}
+	malloc_check_claim(p, MALLOC_CHECK_FREE);
+	size_t usable = pagemap_class(p);
+	credit(malloc_cookie_of(p, usable));
+	malloc_check_bury(p, usable);
+}
+
+#ifdef MEMORY_CHECK
+
+/* Always moves, so that a stale pointer meets poison. */
+void *
+realloc(void *p, size_t size) {
+	if (p == NULL) {
+		return alloc(size);
+	}
+	malloc_check_claim(p, MALLOC_CHECK_REALLOC);
+	size_t usable = pagemap_class(p);
+	struct malloc_cookie *c = malloc_cookie_of(p, usable);
+	void *moved = alloc(size);
+	memcpy(moved, p, size < c->size ? size : c->size);
+	credit(c);
+	malloc_check_bury(p, usable);
+	return moved;
+}
+
+#else
+
+void *
+realloc(void *p, size_t size) {
+	if (p == NULL) {
+		return alloc(size);
+	}
+	struct malloc_cookie old = *malloc_cookie_of(p, pagemap_class(p));
+	for (int tries = 0;; tries++) {
+		void *moved = size > MAX_SIZE ? NULL : je_realloc(p, size + MALLOC_COOKIE_SIZE);
+		if (LIKELY(moved != NULL)) {
+			size_t usable = je_sallocx(moved, 0);
+			pagemap_note(moved, usable);
+			credit(&old);
+			return seal(moved, usable, size, false);
+		}
+		malloc_oom(size, tries);
+	}
+}
+
+#endif
+
+/*----------------------------------------------------------------- aligned */
+
+static bool
+is_power_of_two(size_t n) {
+	return n != 0 && (n & (n - 1)) == 0;
+}
+
+static void *
+alloc_aligned(size_t align, size_t size) {
+	return alloc_slow(size, JE_LG_ALIGN(__builtin_ctzl(align)));
+}
+
+void *
+memalign(size_t align, size_t size) {
+	if (!is_power_of_two(align)) {
+		errno = EINVAL;
+		return NULL;
+	}
+	return alloc_aligned(align, size);
+}
+
+void *
+aligned_alloc(size_t align, size_t size) {
+	return memalign(align, size);
+}
+
+int
+posix_memalign(void **out, size_t align, size_t size) {
+	if (!is_power_of_two(align) || align % sizeof(void *) != 0) {
+		return EINVAL;
+	}
+	*out = alloc_aligned(align, size);
+	return 0;
+}
+
+static size_t
+page_size(void) {
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void *
+valloc(size_t size) {
+	return alloc_aligned(page_size(), size);
+}
+
+void *
+pvalloc(size_t size) {
+	size_t page = page_size();
+	size_t rounded = (size + page - 1) & ~(page - 1);
+	return alloc_aligned(page, rounded < size ? SIZE_MAX : rounded);
+}
+
+/*------------------------------------------------------------------ others */
+
+/* The size that was asked for: what lies behind it is not the caller's. */
+size_t
+malloc_usable_size(void *p) {
+	return p == NULL ? 0 : malloc_cookie_of(p, pagemap_class(p))->size;
+}
+
+/* C23; not in every system's headers yet, but a library may call them. */
+void free_sized(void *p, size_t size);
+void free_aligned_sized(void *p, size_t align, size_t size);
+
+void
+free_sized(void *p, size_t size) {
+	(void)size;
+	free(p);
+}
+
+void
+free_aligned_sized(void *p, size_t align, size_t size) {
+	(void)align;
+	(void)size;
+	free(p);
+}
+
+void *
+skynet_lalloc(void *p, size_t osize, size_t nsize) {
+	if (p == NULL) {
+		return nsize == 0 ? NULL : je_malloc(nsize);
+	}
+	if (nsize == 0) {
+		if (osize == 0) {
+			je_free(p);
+		} else {
+			je_sdallocx(p, osize, 0);
+		}
+		return NULL;
+	}
+	return je_realloc(p, nsize);
+}
+
+#endif

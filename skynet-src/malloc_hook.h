@@ -1,0 +1,123 @@
+/*
+ * The memory subsystem as the kernel and the Lua memory library see it: who is
+ * charged, what is held, what happens when memory ends or a block is misused.
+ * Users of memory include skynet_malloc.h instead.
+ *
+ * Any thread may call any of these functions unless its comment says otherwise.
+ * Without jemalloc (NOUSE_JEMALLOC) nothing is charged: figures are 0, settings
+ * are accepted and have no effect.
+ */
+#ifndef SKYNET_MALLOC_HOOK_H
+#define SKYNET_MALLOC_HOOK_H
+
+#include "malloc_account.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct lua_State;
+
+/*------------------------------------------------------------ current owner */
+
+/* The calling thread's current handle; 0 until it is set. Use the functions. */
+extern __thread uint32_t malloc_owner_tls __attribute__((tls_model("initial-exec")));
+
+/* From now on this thread allocates for handle. */
+static inline void
+malloc_set_owner(uint32_t handle) {
+	malloc_owner_tls = handle;
+}
+
+/* What was set last on this thread, or 0. */
+static inline uint32_t
+malloc_owner(void) {
+	return malloc_owner_tls;
+}
+
+/* The handle that this thread's allocations are charged to: the owner, or
+ * MALLOC_ACCOUNT_PROCESS while there is none. */
+static inline uint32_t
+malloc_charged(void) {
+	uint32_t owner = malloc_owner_tls;
+	return owner == 0 ? MALLOC_ACCOUNT_PROCESS : owner;
+}
+
+/*------------------------------------------------------------------ figures */
+
+/*
+ * A block counts as the size that was asked for plus this many bytes. Every
+ * block of the malloc family counts, in whatever library it was made; Lua states
+ * (skynet_lalloc) and mmap do not.
+ */
+#define MALLOC_COOKIE_SIZE 16
+
+/* Bytes and blocks of the whole process. */
+size_t malloc_used_memory(void);
+size_t malloc_memory_block(void);
+
+/* Bytes of the current handle, and of any handle. */
+size_t malloc_current_memory(void);
+size_t malloc_service_memory(uint32_t handle);
+
+/* For listings use malloc_account_list (malloc_account.h). */
+
+/*----------------------------------------------------------------- jemalloc */
+
+/* jemalloc's statistics report on stderr; opts as in its manual, or NULL. */
+void memory_info_dump(const char *opts);
+
+/*
+ * jemalloc controls of type size_t, int and bool. A null newval reads; otherwise
+ * *newval is set and the previous value returned. Unknown names and controls of
+ * another type give 0 (false). mallctl_opt logs whether setting succeeded.
+ */
+size_t mallctl_int64(const char *name, size_t *newval);
+int mallctl_opt(const char *name, int *newval);
+bool mallctl_bool(const char *name, bool *newval);
+
+/* A control without value, such as "prof.dump": 0, or an errno. */
+int mallctl_cmd(const char *name);
+
+/* Gives unused pages back to the system; returns 0 or an errno. */
+int malloc_trim_unused(void);
+
+/* Logs one line per handle and the total. */
+void dump_c_mem(void);
+
+/* Pushes a table handle -> bytes. Defined in the Lua library (lua-memory.c). */
+int dump_mem_lua(struct lua_State *L);
+
+/*----------------------------------------------------------------- disaster */
+
+/*
+ * Names a service for reports; returns NULL or "" when there is no name. It is
+ * called in a process that is about to abort: it must neither lock nor
+ * allocate.
+ */
+typedef const char *(*malloc_namer)(uint32_t handle);
+void malloc_set_namer(malloc_namer f);
+
+/*
+ * Runs once when memory has ended, after the report line and with the reserve
+ * given back, on the thread that failed; then the process aborts. It may
+ * allocate as long as the reserve lasts. size: the bytes that could not be had;
+ * owner: the handle they were for.
+ */
+typedef void (*malloc_oom_hook)(size_t size, uint32_t owner);
+void malloc_set_oom_hook(malloc_oom_hook f);
+
+/*
+ * Keeps `bytes` of memory aside for the hook (0: none, the default); replaces
+ * an earlier reserve. Returns 0, or a negative errno. Call it at start.
+ */
+int malloc_set_reserve(size_t bytes);
+
+/*
+ * Checked builds (MEMORY_CHECK) only: keeps freed blocks of up to `bytes` in
+ * total from being used again, and reports when one was written to meanwhile.
+ * 0, the default, keeps none.
+ */
+void malloc_set_quarantine(size_t bytes);
+
+#endif

@@ -1,0 +1,88 @@
+/*
+ * Out of memory (see malloc_oom.h). Owns the reserve: pages that were touched
+ * beforehand, so that unmapping them gives the system something to hand out
+ * again to whatever the report and the hook need.
+ */
+#include "malloc_oom.h"
+
+#include "malloc_hook.h"
+#include "malloc_report.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static pthread_mutex_t reserve_lock = PTHREAD_MUTEX_INITIALIZER;
+static void *reserve; /* under reserve_lock, as its size */
+static size_t reserve_size;
+
+static _Atomic(malloc_oom_hook) oom_hook;
+static atomic_flag someone_is_dying = ATOMIC_FLAG_INIT;
+static __thread bool i_am_dying;
+
+static void
+reserve_release(void) {
+	pthread_mutex_lock(&reserve_lock);
+	if (reserve != NULL) {
+		munmap(reserve, reserve_size);
+		reserve = NULL;
+		reserve_size = 0;
+	}
+	pthread_mutex_unlock(&reserve_lock);
+}
+
+int
+malloc_set_reserve(size_t bytes) {
+	reserve_release();
+	if (bytes == 0) {
+		return 0;
+	}
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED) {
+		return -errno;
+	}
+	/* Not zero: the kernel must really give the pages. */
+	memset(p, 0xff, bytes);
+	pthread_mutex_lock(&reserve_lock);
+	reserve = p;
+	reserve_size = bytes;
+	pthread_mutex_unlock(&reserve_lock);
+	return 0;
+}
+
+void
+malloc_set_oom_hook(malloc_oom_hook f) {
+	/* Release: pairs with the acquire in malloc_oom. */
+	atomic_store_explicit(&oom_hook, f, memory_order_release);
+}
+
+void
+malloc_oom(size_t size, int tries) {
+	if (i_am_dying) {
+		malloc_report("xmalloc: Out of memory in the hook, trying to allocate %zu bytes", size);
+		abort();
+	}
+	if (atomic_flag_test_and_set(&someone_is_dying)) {
+		if (tries == 0) {
+			return;
+		}
+		for (;;) {
+			pause();
+		}
+	}
+	i_am_dying = true;
+	reserve_release();
+	uint32_t owner = malloc_charged();
+	malloc_report("xmalloc: Out of memory trying to allocate %zu bytes for :%08x %s", size, owner,
+		malloc_report_name(owner));
+	malloc_oom_hook f = atomic_load_explicit(&oom_hook, memory_order_acquire);
+	if (f != NULL) {
+		f(size, owner);
+	}
+	abort();
+}
