@@ -15,6 +15,9 @@
 #include "skynet.h"
 #include "skynet_server.h"
 
+/* The API takes data that it only reads as void *. */
+#define DATA(text) ((void *)(uintptr_t)(text))
+
 #define MAX_EVENTS 256
 /* Ticks that a step may wait. Generous: it only bounds a failure. */
 #define MAX_WAIT 6000
