@@ -386,12 +386,13 @@ get_module_path(lua_State *L) {
 	return path;
 }
 
+/* Keys that other parts of the kernel read from the environment as they need them. */
 static void
-check_shutdown_timeout(lua_State *L) {
-	const char *text = skynet_getenv("shutdown_timeout");
-	if (text != NULL && (!is_number(text) || strtod(text, NULL) < 0)) {
-		luaL_error(L, "%s: Invalid shutdown_timeout %s , should be a number of seconds >= 0",
-		           push_position(L, "shutdown_timeout"), text);
+check_number(lua_State *L, const char *key, double least) {
+	const char *text = skynet_getenv(key);
+	if (text != NULL && (!is_number(text) || strtod(text, NULL) < least)) {
+		luaL_error(L, "%s: Invalid %s %s , should be a number >= %f", push_position(L, key), key,
+		           text, least);
 	}
 }
 
@@ -406,7 +407,8 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	config->logservice = env_default("logservice", "logger");
 	/* By contract only the exact text `true` switches accounting on. */
 	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
-	check_shutdown_timeout(L);
+	check_number(L, "shutdown_timeout", 0);
+	check_number(L, "logqueue", 1);
 }
 
 static int

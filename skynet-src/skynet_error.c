@@ -8,17 +8,18 @@
  * been one: then it is discarded.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "mailbox.h"
 #include "scheduler.h"
 #include "skynet.h"
 #include "skynet_context.h"
+#include "skynet_env.h"
 #include "skynet_handle.h"
 #include "skynet_mq.h"
 #include "skynet_server.h"
@@ -26,10 +27,11 @@
 /* Most lines fit, and are then formatted once. */
 #define LINE_SIZE 512
 /*
- * What may wait for the log service. A slow disk then costs lines, not memory
- * without limit. Once full, it takes new lines again below a half.
+ * What may wait for the log service; the key `logqueue` sets the lines. A slow
+ * disk then costs lines, not memory without limit. Once full, the queue takes
+ * new lines again below a half.
  */
-#define QUEUE_LINES (1u << 20)
+#define QUEUE_LINES 1000000
 #define QUEUE_BYTES (64u << 20)
 
 static struct {
@@ -38,6 +40,7 @@ static struct {
 	_Atomic(uint32_t) logger; /* found under its name; 0 = there never was one */
 	atomic_bool is_full;
 	_Atomic(uint64_t) dropped;
+	_Atomic(size_t) limit; /* lines that may wait; 0 = not read yet */
 } L;
 
 /* The log service with a reference, looked up again if it died. NULL = none. */
@@ -89,12 +92,24 @@ push_line(struct skynet_context *logger, uint32_t source, char *text, size_t siz
 	}
 }
 
+static size_t
+queue_limit(void) {
+	size_t limit = atomic_load_explicit(&L.limit, memory_order_relaxed);
+	if (limit == 0) {
+		const char *text = skynet_getenv("logqueue");
+		limit = text == NULL ? 0 : strtoul(text, NULL, 10);
+		limit = limit == 0 ? QUEUE_LINES : limit;
+		atomic_store_explicit(&L.limit, limit, memory_order_relaxed);
+	}
+	return limit;
+}
+
 /* Whether the next line must be dropped. */
 static bool
 is_full(struct skynet_context *logger) {
 	bool was_full = atomic_load_explicit(&L.is_full, memory_order_relaxed);
 	unsigned share = was_full ? 2 : 1;
-	bool now_full = mailbox_length(&logger->mailbox) >= QUEUE_LINES / share ||
+	bool now_full = mailbox_length(&logger->mailbox) >= queue_limit() / share ||
 	                mailbox_bytes(&logger->mailbox) >= QUEUE_BYTES / share;
 	if (now_full != was_full) {
 		atomic_store_explicit(&L.is_full, now_full, memory_order_relaxed);
