@@ -7,7 +7,7 @@
 #include "skynet_timer.h"
 #include "t_probe.h"
 
-#define LONG_NAME ".a_name_that_does_not_fit_the_thirty_two_bytes_of_the_result"
+#define LONG_NAME "a_name_that_does_not_fit_the_thirty_two_bytes_of_the_result"
 
 int t_commands_init(void *inst, struct skynet_context *ctx, const char *param);
 
@@ -37,8 +37,8 @@ names(struct skynet_context *ctx) {
 	CLAIM_TEXT(ctx, run(ctx, "QUERY", NULL), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "REG", "global"), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "REG", "."), NULL);
-	CLAIM_TEXT(ctx, run(ctx, "REG", LONG_NAME), LONG_NAME + 1);
-	CLAIM_TEXT(ctx, run(ctx, "QUERY", LONG_NAME), ":2");
+	CLAIM_TEXT(ctx, run(ctx, "REG", "." LONG_NAME), LONG_NAME);
+	CLAIM_TEXT(ctx, run(ctx, "QUERY", "." LONG_NAME), ":2");
 	return true;
 }
 

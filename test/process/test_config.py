@@ -1,0 +1,133 @@
+"""Start-up with good and bad configuration, and the end of the process."""
+
+import signal
+import subprocess
+
+from claims import must_contain, must_not_contain
+from harness import SKYNET, Node, run_node
+
+IDLE = 'bootstrap = "t_idle"\n'
+
+
+def refuse(config, *parts, **kw):
+    """The node does not start: status 1, these texts, and (mostly) one line."""
+    code, text = run_node(config, **kw)
+    assert code == 1, f"status {code}:\n{text}"
+    must_contain(text, *parts)
+    return text
+
+
+def refuse_in_one_line(config, *parts, **kw):
+    text = refuse(config, *parts, **kw)
+    assert text.count("\n") == 1, text
+
+
+def test_no_argument_prints_usage():
+    p = subprocess.run([SKYNET], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert p.returncode == 1 and p.stdout == ""
+    lines = p.stderr.splitlines()
+    assert len(lines) == 2 and lines[1] == "usage: skynet configfilename", lines
+
+
+def test_missing_file_is_named():
+    refuse_in_one_line("", "no/such/file.cfg", "No such file or directory", args=["no/such/file.cfg"])
+
+
+def test_unreadable_file_is_named():
+    refuse_in_one_line("", "/: Is a directory", args=["/"])
+
+
+def test_thread_out_of_range():
+    for value in ("0", "1025", '"abc"', "true"):
+        refuse_in_one_line(f"thread = {value}", "Invalid thread", "should be in [1,1024]",
+                           "config:")
+
+
+def test_table_value_names_the_key():
+    refuse_in_one_line("x = {}", "Invalid config table key = x", "config:")
+
+
+def test_syntax_error_names_the_file():
+    refuse_in_one_line("x = = 1", "config:", "unexpected symbol")
+
+
+def test_unknown_include():
+    refuse_in_one_line('include "nowhere.cfg"', "config:", "nowhere.cfg: No such file or directory")
+
+
+def test_unset_variable_in_a_comment():
+    refuse_in_one_line("-- $NO_SUCH_VARIABLE", "os.getenv() failed: NO_SUCH_VARIABLE")
+
+
+def test_wrong_type_of_a_known_key():
+    refuse_in_one_line("bootstrap = true", "wrong type of bootstrap: expected a string")
+
+
+def test_networks_are_refused():
+    refuse_in_one_line("harbor = 1", "harbor = 1", "set harbor = 0")
+    refuse_in_one_line("harbor = nil", "set harbor = 0")
+    refuse_in_one_line("harbor = 300", "Invalid harbor 300")
+    refuse_in_one_line('cluster = "./clustername.lua"', "cluster")
+
+
+def test_search_path_without_question_mark():
+    refuse_in_one_line('cpath = "./cservice/logger.so"', "Invalid C service path")
+
+
+def test_bootstrap_that_does_not_exist():
+    text = refuse('bootstrap = "nosuch arg"', "[:00000000] Bootstrap error : nosuch arg",
+                  "try open nosuch failed : ")
+    must_not_contain(text, "LAUNCH nosuch")
+
+
+def test_bootstrap_that_fails():
+    refuse('bootstrap = "harbor nonsense"', "error: launch harbor FAILED", "Bootstrap error : harbor")
+
+
+def test_log_service_that_does_not_exist():
+    refuse('logservice = "nosuch"', "Can't launch nosuch service")
+
+
+def test_log_file_that_cannot_be_opened():
+    refuse('logger = "/no/such/dir/x"', "Can't launch logger service",
+           "/no/such/dir/x: No such file or directory")
+
+
+def test_included_files_and_variables():
+    files = {
+        "d/a.cfg": 'include "sub/b.cfg"\ninclude "e.cfg"\n',
+        "d/sub/b.cfg": 'include "c.cfg"\n',
+        "d/sub/c.cfg": 'module = "t_idle"\n',
+        "d/e.cfg": 'bootstrap = module .. " $SKYNET_TEST_WORD"\n',
+    }
+    with Node('include "d/a.cfg"', files=files, env={"SKYNET_TEST_WORD": "word"}) as node:
+        node.wait_for(r"idle ready: word")
+
+
+def test_further_arguments_are_ignored():
+    with Node(IDLE) as node:
+        node.wait_for("idle ready")
+        with Node(args=[node.config, "more", "--arguments"]) as other:
+            other.wait_for("idle ready")
+
+
+def test_abort_ends_with_status_0_and_all_its_lines():
+    code, text = run_node('bootstrap = "t_idle abort"', limit=20)
+    assert code == 0, text
+    for i in range(1, 6):
+        must_contain(text, f"[:00000002] last words {i}\n")
+
+
+def test_node_ends_when_its_last_service_exits():
+    # The log service counts too: it goes when it is the last one.
+    with Node('bootstrap = "t_idle exit"') as node:
+        node.wait_for("KILL self")
+        node.signal(signal.SIGTERM)
+        assert node.wait_exit() == 0
+
+
+def test_broken_pipe_signal_is_ignored():
+    with Node(IDLE) as node:
+        node.wait_for("idle ready")
+        node.signal(signal.SIGPIPE)
+        assert node.stop() == 0

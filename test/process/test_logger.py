@@ -1,0 +1,158 @@
+"""The log service: records, rotation, message logs."""
+
+import os
+import re
+import signal
+import time
+
+from claims import must_contain, must_not_contain
+from harness import LIMIT, Node, run_node
+
+STDOUT_RECORD = re.compile(r"^\[:[0-9a-f]{8}\] ")
+FILE_RECORD = re.compile(r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d\.\d\d \[:[0-9a-f]{8}\] ")
+
+
+def read(path):
+    try:
+        with open(path) as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def wait_file(path, pattern):
+    """Wait until the file's text matches."""
+    end = time.monotonic() + LIMIT
+    while not re.search(pattern, read(path)):
+        assert time.monotonic() < end, f"no /{pattern}/ in {path}: {read(path)!r}"
+        time.sleep(0.01)
+
+
+def test_records_on_standard_output():
+    code, text = run_node('bootstrap = "t_idle abort"')
+    assert code == 0
+    for line in text.splitlines():
+        assert STDOUT_RECORD.match(line), line
+
+
+def test_records_in_a_file():
+    with Node('bootstrap = "t_idle abort"\nlogger = "./node.log"') as node:
+        assert node.wait_exit() == 0
+        lines = read(node.path("node.log")).splitlines()
+        assert len(lines) >= 6
+        for line in lines:
+            assert FILE_RECORD.match(line), line
+        must_not_contain(node.text, "idle ready")
+
+
+def test_file_is_appended_to():
+    with Node('bootstrap = "t_idle abort"\nlogger = "./node.log"',
+              files={"node.log": "from before\n"}) as node:
+        assert node.wait_exit() == 0
+        text = read(node.path("node.log"))
+        assert text.startswith("from before\n") and "idle ready" in text
+
+
+def test_rotation_loses_and_doubles_nothing():
+    with Node('bootstrap = "t_ticker"\nlogger = "./node.log"') as node:
+        log, old = node.path("node.log"), node.path("old.log")
+        wait_file(log, "tick 20\n")
+        os.rename(log, old)
+        node.signal(signal.SIGHUP)
+        wait_file(log, r"tick \d+\n(.*\n)*.*tick \d+\n")
+        assert node.stop() == 0
+        ticks = [int(n) for n in re.findall(r"tick (\d+)\n", read(old) + read(log))]
+        assert ticks == list(range(1, len(ticks) + 1)), ticks
+
+
+def test_failed_reopen_keeps_the_old_file():
+    with Node('bootstrap = "t_ticker"\nlogger = "./logs/node.log"',
+              files={"logs/x": ""}) as node:
+        log, old = node.path("logs/node.log"), node.path("old/node.log")
+        wait_file(log, "tick 5\n")
+        os.rename(node.path("logs"), node.path("old"))
+        node.signal(signal.SIGHUP)
+        wait_file(old, r"error: Can't reopen log file \(No such file or directory\), keep the old one")
+        # It tries again by itself.
+        os.mkdir(node.path("logs"))
+        wait_file(log, "tick ")
+        assert node.stop() == 0
+        ticks = [int(n) for n in re.findall(r"tick (\d+)\n", read(old) + read(log))]
+        assert ticks == list(range(1, len(ticks) + 1)), ticks
+
+
+def test_hangup_without_a_file_changes_nothing():
+    with Node('bootstrap = "t_ticker"') as node:
+        node.wait_for(r"tick 2$")
+        node.signal(signal.SIGHUP)
+        seen = len(node.text)
+        node.wait_for(r"tick \d+$", start=seen)
+        assert node.stop() == 0
+
+
+def test_records_carry_the_time_of_the_event():
+    # The line is handled 30 centiseconds or more after it was made.
+    with Node('bootstrap = "t_slowlog"\nlogservice = "t_slowlogger"\nlogger = "./node.log"') as node:
+        assert node.wait_exit() == 0, node.text
+        m = re.search(r"^(\d+) made at (\d+)$", read(node.path("node.log")), re.M)
+        assert 0 <= int(m.group(1)) - int(m.group(2)) < 10, m.group(0)
+
+
+def test_full_queue_drops_lines_and_counts_them():
+    with Node('bootstrap = "t_flood"\nlogservice = "t_slowlogger"\nlogger = "./node.log"\n'
+              'logqueue = 100') as node:
+        assert node.wait_exit() == 0, node.text
+        text = read(node.path("node.log"))
+        m = re.search(r"The log service is too slow, dropped (\d+) lines", text)
+        assert m and int(m.group(1)) >= 99, text[-500:]
+        assert int(m.group(1)) + text.count("flood") == 201, text[-500:]
+
+
+def test_lines_go_to_stderr_or_a_new_log_service_when_the_old_one_is_dead():
+    with Node('bootstrap = "t_nologger"') as node:
+        assert node.wait_exit() == 0, node.text
+        must_contain(node.text, "[:00000002] after its death\n")
+        must_not_contain(node.text, "found again")
+        must_contain(read(node.path("new.log")), "[:00000002] found again\n")
+
+
+def message_log(config):
+    with Node('bootstrap = "t_msglog"\n' + config, files={"logs/x": ""}) as node:
+        code = node.wait_exit()
+        assert code == 0 and "claims: 1 made, 0 failed" in node.text, node.text
+        names = [n for n in os.listdir(node.path("logs")) if n.endswith(".log")]
+        assert len(names) <= 1
+        return node.text, read(node.path("logs/" + names[0])) if names else None
+
+
+def test_message_log_records_every_kind():
+    text, log = message_log('logpath = "./logs"')
+    patterns = [
+        r"open time: \d+ \w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}",
+        r":00000002 3 0 \d+ 68656c6c6f",
+        r":00000002 3 0 \d+ ",
+        r"\[socket\] 2 1 18999 \[127\.0\.0\.1\]",
+        r"\[socket\] 2 1 3 414243",
+        r"close time: \d+",
+        r"open time: .*",
+        r":00000002 3 0 \d+ 616761696e",
+    ]
+    lines = log.split("\n")
+    assert lines.pop() == ""
+    assert len(lines) == len(patterns), log
+    for line, pattern in zip(lines, patterns):
+        assert re.fullmatch(pattern, line), (pattern, line)
+    assert len(re.findall(r"\[:00000002\] Open log file \./logs/[0-9a-f]{8}\.log\n", text)) == 2
+    assert len(re.findall(r"\[:00000002\] Close log file :[0-9a-f]{8}\n", text)) == 1
+
+
+def test_message_log_without_logpath_does_nothing():
+    text, log = message_log("")
+    assert log is None
+    must_not_contain(text, "log file")
+
+
+def test_message_log_that_cannot_be_opened():
+    text, log = message_log('logpath = "./missing"')
+    assert log is None
+    assert re.search(r"Open log file \./missing/[0-9a-f]{8}\.log fail\n", text), text
