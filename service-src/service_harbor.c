@@ -45,9 +45,12 @@ struct harbor {
 	struct name *bucket[BUCKETS];
 };
 
-struct harbor *harbor_create(void);
-void harbor_release(struct harbor *h);
-int harbor_init(struct harbor *h, struct skynet_context *ctx, const char *param);
+struct harbor *
+harbor_create(void);
+void
+harbor_release(struct harbor *h);
+int
+harbor_init(struct harbor *h, struct skynet_context *ctx, const char *param);
 
 struct harbor *
 harbor_create(void) {
@@ -144,11 +147,11 @@ to_name(struct harbor *h, struct name *n, const struct waiting *message) {
 static void
 route(struct harbor *h, const struct remote_message *envelope, uint32_t source, int session) {
 	struct waiting w = {
-		.source = source,
-		.type = envelope->type & 0xff,
-		.session = session,
-		.msg = (void *)(uintptr_t)envelope->message,
-		.sz = envelope->sz & (SIZE_MAX >> 8), /* without a type in its top byte */
+	    .source = source,
+	    .type = envelope->type & 0xff,
+	    .session = session,
+	    .msg = (void *)(uintptr_t)envelope->message,
+	    .sz = envelope->sz & (SIZE_MAX >> 8), /* without a type in its top byte */
 	};
 	uint32_t handle = envelope->destination.handle;
 	if (handle == 0) {

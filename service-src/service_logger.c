@@ -32,13 +32,16 @@ struct logger {
 	bool write_failed;   /* the last flush failed and was reported */
 	bool reopen_pending; /* a reopen failed; try again after retry_at */
 	uint64_t retry_at;
-	time_t second;       /* whose text is in `date` */
+	time_t second; /* whose text is in `date` */
 	char date[24];
 };
 
-struct logger *logger_create(void);
-void logger_release(struct logger *l);
-int logger_init(struct logger *l, struct skynet_context *ctx, const char *param);
+struct logger *
+logger_create(void);
+void
+logger_release(struct logger *l);
+int
+logger_init(struct logger *l, struct skynet_context *ctx, const char *param);
 
 struct logger *
 logger_create(void) {

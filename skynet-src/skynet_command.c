@@ -308,8 +308,7 @@ cmd_stat(struct skynet_context *ctx, const char *param) {
 	}
 	if (strcmp(param, "message") == 0) {
 		/* Relaxed: a counter of our own, read by the one who counts. */
-		return result(ctx, "%" PRIu64,
-		              atomic_load_explicit(&ctx->messages, memory_order_relaxed));
+		return result(ctx, "%" PRIu64, atomic_load_explicit(&ctx->messages, memory_order_relaxed));
 	}
 	if (strcmp(param, "mqbytes") == 0) {
 		return result(ctx, "%zu", mailbox_bytes(&ctx->mailbox));
@@ -367,22 +366,22 @@ static const struct command {
 	const char *(*run)(struct skynet_context *ctx, const char *param);
 	bool needs_param; /* without one the result is NULL */
 } commands[] = {
-	{"TIMEOUT", cmd_timeout, true},
-	{"STAT", cmd_stat, true},
-	{"REG", cmd_reg, false},
-	{"QUERY", cmd_query, true},
-	{"NAME", cmd_name, true},
-	{"EXIT", cmd_exit, false},
-	{"KILL", cmd_kill, true},
-	{"LAUNCH", cmd_launch, true},
-	{"GETENV", cmd_getenv, true},
-	{"SETENV", cmd_setenv, true},
-	{"STARTTIME", cmd_starttime, false},
-	{"SIGNAL", cmd_signal, true},
-	{"ABORT", cmd_abort, false},
-	{"MONITOR", cmd_monitor, false},
-	{"LOGON", cmd_logon, true},
-	{"LOGOFF", cmd_logoff, true},
+    {"TIMEOUT", cmd_timeout, true},
+    {"STAT", cmd_stat, true},
+    {"REG", cmd_reg, false},
+    {"QUERY", cmd_query, true},
+    {"NAME", cmd_name, true},
+    {"EXIT", cmd_exit, false},
+    {"KILL", cmd_kill, true},
+    {"LAUNCH", cmd_launch, true},
+    {"GETENV", cmd_getenv, true},
+    {"SETENV", cmd_setenv, true},
+    {"STARTTIME", cmd_starttime, false},
+    {"SIGNAL", cmd_signal, true},
+    {"ABORT", cmd_abort, false},
+    {"MONITOR", cmd_monitor, false},
+    {"LOGON", cmd_logon, true},
+    {"LOGOFF", cmd_logoff, true},
 };
 
 const char *

@@ -248,8 +248,8 @@ push_position(lua_State *L, const char *key) {
 
 /* Keys of the kernel and of snlua whose value is text. */
 static const char *const text_keys[] = {
-	"cpath",   "bootstrap",  "daemon",   "logger",  "logservice", "logpath", "lua_path",
-	"lua_cpath", "luaservice", "lualoader", "preload", "start",      "snax",
+    "cpath",     "bootstrap",  "daemon",    "logger",  "logservice", "logpath", "lua_path",
+    "lua_cpath", "luaservice", "lualoader", "preload", "start",      "snax",
 };
 
 static void
@@ -282,7 +282,8 @@ store_pair(lua_State *L) {
 	case LUA_TBOOLEAN:
 		break;
 	default:
-		luaL_error(L, "%s: Invalid config table key = %s (a %s, expected a string, number or boolean)",
+		luaL_error(L,
+		           "%s: Invalid config table key = %s (a %s, expected a string, number or boolean)",
 		           push_position(L, key), key, luaL_typename(L, value));
 	}
 	check_text_key(L, key, value);
@@ -351,8 +352,9 @@ static int
 get_harbor(lua_State *L) {
 	const char *text = skynet_getenv("harbor");
 	if (text == NULL) {
-		luaL_error(L, "%s: harbor is missing and would default to 1, "
-		              "but harbor networks are not available yet: set harbor = 0",
+		luaL_error(L,
+		           "%s: harbor is missing and would default to 1, "
+		           "but harbor networks are not available yet: set harbor = 0",
 		           get_loader(L)->main_file);
 	}
 	int harbor = leading_integer(text);
@@ -363,14 +365,16 @@ get_harbor(lua_State *L) {
 	static const char *const network_keys[] = {"cluster", "standalone"};
 	for (size_t i = 0; i < sizeof(network_keys) / sizeof(network_keys[0]); i++) {
 		if (skynet_getenv(network_keys[i]) != NULL) {
-			luaL_error(L, "%s: key %s needs cluster or harbor networks, "
-			              "which are not available yet: remove it",
+			luaL_error(L,
+			           "%s: key %s needs cluster or harbor networks, "
+			           "which are not available yet: remove it",
 			           push_position(L, network_keys[i]), network_keys[i]);
 		}
 	}
 	if (harbor != 0) {
-		luaL_error(L, "%s: harbor = %d needs a harbor network, which is not available yet: "
-		              "set harbor = 0",
+		luaL_error(L,
+		           "%s: harbor = %d needs a harbor network, which is not available yet: "
+		           "set harbor = 0",
 		           push_position(L, "harbor"), harbor);
 	}
 	return harbor;
@@ -409,6 +413,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
 	check_number(L, "shutdown_timeout", 0);
 	check_number(L, "logqueue", 1);
+	check_number(L, "endless_check", 0);
 }
 
 static int

@@ -7,7 +7,8 @@
 #include "skynet_context.h"
 #include "t_probe.h"
 
-int t_capi_init(void *inst, struct skynet_context *ctx, const char *param);
+int
+t_capi_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t probe_handle;
 
@@ -151,8 +152,15 @@ int
 t_capi_init(void *inst, struct skynet_context *ctx, const char *param) {
 	(void)inst, (void)param;
 	static const claims_step steps[] = {
-		logging,       addresses,     memory, refused_sends, sessions,
-		send_to_probe, empty_message_has_a_terminator, answers, NULL,
+	    logging,
+	    addresses,
+	    memory,
+	    refused_sends,
+	    sessions,
+	    send_to_probe,
+	    empty_message_has_a_terminator,
+	    answers,
+	    NULL,
 	};
 	return claims_init(ctx, steps);
 }

@@ -9,7 +9,8 @@
 
 #define LONG_NAME "a_name_that_does_not_fit_the_thirty_two_bytes_of_the_result"
 
-int t_commands_init(void *inst, struct skynet_context *ctx, const char *param);
+int
+t_commands_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t victim; /* a probe with a callback */
 
@@ -223,18 +224,18 @@ int
 t_commands_init(void *inst, struct skynet_context *ctx, const char *param) {
 	(void)inst, (void)param;
 	static const claims_step steps[] = {
-		names,
-		naming_others,
-		timers,
-		timers_arrive_in_order,
-		environment,
-		launching,
-		statistics,
-		statistics_of_the_message_before,
-		signals,
-		exit_monitor,
-		exit_monitor_was_told,
-		NULL,
+	    names,
+	    naming_others,
+	    timers,
+	    timers_arrive_in_order,
+	    environment,
+	    launching,
+	    statistics,
+	    statistics_of_the_message_before,
+	    signals,
+	    exit_monitor,
+	    exit_monitor_was_told,
+	    NULL,
 	};
 	return claims_init(ctx, steps);
 }

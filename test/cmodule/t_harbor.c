@@ -3,14 +3,14 @@
 
 #include "claims.h"
 
-int t_harbor_init(void *inst, struct skynet_context *ctx, const char *param);
+int
+t_harbor_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t harbor;
 
 static int
 send_global(struct skynet_context *ctx, const char *name, int session, const char *text) {
-	return skynet_sendname(ctx, 0, name, PTYPE_CLIENT, session, DATA(text),
-	                       strlen(text));
+	return skynet_sendname(ctx, 0, name, PTYPE_CLIENT, session, DATA(text), strlen(text));
 }
 
 static void
@@ -110,14 +110,10 @@ int
 t_harbor_init(void *inst, struct skynet_context *ctx, const char *param) {
 	(void)inst, (void)param;
 	static const claims_step steps[] = {
-		bad_arguments_are_refused,
-		messages_to_an_unknown_name,
-		are_asked_for_once_each,
-		and_arrive_once_it_is_known,
-		at_once_from_then_on,
-		remote_handles_are_answered_with_an_error,
-		dead_harbor_refuses_sends,
-		NULL,
+	    bad_arguments_are_refused, messages_to_an_unknown_name,
+	    are_asked_for_once_each,   and_arrive_once_it_is_known,
+	    at_once_from_then_on,      remote_handles_are_answered_with_an_error,
+	    dead_harbor_refuses_sends, NULL,
 	};
 	return claims_init(ctx, steps);
 }

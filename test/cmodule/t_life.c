@@ -5,7 +5,8 @@
 #include "skynet_handle.h"
 #include "t_probe.h"
 
-int t_life_init(void *inst, struct skynet_context *ctx, const char *param);
+int
+t_life_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t victim;
 
@@ -141,17 +142,17 @@ int
 t_life_init(void *inst, struct skynet_context *ctx, const char *param) {
 	(void)inst, (void)param;
 	static const claims_step steps[] = {
-		first_handles,
-		failing_launch,
-		failed_launch_is_cleaned_up,
-		busy_service_gets_messages,
-		busy_service_is_killed,
-		its_messages_come_back_in_order,
-		service_without_callback_answers_requests,
-		with_errors,
-		exit_in_a_callback,
-		rest_of_the_queue_comes_back,
-		NULL,
+	    first_handles,
+	    failing_launch,
+	    failed_launch_is_cleaned_up,
+	    busy_service_gets_messages,
+	    busy_service_is_killed,
+	    its_messages_come_back_in_order,
+	    service_without_callback_answers_requests,
+	    with_errors,
+	    exit_in_a_callback,
+	    rest_of_the_queue_comes_back,
+	    NULL,
 	};
 	return claims_init(ctx, steps);
 }

@@ -227,8 +227,8 @@ long_file_names_are_not_cut(void **state) {
 	write_file("d/a_rather_long_name_of_a_file_that_does_not_fit_the_sixty_bytes_of_lua.cfg",
 	           "x = = 1");
 	assert_contains(
-		load("d/a_rather_long_name_of_a_file_that_does_not_fit_the_sixty_bytes_of_lua.cfg", ""),
-		"./d/a_rather_long_name_of_a_file_that_does_not_fit_the_sixty_bytes_of_lua.cfg:1: ");
+	    load("d/a_rather_long_name_of_a_file_that_does_not_fit_the_sixty_bytes_of_lua.cfg", ""),
+	    "./d/a_rather_long_name_of_a_file_that_does_not_fit_the_sixty_bytes_of_lua.cfg:1: ");
 }
 
 static void
@@ -328,30 +328,30 @@ errors_are_one_line(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(values_become_strings),
-		cmocka_unit_test(locals_and_nil_make_no_key),
-		cmocka_unit_test(temporary_table_may_be_removed_again),
-		cmocka_unit_test(defaults_are_written_back),
-		cmocka_unit_test(record_is_filled_from_the_file),
-		cmocka_unit_test(includes_follow_the_directory_of_the_file),
-		cmocka_unit_test(absolute_include_is_used_as_is),
-		cmocka_unit_test(unknown_include_names_both_files_and_the_line),
-		cmocka_unit_test(include_of_itself_ends_with_an_error),
-		cmocka_unit_test(include_without_a_name_is_an_error),
-		cmocka_unit_test(missing_and_unreadable_files_are_named),
-		cmocka_unit_test(syntax_error_names_file_and_line),
-		cmocka_unit_test(long_file_names_are_not_cut),
-		cmocka_unit_test(names_of_the_standard_library_are_absent),
-		cmocka_unit_test(precompiled_chunk_is_refused),
-		cmocka_unit_test(table_value_names_key_file_and_line),
-		cmocka_unit_test(key_that_is_no_string_is_refused),
-		cmocka_unit_test(unset_variable_names_itself_and_the_line_even_in_comments),
-		cmocka_unit_test(lone_dollar_is_left_alone),
-		cmocka_unit_test(thread_out_of_range_is_refused),
-		cmocka_unit_test(wrong_type_of_a_known_key_is_named),
-		cmocka_unit_test(search_path_without_question_mark_is_refused),
-		cmocka_unit_test(networks_are_refused_in_one_clear_line),
-		cmocka_unit_test(errors_are_one_line),
+	    cmocka_unit_test(values_become_strings),
+	    cmocka_unit_test(locals_and_nil_make_no_key),
+	    cmocka_unit_test(temporary_table_may_be_removed_again),
+	    cmocka_unit_test(defaults_are_written_back),
+	    cmocka_unit_test(record_is_filled_from_the_file),
+	    cmocka_unit_test(includes_follow_the_directory_of_the_file),
+	    cmocka_unit_test(absolute_include_is_used_as_is),
+	    cmocka_unit_test(unknown_include_names_both_files_and_the_line),
+	    cmocka_unit_test(include_of_itself_ends_with_an_error),
+	    cmocka_unit_test(include_without_a_name_is_an_error),
+	    cmocka_unit_test(missing_and_unreadable_files_are_named),
+	    cmocka_unit_test(syntax_error_names_file_and_line),
+	    cmocka_unit_test(long_file_names_are_not_cut),
+	    cmocka_unit_test(names_of_the_standard_library_are_absent),
+	    cmocka_unit_test(precompiled_chunk_is_refused),
+	    cmocka_unit_test(table_value_names_key_file_and_line),
+	    cmocka_unit_test(key_that_is_no_string_is_refused),
+	    cmocka_unit_test(unset_variable_names_itself_and_the_line_even_in_comments),
+	    cmocka_unit_test(lone_dollar_is_left_alone),
+	    cmocka_unit_test(thread_out_of_range_is_refused),
+	    cmocka_unit_test(wrong_type_of_a_known_key_is_named),
+	    cmocka_unit_test(search_path_without_question_mark_is_refused),
+	    cmocka_unit_test(networks_are_refused_in_one_clear_line),
+	    cmocka_unit_test(errors_are_one_line),
 	};
 	return cmocka_run_group_tests_name("config", tests, setup, teardown);
 }

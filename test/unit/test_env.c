@@ -119,14 +119,14 @@ concurrent_writers_have_one_winner_per_key(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(absent_key_reads_null),
-		cmocka_unit_test(added_value_reads_back),
-		cmocka_unit_test(empty_value_and_empty_key_are_legal),
-		cmocka_unit_test(second_write_is_refused_and_changes_nothing),
-		cmocka_unit_test(setenv_adds_like_add),
-		cmocka_unit_test(values_are_copied_and_stay_where_they_are),
-		cmocka_unit_test(value_larger_than_a_page_is_kept),
-		cmocka_unit_test(concurrent_writers_have_one_winner_per_key),
+	    cmocka_unit_test(absent_key_reads_null),
+	    cmocka_unit_test(added_value_reads_back),
+	    cmocka_unit_test(empty_value_and_empty_key_are_legal),
+	    cmocka_unit_test(second_write_is_refused_and_changes_nothing),
+	    cmocka_unit_test(setenv_adds_like_add),
+	    cmocka_unit_test(values_are_copied_and_stay_where_they_are),
+	    cmocka_unit_test(value_larger_than_a_page_is_kept),
+	    cmocka_unit_test(concurrent_writers_have_one_winner_per_key),
 	};
 	return cmocka_run_group_tests_name("env", tests, NULL, NULL);
 }

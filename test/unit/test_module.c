@@ -36,10 +36,10 @@ build(const char *name, const char *prefix, const char *source) {
 }
 
 static const char WHOLE[] = "static int made, freed, sig;\n"
-							"void *N(_create)(void) { made++; return &made; }\n"
-							"int N(_init)(void *i, void *c, char *p) { return p ? *p : -1; }\n"
-							"void N(_release)(void *i) { freed++; }\n"
-							"void N(_signal)(void *i, int s) { *(int *)i = s; }\n";
+                            "void *N(_create)(void) { made++; return &made; }\n"
+                            "int N(_init)(void *i, void *c, char *p) { return p ? *p : -1; }\n"
+                            "void N(_release)(void *i) { freed++; }\n"
+                            "void N(_signal)(void *i, int s) { *(int *)i = s; }\n";
 
 static int
 setup(void **state) {
@@ -197,17 +197,17 @@ concurrent_queries_agree(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(templates_without_question_mark_do_not_count),
-		cmocka_unit_test(module_is_loaded_once),
-		cmocka_unit_test(functions_are_called_with_their_arguments),
-		cmocka_unit_test(only_init_is_required),
-		cmocka_unit_test(library_without_init_is_no_module),
-		cmocka_unit_test(create_that_returns_null_is_passed_on),
-		cmocka_unit_test(unknown_and_empty_names_are_refused),
-		cmocka_unit_test(prefix_is_what_follows_the_last_dot),
-		cmocka_unit_test(module_that_appears_later_is_found),
-		cmocka_unit_test(more_modules_than_any_fixed_table),
-		cmocka_unit_test(concurrent_queries_agree),
+	    cmocka_unit_test(templates_without_question_mark_do_not_count),
+	    cmocka_unit_test(module_is_loaded_once),
+	    cmocka_unit_test(functions_are_called_with_their_arguments),
+	    cmocka_unit_test(only_init_is_required),
+	    cmocka_unit_test(library_without_init_is_no_module),
+	    cmocka_unit_test(create_that_returns_null_is_passed_on),
+	    cmocka_unit_test(unknown_and_empty_names_are_refused),
+	    cmocka_unit_test(prefix_is_what_follows_the_last_dot),
+	    cmocka_unit_test(module_that_appears_later_is_found),
+	    cmocka_unit_test(more_modules_than_any_fixed_table),
+	    cmocka_unit_test(concurrent_queries_agree),
 	};
 	return cmocka_run_group_tests_name("module", tests, setup, teardown);
 }
