@@ -1,0 +1,95 @@
+-- skynet.pack and skynet.unpack in the runtime: the vectors, and messages of
+-- every size between services. Units are in test/unit/test_seri.c.
+
+local skynet = require "skynet"
+local core = require "skynet.core"
+local test = require "testlib"
+local vectors = require "vectors"
+
+local function results(...)
+	return table.pack(...)
+end
+
+local function check_unpack(v)
+	local bytes = vectors.unhex(v.unpack_hex)
+	if v.error then
+		test.err(function() core.unpack(bytes) end, v.error)
+	else
+		test.eq(results(core.unpack(bytes)), vectors.eval(v.results), v.name)
+	end
+end
+
+local function check_pack(v)
+	local args = vectors.eval(v.expr)
+	local bytes = core.packstring(table.unpack(args, 1, args.n))
+	if v.hex then
+		test.eq(vectors.hex(bytes), v.hex, v.name)
+	else
+		test.eq(#bytes, v.length, v.name)
+		test.eq(vectors.hex(bytes:sub(1, #v.prefix_hex // 2)), v.prefix_hex, v.name)
+	end
+	local want = v.results and vectors.eval(v.results) or args
+	test.eq(results(core.unpack(bytes)), want, v.name)
+	local ptr, size = core.pack(table.unpack(args, 1, args.n))
+	test.eq(core.tostring(ptr, size), bytes, v.name)
+	test.eq(results(core.unpack(ptr, size)), want, v.name)
+	core.trash(ptr, size)
+end
+
+test.case("every vector packs and unpacks", function()
+	for _, v in ipairs(vectors.load("seri").vectors) do
+		if v.unpack_hex then
+			check_unpack(v)
+		elseif v.error then
+			local args = vectors.eval(v.expr)
+			test.err(function() core.packstring(table.unpack(args, 1, args.n)) end, v.error)
+		else
+			check_pack(v)
+		end
+	end
+end)
+
+test.case("random nested values come back", function()
+	math.randomseed(20260101)
+	local function value(depth)
+		local kind = math.random(depth > 4 and 6 or 8)
+		if kind == 1 then return math.random(0)
+		elseif kind == 2 then return math.random(-70000, 70000)
+		elseif kind == 3 then return math.random() * 1e9
+		elseif kind == 4 then return math.random() < 0.5
+		elseif kind <= 6 then return string.rep(string.char(math.random(0, 255)), math.random(0, 80))
+		end
+		local t = {}
+		for i = 1, math.random(0, 40) do t[i] = value(depth + 1) end
+		for _ = 1, math.random(0, 10) do t["k" .. math.random(100)] = value(depth + 1) end
+		return t
+	end
+	for _ = 1, 50 do
+		local v = value(1)
+		test.eq(core.unpack(core.packstring(v)), v)
+	end
+end)
+
+test.case("a claimed length of 2^31 raises at once", function()
+	local before = collectgarbage "count"
+	test.err(function() core.unpack("\xfe\x22\xff\xff\xff\x7f") end, "Invalid serialize stream")
+	test.ok(collectgarbage "count" - before < 1000)
+end)
+
+test.case("a pack of 100000 bytes is charged exactly, and given back", function()
+	local ok, memory = pcall(require, "skynet.memory")
+	if not ok or memory.current() == 0 then
+		test.skip("no accounting in this build")
+	end
+	local text = string.rep("x", 100000)
+	skynet.yield()
+	local before = memory.current()
+	local ptr, size = core.pack(text)
+	local held = memory.current() - before
+	core.trash(ptr, size)
+	test.eq(size, 100005)
+	test.ok(held >= size and held < size + 64, "charged " .. held)
+	test.eq(memory.current() - before, 0)
+end)
+
+test.run()
