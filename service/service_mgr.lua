@@ -38,57 +38,68 @@ local function starting_handle(launch)
 	return launch.handle
 end
 
--- The key whose service is being started under that handle, or nil. Yields.
-local function key_being_started(handle)
+-- Learn the handles of all services that are being started. Yields.
+local function find_starting_handles()
+	local unfinished = {}
+	for _, entry in pairs(registry) do
+		if entry.launch and not entry.launch.handle then
+			unfinished[#unfinished + 1] = entry.launch
+		end
+	end
+	for _, starting in ipairs(unfinished) do
+		starting_handle(starting)
+	end
+end
+
+-- The keys that the service with this handle launches or waits for.
+local function keys_wanted_by(handle)
 	local keys = {}
 	for key, entry in pairs(registry) do
-		if entry.launch then
+		local wanted = entry.launch and entry.launch.source == handle
+		for _, token in ipairs(entry.waiting or {}) do
+			wanted = wanted or token.source == handle
+		end
+		if wanted then
 			keys[#keys + 1] = key
 		end
 	end
-	for _, key in ipairs(keys) do
-		local entry = registry[key]
-		if entry and entry.launch and starting_handle(entry.launch) == handle then
-			return key
+	return keys
+end
+
+-- The chain of keys from `key` to one that `handle` is being started as, each
+-- wanted by the service that is being started as the one before; or nil.
+local function find_cycle(key, handle, visited)
+	local entry = registry[key]
+	local starting = not visited[key] and entry and entry.launch and entry.launch.handle
+	if not starting then
+		return nil
+	end
+	visited[key] = true
+	if starting == handle then
+		return { key }
+	end
+	for _, next_key in ipairs(keys_wanted_by(starting)) do
+		local chain = find_cycle(next_key, handle, visited)
+		if chain then
+			table.insert(chain, 1, key)
+			return chain
 		end
 	end
 end
 
--- Raise when `source`, itself a unique service that is starting, would wait
--- for `key` while that one waits (in the end) for it. Yields.
-local function check_cycle(key, source)
-	local own_key = key_being_started(source)
-	if not own_key then
-		return
-	end
-	local chain = { own_key, key }
-	while key do
-		if key == own_key then
-			error("unique services wait for each other: " .. table.concat(chain, " -> "), 0)
-		end
-		local entry = registry[key]
-		key = entry and entry.launch and entry.launch.waits_for
-		chain[#chain + 1] = key
-	end
-	local entry = registry[own_key]
-	if entry and entry.launch then
-		return entry.launch
-	end
-end
-
--- Wait until the launch of the entry is over. Yields.
+-- Wait until the launch of the entry is over. Yields. A service that would in
+-- the end wait for its own start gets an error instead.
 local function wait_entry(key, entry, context)
-	local waiting_launch = check_cycle(key, context.source)
+	find_starting_handles()
+	local chain = find_cycle(key, context.source, {})
+	if chain then
+		table.insert(chain, 1, chain[#chain])
+		error("unique services wait for each other: " .. table.concat(chain, " -> "), 0)
+	end
 	if entry.waiting then
-		if waiting_launch then
-			waiting_launch.waits_for = key
-		end
 		local token = { session = context.session, source = context.source }
 		table.insert(entry.waiting, token)
 		skynet.wait(token)
-		if waiting_launch then
-			waiting_launch.waits_for = nil
-		end
 	end
 	if entry.err then
 		error(entry.err, 0)

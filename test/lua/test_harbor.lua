@@ -1,0 +1,82 @@
+-- Global names and skynet.harbor on a single node.
+
+local skynet = require "skynet"
+require "skynet.manager"
+local harbor = require "skynet.harbor"
+local test = require "testlib"
+
+local function async(f, ...)
+	local result = {}
+	skynet.fork(function(...)
+		result.ok, result.value = pcall(f, ...)
+		result.done = true
+	end, ...)
+	return result
+end
+
+test.case("queryname waits for the name", function()
+	local handle = skynet.newservice "sv_helper"
+	local queries = { async(harbor.queryname, "LATER"), async(harbor.queryname, "LATER") }
+	skynet.call(".cslave", "debug", "PING")
+	test.eq(queries[1].done, nil)
+	skynet.name("LATER", handle)
+	for _, query in ipairs(queries) do
+		test.wait_for(function() return query.done end)
+		test.eq(query.value, handle)
+	end
+	test.eq(harbor.queryname "LATER", handle)
+end)
+
+test.case("queryname of a local name is answered at once", function()
+	test.eq(harbor.queryname ".launcher", 3)
+	test.eq(harbor.queryname ".no_such_name", nil)
+end)
+
+test.case("a call and a send by a name not registered yet are delivered later", function()
+	local handle = skynet.newservice "sv_helper"
+	local call = async(skynet.call, "SOON", "lua", "echo", "hello")
+	skynet.send("SOON", "lua", "echo", "nobody hears")
+	skynet.call(".cslave", "debug", "PING")
+	test.eq(call.done, nil)
+	harbor.globalname("SOON", handle)
+	test.wait_for(function() return call.done end)
+	test.eq(call.value, "hello")
+	test.ok(skynet.call(handle, "debug", "STAT").message >= 4)
+	test.eq(skynet.call("SOON", "lua", "echo", 1), 1)
+end)
+
+test.case("globalname names the own service unless told otherwise", function()
+	harbor.globalname "OWN_NAME"
+	test.eq(harbor.queryname "OWN_NAME", skynet.self())
+end)
+
+test.case("a taken global name keeps its owner", function()
+	local handle = skynet.newservice "sv_helper"
+	harbor.globalname("OWN_NAME", handle)
+	test.eq(harbor.queryname "OWN_NAME", skynet.self())
+	skynet.kill(handle)
+end)
+
+test.case("global names are checked where they are given", function()
+	test.err(function() skynet.register "123" end, "assertion failed!")
+	test.err(function() skynet.register "sixteen_bytes_xx" end, "assertion failed!")
+	test.err(function() skynet.register ":abc" end)
+	skynet.register "fifteen_bytes_x"
+	test.eq(harbor.queryname "fifteen_bytes_x", skynet.self())
+end)
+
+test.case("no other node: link returns, connect and linkmaster raise", function()
+	harbor.link(3)
+	test.err(function() harbor.connect(2) end, "call failed")
+	test.err(function() harbor.linkmaster() end, "call failed")
+	test.err(function() skynet.call(".cslave", "lua", "NOSUCH") end, "call failed")
+end)
+
+test.case("handles of other nodes: a call fails, a send is dropped", function()
+	test.err(function() skynet.call(0x05000001, "lua", "x") end, "call failed")
+	skynet.send(0x05000001, "lua", "x")
+	test.eq({ skynet.harbor(0x05000001) }, { 5, true })
+	test.eq({ skynet.harbor(skynet.self()) }, { 0, false })
+end)
+
+test.run()
