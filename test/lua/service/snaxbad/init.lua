@@ -1,0 +1,2 @@
+-- An init that is no function.
+init = 1

@@ -1,0 +1,2 @@
+-- A method with a name that is no string.
+accept[1] = function() end

@@ -1,0 +1,3 @@
+-- A method defined twice.
+function accept.x() end
+function accept.x() end

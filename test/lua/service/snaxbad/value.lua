@@ -1,0 +1,2 @@
+-- A method that is no function.
+accept.x = 1

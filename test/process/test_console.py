@@ -1,0 +1,414 @@
+"""The debug console over real sockets: lines, HTTP, limits, and every command."""
+
+import re
+import subprocess
+import threading
+
+from harness import LIMIT, Client, Node
+
+SCRIPTS = {
+    "svc/start.lua": """
+local skynet = require "skynet"
+skynet.start(function()
+	skynet.newservice("debug_console", table.unpack(CONSOLE_ARGS or {0}))
+	skynet.error("target at " .. skynet.address(skynet.newservice "target"))
+end)
+""",
+    "svc/target.lua": """
+local skynet = require "skynet"
+require "skynet.manager"
+local CMD = {}
+local waiting = {}
+function CMD.echo(...) return ... end
+function CMD.block() skynet.wait(waiting) end
+skynet.info_func(function(...) return {"info", ...} end)
+skynet.start(function()
+	skynet.register ".target"
+	skynet.dispatch("lua", function(_, _, cmd, ...) skynet.retpack(CMD[cmd](...)) end)
+end)
+""",
+    "svc/bad.lua": "error 'bad'",
+    "svc/leaves.lua": 'local skynet = require "skynet" skynet.start(function() skynet.exit() end)',
+    "svc/mute.lua": """
+local skynet = require "skynet"
+skynet.start(function()
+	skynet.dispatch("debug", function() skynet.ignoreret() end)
+end)
+""",
+    "snx1.lua": "function init() end function response.hi() return 1 end",
+    "patch.lua": "print('patched', ...) function _P.lua.CMD.extra(x) return 'extra ' .. x end",
+    "broken.lua": "print 'before' error 'broken patch'",
+}
+
+
+class Console(Client):
+    """One console connection."""
+
+    def __init__(self, node, banner=True):
+        m = node.wait_for(r"Start debug console at (\S+):(\d+)")
+        super().__init__(int(m.group(2)), m.group(1))
+        if banner:
+            assert self.recv_until("\n") == b"Welcome to skynet console\n"
+
+    def run(self, line):
+        """Lines of output and the terminator."""
+        self.send(line + "\n")
+        out = []
+        while True:
+            text = self.recv_until("\n").decode()[:-1]
+            if text in ("<CMD OK>", "<CMD Error>"):
+                return out, text
+            out.append(text)
+
+    def ok(self, line):
+        out, end = self.run(line)
+        assert end == "<CMD OK>", (line, out)
+        return out
+
+    def fails(self, line, text):
+        out, end = self.run(line)
+        assert end == "<CMD Error>", (line, out)
+        assert text in "\n".join(out), (line, out)
+        return out
+
+
+def start(extra="", **kw):
+    node = Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "start"\nlogpath = "."\n'
+                'snax = snax .. ";./?.lua"\n' + extra, files=SCRIPTS, **kw)
+    node.target = node.wait_for(r"target at :(\w+)").group(1) if "CONSOLE" not in extra else None
+    return node
+
+
+def test_banner_list_and_unknown_command():
+    with start() as n, Console(n) as c:
+        out = c.ok("list")
+        assert out == sorted(out) and len(out) >= 5, out
+        assert f":{n.target}\tsnlua target" in out, out
+        out, end = c.run("nosuch")
+        assert (out, end) == (["Invalid command, type help for command list", ""], "<CMD Error>")
+        # Empty, blank and CR-only lines are no commands; a CR at the end is harmless.
+        c.send("\n\r\n   \n")
+        assert c.ok("list\r") == c.ok("list")
+        n.wait_for(r"127\.0\.0\.1:\d+ connected")
+        c.close()
+        n.wait_for(r"127\.0\.0\.1:\d+ disconnect")
+
+
+def test_help_names_every_command():
+    with start() as n, Console(n) as c:
+        names = {line.split("\t")[0] for line in c.ok("help")}
+        want = """help list stat mem gc info exit kill start log snax service task uniqtask killtask
+            inject dbgcmd ping call trace debug logon logoff signal clearcache cmem jmem netstat
+            dumpheap profactive getenv setenv""".split()
+        assert names == set(want), names ^ set(want)
+
+
+def test_addresses():
+    with start() as n, Console(n) as c:
+        for address in (n.target, n.target.lstrip("0"), ":" + n.target, ".target"):
+            (cs,) = c.ok("ping " + address)
+            assert cs.isdigit(), cs
+        c.fails("ping fff", "call to invalid address :00000fff")
+        c.fails("ping zzz", "Need an address")
+        c.fails("ping :zzz", "Need an address")
+        c.fails("ping .zzz", "Not a valid name")
+        c.fails("ping", "Need an address")
+
+
+def test_start_kill_exit():
+    with start() as n, Console(n) as c:
+        (line,) = c.ok("start target")
+        address, script = line.split("\t")
+        assert re.fullmatch(r":\w{8}", address) and script == "target", line
+        assert c.ok("start nosuch") == ["Failed"]
+        assert c.ok("start bad") == ["Failed"]
+        assert c.ok("start leaves") == ["Exit"]
+        assert c.ok("log leaves") == ["Failed"]
+        assert c.ok("kill " + address) == [address + "\tsnlua target"]
+        assert c.ok("kill fff") == [":00000fff\tnil"]
+        (line,) = c.ok("start target x")
+        address = line.split("\t")[0]
+        assert c.ok("exit " + address) == []
+        for _ in range(1000):
+            if not any(address in line for line in c.ok("list")):
+                break
+        c.fails("ping " + address, "call to invalid address")
+        (line,) = c.ok("snax snx1")
+        assert line.endswith("\tsnx1"), line
+        assert c.ok("snax nosuch") == ["Failed"]
+
+
+def test_stat_mem_gc():
+    with start() as n, Console(n) as c:
+        stat = [line for line in c.ok("stat") if n.target in line]
+        assert re.fullmatch(rf":{n.target}\tcpu:\S+\tmessage:\d+\tmqlen:\d+\ttask:\d+", stat[0]), stat
+        for cmd in ("mem", "gc"):
+            (line,) = [line for line in c.ok(cmd) if n.target in line]
+            assert re.fullmatch(rf":{n.target}\t\d+\.\d\d Kb \(snlua target\)", line), line
+        (mute,) = c.ok("start mute")
+        address = mute.split("\t")[0]
+        assert address + "\tTIMEOUT" in c.ok("stat 10")
+        assert address + "\tTIMEOUT (snlua mute)" in c.ok("mem 10")
+        c.fails("stat abc", "Need a number")
+
+
+def test_info_call_dbgcmd():
+    with start() as n, Console(n) as c:
+        assert c.ok("info .target a b") == ["1\tinfo", "2\ta", "3\tb"]
+        assert c.ok('call .target "echo",1,nil,{x=1}') == ["1\t1", "3\tx:1", "n\t3"]
+        c.fails('call .target "echo", os.time()', "os")
+        c.fails("call .target", "need arguments")
+        c.fails("call .target ) (", "Invalid arguments")
+        c.fails('call .target "nosuch"', "call failed")
+        (mem,) = c.ok("dbgcmd .target MEM")
+        assert float(mem) > 0
+        assert c.ok("dbgcmd .target SUPPORT lua") == ["true"]
+        assert c.ok("dbgcmd .target PING") == []
+        c.fails("dbgcmd .target NOSUCH", "call failed")
+
+
+def test_tasks():
+    with start() as n, Console(n) as c, Console(n) as blocked:
+        blocked.send('call .target "block"\n')
+        while True:
+            out = "\n".join(c.ok("task .target"))
+            m = re.search(r"^thread: (\S+) session: (\d+)\t", out, re.M)
+            if m:
+                break
+        assert "target.lua" in out, out
+        assert "target.lua" in "\n".join(c.ok(f"task .target {m.group(2)}"))
+        assert "target.lua" in "\n".join(c.ok(f"dbgcmd .target TASK {m.group(2)}"))
+        uniq = c.ok("uniqtask .target")
+        assert uniq[0] == f"1\tsessions:[{m.group(2)}]", uniq
+        assert c.ok("killtask .target nosuchthread") == ["Not found"]
+        assert c.ok("killtask .target " + m.group(1)) == []
+        assert blocked.recv_until("<CMD Error>\n").count(b"call failed") == 1
+
+
+def test_inject():
+    with start() as n, Console(n) as c:
+        assert c.ok("inject .target patch.lua a b") == ["patched\ta\tb"]
+        assert c.ok('call .target "extra", "x"') == ["1\textra x", "n\t1"]
+        out = c.fails("inject .target broken.lua", "broken patch")
+        assert out[0] == "before", out
+        assert c.ok("inject .target no_such_file.lua") == ["Can't open no_such_file.lua"]
+
+
+def test_environment():
+    with start() as n, Console(n) as c:
+        assert c.ok("setenv abc 123") == []
+        c.fails("setenv abc 123", "Can't setenv exist key : abc")
+        assert c.ok("getenv abc") == ["abc\t123"]
+        assert c.ok("getenv nosuch") == ["nosuch\tnil"]
+        c.fails("getenv", "Need a name")
+
+
+def test_message_log():
+    with start() as n, Console(n) as c:
+        assert c.ok("logon .target") == []
+        n.wait_for("Open log file")
+        c.ok('call .target "echo", "logged"')
+        assert c.ok("logoff .target") == []
+        n.wait_for(f"Close log file :{n.target}")
+        with open(n.path(f"{n.target}.log")) as f:
+            text = f.read()
+        assert text.startswith("open time: "), text
+        assert re.search(r"^:\w{8} 10 \d+ \d+ [0-9a-f]*6c6f67676564", text, re.M), text
+        (line,) = c.ok("log target")
+        address = line.split("\t")[0]
+        with open(n.path(address[1:] + ".log")) as f:
+            assert f.read().startswith("open time: ")
+
+
+def test_tools():
+    with start() as n, Console(n) as c:
+        assert c.ok("clearcache") == []
+        cmem = dict(line.split("\t") for line in c.ok("cmem"))
+        assert "total" in cmem and "block" in cmem, cmem
+        c.ok("jmem")
+        assert c.ok("profactive")[0].startswith("heap profiling is ")
+        c.fails("profactive maybe", "Need on or off")
+        assert c.ok("signal .target 1") == []
+        n.wait_for(r"recv a signal 1")
+        n.wait_for(r"Current Memory [\d.]+K")
+        c.fails("signal .target x", "Need a signal number")
+        c.ok("dumpheap")
+        assert c.ok("service")[0].count("\t") == 1
+
+
+def test_trace():
+    with start() as n, Console(n) as c:
+        assert c.ok("trace .target on") == []
+        n.wait_for("Turn trace log true for lua")
+        c.ok('call .target "echo"')
+        n.wait_for(r"<TRACE :\w+-\d+> \d+ end")
+        assert c.ok("trace .target lua off") == []
+        n.wait_for("Turn trace log false for lua")
+        assert c.ok("trace .target") == []
+        n.wait_for("Turn trace log nil for lua")
+        c.fails("trace .target nosuch on", "call failed")
+        c.fails("trace .target lua maybe", "Need on or off")
+
+
+def test_netstat():
+    with start() as n, Console(n) as c:
+        out = c.ok("netstat")
+        port = c.sock.getpeername()[1]
+        mine = c.sock.getsockname()[1]
+        listener = [line for line in out if f"sock:127.0.0.1:{port}" in line]
+        own = [line for line in out if f"peer:127.0.0.1:{mine}" in line]
+        assert len(listener) == 1 and len(own) == 1, out
+        assert re.match(r"\d+\taccept:\d+\taddress::\w{8}\tid:\d+\t", listener[0]), listener
+        assert "\ttype:LISTEN" in listener[0], listener
+        assert re.search(r"\tread:\d+\treading:true\trtime:[\d.]+s\ttype:TCP\t", own[0]), own
+
+
+def test_debug_attach_to_nobody_fails():
+    with start() as n, Console(n) as c:
+        c.fails("debug fff", "Debugger attach failed")
+        assert c.ok("list")
+
+
+def http(node, request):
+    """Status line, header lines and body of a raw HTTP exchange."""
+    with Console(node, banner=False) as c:
+        c.send(request)
+        text = c.recv_eof().decode()
+    head, _, body = text.partition("\r\n\r\n")
+    lines = head.split("\r\n")
+    return lines[0], {k.lower(): v for k, _, v in (s.partition(": ") for s in lines[1:])}, body
+
+
+def test_http_get_and_post():
+    with start() as n:
+        status, fields, body = http(n, "GET /list HTTP/1.0\r\nHost: x\r\n\r\n")
+        assert status == "HTTP/1.1 200 OK", status
+        assert int(fields["content-length"]) == len(body)
+        assert fields["connection"] == "close"
+        assert body.startswith("Welcome to skynet console\n:"), body
+        assert body.endswith("<CMD OK>\n") and "snlua target" in body, body
+        line = 'call .target "echo","a"'
+        status, _, body = http(n, f"POST /x HTTP/1.1\r\nContent-Length: {len(line)}\r\n\r\n{line}")
+        assert status == "HTTP/1.1 200 OK" and "1\ta\nn\t1\n<CMD OK>\n" in body, body
+        status, _, body = http(n, "GET /info/.target/a/b%20c HTTP/1.1\r\n\r\n")
+        assert "1\tinfo\n2\ta\n3\tb\n4\tc\n" in body, body
+        status, _, body = http(n, "GET /nosuch HTTP/1.1\r\n\r\n")
+        assert status.split()[1] == "404" and body.endswith("<CMD Error>\n"), body
+        status, _, body = http(n, "GET /ping/fff HTTP/1.1\r\n\r\n")
+        assert status.split()[1] == "500" and "call to invalid address" in body, body
+
+
+def test_http_without_a_version_is_plain_text():
+    with start() as n, Console(n, banner=False) as c:
+        c.send("GET /list\r\n\r\n")
+        text = c.recv_eof().decode()
+        assert text.startswith("Welcome to skynet console\n:"), text
+        assert text.endswith("<CMD OK>\n"), text
+
+
+def test_http_bad_requests_execute_nothing():
+    with start() as n:
+        long_line = 'call .target "echo", "' + "x" * 9000 + '"'
+        cases = {
+            f"POST / HTTP/1.1\r\nContent-Length: {len(long_line)}\r\n\r\n{long_line}": "413",
+            "POST / HTTP/1.1\r\n\r\nlist": "411",
+            "POST / HTTP/1.1\r\nContent-Length: -4\r\n\r\nlist": "400",
+            "POST / HTTP/1.1\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nlist": "400",
+            "GET /list HTTP/1.1\r\nno colon here\r\n\r\n": "400",
+            "GET /list HTTP/1.1\r\n" + "a: b\r\n" * 200 + "\r\n": "400",
+            "GET /list HTTP/1.1\r\nA: " + "b" * 10000 + "\r\n\r\n": "400",
+        }
+        for request, want in cases.items():
+            status, _, body = http(n, request)
+            assert status.split()[1] == want, (request[:80], status)
+            assert "snlua" not in body, body
+        n.wait_for("POST body of 90\\d\\d bytes is too large")
+        with Console(n) as c:
+            c.ok("list")
+
+
+def test_endless_line_closes_the_connection_only():
+    with start() as n, Console(n) as c, Console(n) as hostile:
+        def flood():
+            try:
+                for _ in range(64):
+                    hostile.send(b"x" * 65536)
+            except OSError:
+                pass
+        thread = threading.Thread(target=flood)
+        thread.start()
+        hostile.recv_eof()
+        hostile.close()
+        thread.join(LIMIT)
+        assert c.ok("list")
+
+
+def test_secret():
+    with start('debug_console_secret = "open sesame"') as n:
+        with Console(n) as c:
+            c.fails("list", "Authentication required")
+            c.fails("auth wrong", "Authentication required")
+            assert c.ok("auth open sesame") == []
+            assert c.ok("list")
+        with Console(n) as c:
+            c.send("auth 1\nauth 2\nauth 3\nlist\n")
+            assert b"snlua" not in c.recv_eof()
+        assert http(n, "GET /list HTTP/1.1\r\n\r\n")[0].split()[1] == "401"
+        status, _, body = http(n, "GET /list HTTP/1.1\r\nAuthorization: Bearer open sesame\r\n\r\n")
+        assert status.split()[1] == "200" and "snlua" in body
+
+
+def test_too_many_arguments_are_refused():
+    script = """
+local skynet = require "skynet"
+skynet.start(function()
+	skynet.error("result " .. tostring(pcall(skynet.newservice, "debug_console", "127.0.0.1", 0, "x")))
+	skynet.error("result " .. tostring(pcall(skynet.newservice, "debug_console", "port")))
+end)
+"""
+    with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "two"',
+              files={"svc/two.lua": script}) as n:
+        n.wait_for(r"result false(.|\n)*result false")
+
+
+def test_console_starts_services_named_on_stdin_and_ends_quietly():
+    script = """
+local skynet = require "skynet"
+skynet.start(function() skynet.newservice "console" skynet.error "ready" end)
+"""
+    said = """
+local skynet = require "skynet"
+local words = table.concat({...}, "|")
+skynet.start(function() skynet.error("said " .. words) end)
+"""
+    snx = 'local skynet = require "skynet" function init(...) skynet.error("snax", ...) end'
+    with Node('luaservice = luaservice .. ";./svc/?.lua"\nsnax = "./?.lua"\nstart = "go"',
+              files={"svc/go.lua": script, "svc/said.lua": said, "snx1.lua": snx},
+              stdin=subprocess.PIPE) as n:
+        n.wait_for("ready")
+        n.proc.stdin.write(b"said one two\n\nnosuch service\nsnax snx1 x y\r\n")
+        n.proc.stdin.flush()
+        n.wait_for(r"said one\|two")
+        n.wait_for(r"snax x y")
+        n.proc.stdin.close()
+        assert n.stop() == 0
+        assert "console.lua" not in n.text, n.text
+
+
+def test_dbg_and_cmemory_print_and_exit():
+    script = """
+local skynet = require "skynet"
+skynet.start(function()
+	skynet.newservice("dbg", "list")
+	skynet.newservice "cmemory"
+	io.stdout:flush()
+	skynet.error "printed"
+end)
+"""
+    with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"',
+              files={"svc/go.lua": script}) as n:
+        n.wait_for("printed")
+        n.wait_for(r"^:00000004\tsnlua cdummy$")
+        n.wait_for(r"^Total memory:\t\d+$")
+        n.wait_for(r"^Total block:\t\d+$")
+        assert n.stop() == 0
