@@ -10,7 +10,7 @@ SCRIPTS = {
     "svc/start.lua": """
 local skynet = require "skynet"
 skynet.start(function()
-	skynet.newservice("debug_console", table.unpack(CONSOLE_ARGS or {0}))
+	skynet.newservice("debug_console", 0)
 	skynet.error("target at " .. skynet.address(skynet.newservice "target"))
 end)
 """,
@@ -75,7 +75,7 @@ class Console(Client):
 def start(extra="", **kw):
     node = Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "start"\nlogpath = "."\n'
                 'snax = snax .. ";./?.lua"\n' + extra, files=SCRIPTS, **kw)
-    node.target = node.wait_for(r"target at :(\w+)").group(1) if "CONSOLE" not in extra else None
+    node.target = node.wait_for(r"target at :(\w+)").group(1)
     return node
 
 
