@@ -229,9 +229,11 @@ check_intact(const struct entry *e) {
 /*--------------------------------------------------------------- interface */
 
 void
-malloc_check_born(void *p, size_t usable) {
+malloc_check_born(void *p, size_t usable, bool is_zeroed) {
 	const struct malloc_cookie *c = malloc_cookie_of(p, usable);
-	memset(p, POISON_NEW, c->size);
+	if (!is_zeroed) {
+		memset(p, POISON_NEW, c->size);
+	}
 	memset((char *)p + c->size, POISON_SLACK, usable - sizeof(*c) - c->size);
 	register_live(p, c);
 }

@@ -1,0 +1,413 @@
+/*
+ * lua-task-pool: creating, reusing, running and closing tasks, and the queues
+ * of tasks that are due.
+ *
+ * DESIGN. A coroutine whose function returned is started again for the next
+ * task: lua_resume accepts a finished coroutine with a new function on its
+ * empty stack, so reuse costs nothing. The pool is a stack; whatever stayed in
+ * it unused between two collections is given back (a sentinel object's
+ * finalizer runs sched_trim).
+ */
+#include "lua-task-imp.h"
+
+#include <string.h>
+
+#include "lua-container.h"
+#include "skynet_malloc.h"
+
+/* Idle coroutines that are never given back. */
+#define POOL_KEEP 1
+/* Forks that forks make, run within one message, beyond those queued before. */
+#define FORK_EXTRA 1024
+
+void
+task_queue_push(struct task_queue *q, struct task *t)
+{
+	t->next = NULL;
+	t->queued = true;
+	if (q->tail != NULL) {
+		q->tail->next = t;
+	} else {
+		q->head = t;
+	}
+	q->tail = t;
+	q->n++;
+}
+
+struct task *
+task_queue_pop(struct task_queue *q)
+{
+	struct task *t = q->head;
+	if (t == NULL) {
+		return NULL;
+	}
+	q->head = t->next;
+	if (q->head == NULL) {
+		q->tail = NULL;
+	}
+	t->next = NULL;
+	t->queued = false;
+	q->n--;
+	return t;
+}
+
+bool
+task_queue_remove(struct task_queue *q, struct task *t)
+{
+	struct task *prev = NULL;
+	struct task *it = q->head;
+	while (it != NULL && it != t) {
+		prev = it;
+		it = it->next;
+	}
+	if (it == NULL) {
+		return false;
+	}
+	if (prev != NULL) {
+		prev->next = t->next;
+	} else {
+		q->head = t->next;
+	}
+	if (q->tail == t) {
+		q->tail = prev;
+	}
+	t->next = NULL;
+	t->queued = false;
+	q->n--;
+	return true;
+}
+
+/* ------------------------------------------------------------- the pool */
+
+static int
+free_slot(struct sched *S)
+{
+	int slot = S->slot_free;
+	while (slot < S->all_cap && S->all[slot] != NULL) {
+		slot++;
+	}
+	if (slot >= S->all_cap) {
+		int cap = S->all_cap * 2;
+		S->all = skynet_realloc(S->all, (size_t)cap * sizeof(*S->all));
+		memset(S->all + S->all_cap, 0, (size_t)(cap - S->all_cap) * sizeof(*S->all));
+		S->all_cap = cap;
+	}
+	S->slot_free = slot;
+	return slot;
+}
+
+/* Lua: (sched) -> task. Protected, since it allocates Lua objects. */
+static int
+create_task(lua_State *L)
+{
+	struct sched *S = lua_touserdata(L, 1);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_threads);
+	lua_State *co = lua_newthread(L);
+	/* A collection may have released tasks up to here, not from here on. */
+	int slot = free_slot(S);
+	lua_rawseti(L, 2, slot);
+	struct task *t = skynet_calloc(1, sizeof(*t));
+	t->S = S;
+	t->L = co;
+	t->top = co;
+	t->slot = slot;
+	t->state = TASK_READY;
+	S->all[slot] = t;
+	task_bind(co, t);
+	lua_pushlightuserdata(L, t);
+	return 1;
+}
+
+struct task *
+task_new(struct sched *S, lua_State *L)
+{
+	struct task *t = S->pool;
+	if (t != NULL) {
+		S->pool = t->next;
+		if (--S->pool_n < S->pool_low) {
+			S->pool_low = S->pool_n;
+		}
+		t->next = NULL;
+		t->state = TASK_READY;
+		return t;
+	}
+	S->pool_low = 0;
+	if (!lua_checkstack(L, 4)) {
+		sched_add_failure(S, "not enough memory");
+		return NULL;
+	}
+	lua_pushcfunction(L, create_task);
+	lua_pushlightuserdata(L, S);
+	if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+		lua_pop(L, 1);
+		sched_add_failure(S, "not enough memory");
+		return NULL;
+	}
+	t = lua_touserdata(L, -1);
+	lua_pop(L, 1);
+	return t;
+}
+
+static void
+unanchor(struct sched *S, int slot)
+{
+	lua_State *L = S->main.L;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_threads);
+	lua_pushnil(L);
+	lua_rawseti(L, -2, slot);
+	lua_pop(L, 1);
+}
+
+static void
+unbind_nest(struct sched *S, struct task *t)
+{
+	for (int i = 0; i < t->nest_n; i++) {
+		task_bind(t->nest[i], &S->orphan);
+	}
+	t->nest_n = 0;
+	t->top = t->L;
+}
+
+static void
+drop_trace(struct sched *S, struct task *t)
+{
+	if (t->trace_ref != 0) {
+		value_drop(S->main.L, S, t->trace_ref);
+		t->trace_ref = 0;
+	}
+	t->trace = TRACE_NONE;
+}
+
+void
+task_release(struct sched *S, struct task *t)
+{
+	unbind_nest(S, t);
+	drop_trace(S, t);
+	task_bind(t->L, &S->main);
+	S->all[t->slot] = NULL;
+	if (t->slot < S->slot_free) {
+		S->slot_free = t->slot;
+	}
+	if (S->init_slot == t->slot) {
+		S->init_slot = 0;
+	}
+	unanchor(S, t->slot);
+	skynet_free(t->nest);
+	skynet_free(t->cause);
+	skynet_free(t);
+}
+
+static void
+recycle(struct sched *S, struct task *t)
+{
+	drop_trace(S, t);
+	t->state = TASK_FREE;
+	t->debt = false;
+	t->has_source = false;
+	t->session = 0;
+	t->next = S->pool;
+	S->pool = t;
+	S->pool_n++;
+}
+
+void
+sched_trim(struct sched *S)
+{
+	int n = S->pool_low - POOL_KEEP;
+	while (n-- > 0) {
+		struct task *t = S->pool;
+		S->pool = t->next;
+		S->pool_n--;
+		task_release(S, t);
+	}
+	S->pool_low = S->pool_n;
+}
+
+void
+sched_free_tasks(struct sched *S)
+{
+	for (int i = 0; i < S->all_cap; i++) {
+		struct task *t = S->all[i];
+		if (t != NULL) {
+			skynet_free(t->nest);
+			skynet_free(t->cause);
+			skynet_free(t);
+		}
+	}
+	skynet_free(S->all);
+	S->all = NULL;
+	S->all_cap = 0;
+}
+
+/* -------------------------------------------------------------- running */
+
+static void
+task_finished(struct sched *S, struct task *t)
+{
+	if (t->debt && t->debt_session != 0) {
+		task_forgot_debt(S, t);
+	}
+	if (t->trace == TRACE_ON) {
+		trace_end(S, t);
+	}
+	lua_container_task_end(S->container, t->L);
+	lua_settop(t->L, 0);
+	if (S->init_slot == t->slot) {
+		S->init_slot = 0;
+	}
+	if (t->escaped || S->exiting) {
+		task_release(S, t);
+	} else {
+		recycle(S, t);
+	}
+}
+
+/* The task yielded, but not through a function of the framework. */
+static void
+odd_yield(struct sched *S, struct task *t, int nres)
+{
+	if (t->state == TASK_QUITTING) {
+		task_close(S, t);
+		return;
+	}
+	t->state = TASK_PARKED;
+	if (S->in_debugger) {
+		return;
+	}
+	const char *what = nres > 0 && lua_type(t->L, -nres) == LUA_TSTRING
+		? lua_tostring(t->L, -nres) : NULL;
+	sched_park_failure(S, t, what);
+}
+
+void
+task_run(struct sched *S, struct task *t, int nargs)
+{
+	struct task *prev = S->running;
+	int nres;
+	S->running = t;
+	t->state = TASK_RUNNING;
+	int status = lua_container_resume(S->container, t->L, S->from, nargs, &nres);
+	S->running = prev;
+	if (status == LUA_YIELD) {
+		if (t->state == TASK_RUNNING || t->state == TASK_QUITTING) {
+			odd_yield(S, t, nres);
+		}
+	} else if (status == LUA_OK) {
+		task_finished(S, t);
+	} else {
+		task_failed(S, t);
+	}
+}
+
+void
+task_close(struct sched *S, struct task *t)
+{
+	struct task *prev = S->running;
+	lua_State *from = S->main.L;
+	wait_forget_token(S, t);
+	t->session = 0;
+	t->debt = false;
+	/* Close handlers may call us: they run as this task. */
+	S->running = t;
+	t->state = TASK_RUNNING;
+	for (int i = t->nest_n - 1; i >= 0; i--) {
+		t->top = t->nest[i];
+		lua_closethread(t->nest[i], from);
+		task_bind(t->nest[i], &S->orphan);
+	}
+	t->nest_n = 0;
+	t->top = t->L;
+	lua_closethread(t->L, from);
+	S->running = prev;
+	lua_settop(t->L, 0);
+	task_release(S, t);
+}
+
+static void
+run_woken(struct sched *S, struct task *t)
+{
+	if (t->state == TASK_SLEEPING) {
+		pending_void(S, t->session, PENDING_TICK, 0);
+	} else {
+		struct pending e;
+		pending_take(S, t->session, &e);
+	}
+	t->session = 0;
+	task_run(S, t, 0);
+}
+
+void
+sched_pump(struct sched *S)
+{
+	for (;;) {
+		struct task *t = task_queue_pop(&S->wake);
+		if (t != NULL) {
+			run_woken(S, t);
+			continue;
+		}
+		t = task_queue_pop(&S->fail);
+		if (t == NULL) {
+			break;
+		}
+		task_run(S, t, 0);
+	}
+}
+
+/* The fork queue is long: let messages in, and go on after them. */
+static void
+kick(struct sched *S)
+{
+	if (!S->kicked) {
+		int session = sched_new_session(S);
+		pending_add(S, session, PENDING_KICK, 0, 0);
+		sched_arm(S, session, 0);
+		S->kicked = true;
+	}
+}
+
+void
+sched_run_forks(struct sched *S)
+{
+	if (S->fork.head == NULL) {
+		return;
+	}
+	int budget = S->fork.n + FORK_EXTRA;
+	while (S->fork.head != NULL) {
+		if (budget-- == 0) {
+			kick(S);
+			return;
+		}
+		struct task *t = task_queue_pop(&S->fork);
+		/* Below the arguments lies the function. */
+		task_run(S, t, lua_gettop(t->L) - 1);
+		sched_pump(S);
+	}
+}
+
+/* ----------------------------------------------------------- suspending */
+
+struct task *
+task_blocking(lua_State *L, const char *what)
+{
+	struct task *t = task_of(L);
+	if (t != NULL && t->top == L && t->slot != 0 && t->rigid == 0 && lua_isyieldable(L)) {
+		return t;
+	}
+	struct sched *S = sched_of(L);
+	if (S->running == NULL) {
+		luaL_error(L, "attempt to yield from outside a coroutine (%s)", what);
+	}
+	if (t == NULL || t->top != L) {
+		luaL_error(L, "%s in a coroutine that is not a task, use skynet.coroutine", what);
+	}
+	luaL_error(L, "attempt to yield across a C-call boundary (%s)", what);
+	return NULL;
+}
+
+int
+task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunction k)
+{
+	t->state = (uint8_t)state;
+	t->session = session;
+	return lua_yieldk(L, 0, 0, k);
+}

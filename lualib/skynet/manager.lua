@@ -1,0 +1,131 @@
+-- skynet.manager: launching, ending and naming services. Requiring it adds its
+-- functions to `skynet`, which it returns. Owns nothing.
+
+local skynet = require "skynet"
+local c = require "skynet.core"
+
+---@class skynet
+local M = skynet
+
+---Create a service without waiting until it has started and without telling the
+---launcher.
+---@param module string C module, e.g. "snlua"
+---@param ... string|number
+---@return integer? handle nil when it could not be created
+function M.launch(module, ...)
+	return c.addresscommand("LAUNCH", table.concat({ module, ... }, " "))
+end
+
+-- The handle that a local address means, or nil.
+local function to_handle(addr)
+	if type(addr) == "number" then
+		return math.tointeger(addr)
+	end
+	return c.addresscommand("QUERY", addr)
+end
+
+---End a service at once; its requesters get errors.
+---@param addr integer|string handle, ":hex" or ".name"
+function M.kill(addr)
+	if type(addr) == "string" and not addr:find "^[.:]" then
+		-- The kernel logs what is wrong with it.
+		c.command("KILL", addr)
+		return
+	end
+	local handle = to_handle(addr)
+	if handle then
+		skynet.send(".launcher", "lua", "REMOVE", handle, true)
+		c.command("KILL", skynet.address(handle))
+	end
+end
+
+---End all services and with them the process.
+function M.abort()
+	c.command "ABORT"
+end
+
+-- Give handle a name that all nodes know.
+local function register_global(name, handle)
+	if name:byte() == 58 then -- ":"
+		error("Invalid name " .. name, 3)
+	end
+	assert(#name > 0 and #name <= 15)
+	assert(tonumber(name) == nil)
+	require "skynet.harbor".globalname(name, handle)
+	return true
+end
+
+---Name this service.
+---@param name string ".local", or a global name
+---@return boolean # false: the local name is taken
+function M.register(name)
+	if name:byte() == 46 then -- "."
+		return c.command("REG", name) ~= nil
+	end
+	return register_global(name, skynet.self())
+end
+
+---Name a service.
+---@param name string ".local", or a global name
+---@param handle integer|string handle; for local names ":hex" too
+---@return boolean # false: the name is taken, or there is no such service
+function M.name(name, handle)
+	if name:byte() ~= 46 then
+		return register_global(name, handle)
+	end
+	local text = skynet.address(handle)
+	if c.command("QUERY", text) == nil then
+		return false
+	end
+	return c.command("NAME", name .. " " .. text) ~= nil
+end
+
+---Instead of skynet.start: messages of the types that are keys of map are
+---handled as type map[type], and their memory is the handler's to pass on or to
+---free with skynet.trash.
+---@param map table<integer, integer>
+---@param start_func fun()
+function M.forward_type(map, start_func)
+	local dispatch = skynet.dispatch_message
+	c.callback(function(ptype, msg, size, session, source)
+		local mapped = map[ptype]
+		if mapped then
+			return dispatch(mapped, msg, size, session, source)
+		end
+		local ok, err = pcall(dispatch, ptype, msg, size, session, source)
+		c.trash(msg, size)
+		if not ok then
+			error(err, 0)
+		end
+	end, true)
+	skynet._begin(function()
+		skynet.init_service(start_func)
+	end, true)
+end
+
+---Instead of skynet.start: every message passes through f first.
+---@param f fun(type: integer, msg: lightuserdata, size: integer, session: integer, source: integer): ...
+---@param start_func fun()
+function M.filter(f, start_func)
+	local dispatch = skynet.dispatch_message
+	c.callback(function(...)
+		dispatch(f(...))
+	end)
+	skynet._begin(function()
+		skynet.init_service(start_func)
+	end, true)
+end
+
+---Make a global unique service the monitor of this node: it gets an empty message
+---of type client from every service that ends. Yields.
+---@param service string
+---@param query boolean? true: somebody else launches it
+---@return integer handle
+function M.monitor(service, query)
+	local find = query and skynet.queryservice or skynet.uniqueservice
+	local monitor = assert(find(true, service), "Monitor launch failed")
+	c.command("MONITOR", skynet.address(monitor))
+	return monitor
+end
+
+return M

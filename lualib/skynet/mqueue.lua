@@ -1,0 +1,106 @@
+-- skynet.mqueue (deprecated, see skynet.queue): requests of class `queue` are
+-- handled one at a time by one task. Owns the list of messages that wait.
+
+local skynet = require "skynet"
+
+local mqueue = {}
+
+local messages = {}
+local first, last = 1, 0
+local handler
+local worker_token = {}
+
+local function push(message)
+	last = last + 1
+	messages[last] = message
+	skynet.wakeup(worker_token)
+end
+
+local function pop()
+	while first > last do
+		skynet.wait(worker_token)
+	end
+	local message = messages[first]
+	messages[first] = nil
+	first = first + 1
+	return message
+end
+
+skynet.register_protocol {
+	name = "queue",
+	id = skynet.PTYPE_QUEUE,
+	pack = skynet.pack,
+	unpack = skynet.unpack,
+	dispatch = function(session, source, ...)
+		push {
+			source = source,
+			reply = session ~= 0 and skynet.response() or nil,
+			args = table.pack(...),
+		}
+	end,
+}
+
+-- What a handler did with a message that was only sent.
+local function report(message, ok, result)
+	if not ok then
+		skynet.error(string.format("mqueue: message from %s failed: %s",
+			skynet.address(message.source), tostring(result)))
+	elseif result then
+		skynet.error(string.format("mqueue: message from %s was a send, its result is lost: %s",
+			skynet.address(message.source), tostring(result)))
+	end
+end
+
+local function finish(message, ok, ...)
+	if not message.reply then
+		report(message, ok, ...)
+	elseif ok then
+		message.reply(true, true, ...)
+	else
+		message.reply(true, false, tostring((...)))
+	end
+end
+
+local function work()
+	while true do
+		local message = pop()
+		finish(message, pcall(handler, table.unpack(message.args, 1, message.args.n)))
+	end
+end
+
+---Start to handle messages. Once.
+---@param f fun(...): any may yield
+function mqueue.register(f)
+	assert(handler == nil and type(f) == "function")
+	handler = f
+	skynet.fork(work)
+end
+
+local function results(ok, ...)
+	if ok then
+		return ...
+	end
+	error(..., 2)
+end
+
+---Request and wait for the handler's results; its errors are raised. Yields.
+---@param addr integer|string
+---@param ... any
+---@return any
+function mqueue.call(addr, ...)
+	return results(skynet.call(addr, "queue", ...))
+end
+
+---Request without an answer.
+---@param addr integer|string
+---@param ... any
+function mqueue.send(addr, ...)
+	return skynet.send(addr, "queue", ...)
+end
+
+---@return integer # messages that wait
+function mqueue.size()
+	return last - first + 1
+end
+
+return mqueue
