@@ -102,6 +102,8 @@ endef
 # Extra sources and libraries of one Lua C library go here.
 LUACLIB_LIBS_skynet = -lcrypto
 LUACLIB_LIBS_client = -lpthread
+# This one reads Lua's own structures.
+$(OBJ)/lualib-src/lua-seri-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
 $(foreach m,$(LUACLIB),$(eval $(call luaclib_rule,$(m))))
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

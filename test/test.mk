@@ -11,7 +11,7 @@ UNIT_CORE := $(filter-out $(OBJ)/skynet-src/skynet_main.o,$(CORE_OBJ))
 
 # A unit is linked with the whole core except main, and with what
 # UNIT_EXTRA_<name> adds: objects of libraries, `-l` flags.
-UNIT_EXTRA_test_seri := $(OBJ)/lualib-src/lua-seri.o
+UNIT_EXTRA_test_seri := $(OBJ)/lualib-src/lua-seri-read.o $(OBJ)/lualib-src/lua-seri-write.o $(OBJ)/lualib-src/lua-seri-walk.o
 
 .SECONDEXPANSION:
 $(OUT)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(filter %.o,$$(UNIT_EXTRA_$$*))
