@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "lua-seri.h"
 #include "platform.h"
 #include "skynet_env.h"
+#include "skynet_handle.h"
 #include "skynet_server.h"
 
 /* Room for a 32-bit integer in decimal, or ":" and 8 hex digits. */
@@ -72,12 +74,35 @@ log_has_colour(void) {
 	return skynet_getenv("logger") == NULL && isatty(STDOUT_FILENO);
 }
 
+/*
+ * A log service is not told of its own failures: it would fail at them again,
+ * for ever. They go to standard error.
+ */
+__attribute__((format(printf, 2, 3))) static void
+log_failure(struct skynet_context *ctx, const char *format, ...) {
+	char *text = NULL;
+	va_list ap;
+	va_start(ap, format);
+	int n = vasprintf(&text, format, ap);
+	va_end(ap);
+	if (n < 0) {
+		return;
+	}
+	uint32_t handle = skynet_context_handle(ctx);
+	if (handle == skynet_handle_findname("logger")) {
+		fprintf(stderr, "[:%08x] %s\n", handle, text);
+	} else {
+		skynet_error(ctx, "%s", text);
+	}
+	free(text);
+}
+
 static void
 log_runtime_error(struct skynet_context *ctx, const char *where, const char *msg) {
 	if (log_has_colour()) {
-		skynet_error(ctx, "lua call [%s] error : \x1b[31m%s\x1b[0m", where, msg);
+		log_failure(ctx, "lua call [%s] error : \x1b[31m%s\x1b[0m", where, msg);
 	} else {
-		skynet_error(ctx, "lua call [%s] error : %s", where, msg);
+		log_failure(ctx, "lua call [%s] error : %s", where, msg);
 	}
 }
 
@@ -89,10 +114,10 @@ lua_skynet_log_failure(struct skynet_context *ctx, lua_State *L, int status, uin
 	                 session);
 	switch (status) {
 	case LUA_ERRMEM:
-		skynet_error(ctx, "lua memory error : [%s]", where);
+		log_failure(ctx, "lua memory error : [%s]", where);
 		break;
 	case LUA_ERRERR:
-		skynet_error(ctx, "lua error in error : [%s]", where);
+		log_failure(ctx, "lua error in error : [%s]", where);
 		break;
 	default: {
 		const char *msg = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
