@@ -24,15 +24,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One queued message. The public record and what travels with it inside. */
+/*
+ * One queued message: the public record and what travels with it inside. The
+ * size of a cache line.
+ */
 struct mailbox_node {
 	struct mailbox_node *next;
 	struct skynet_message msg;
 	void (*dispose)(void *data, size_t sz); /* frees inner memory, or NULL */
 	uint64_t deadline; /* cs on the node's clock, 0 = none */
-	uint64_t stamp;    /* cs when the event happened, 0 = not noted */
 	void *trace;       /* trace context, NULL = none */
-	uint8_t lane;      /* priority, 0 = normal */
+	uint64_t stamp : 56; /* cs when the event happened, 0 = not noted */
+	uint64_t lane : 8;   /* priority, 0 = normal */
 };
 
 /* Overload threshold of a fresh or emptied mailbox. */
@@ -81,16 +84,11 @@ enum mailbox_push mailbox_push(struct mailbox *m, struct mailbox_node *node);
 bool mailbox_close(struct mailbox *m);
 
 /*
- * Mark an idle mailbox as scheduled without a message. True when the caller
- * must schedule the owner. Any thread.
+ * Consumer: the oldest message, or NULL when there is none. With NULL, *is_idle
+ * tells whether the mailbox went IDLE, which means that it is no longer the
+ * caller's, nor is its owner; else it is closed. The caller frees the node.
  */
-bool mailbox_kick(struct mailbox *m);
-
-/*
- * Consumer: the oldest message, or NULL when there is none; after NULL an open
- * mailbox is IDLE and no longer the caller's. The caller frees the node.
- */
-struct mailbox_node *mailbox_pop(struct mailbox *m);
+struct mailbox_node *mailbox_pop(struct mailbox *m, bool *is_idle);
 
 /* Consumer: true, and IDLE, if nothing waits (never true when closed). */
 bool mailbox_rest(struct mailbox *m);

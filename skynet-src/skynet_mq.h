@@ -60,4 +60,8 @@ void skynet_mq_release(struct message_queue *q, message_drop drop, void *ud);
  */
 void skynet_message_disposer(int type, void (*fn)(void *data, size_t sz));
 
+/* What was registered for this message, or NULL. Any thread. */
+typedef void (*mq_dispose)(void *data, size_t sz);
+mq_dispose mq_disposer(const struct skynet_message *message);
+
 #endif
