@@ -55,6 +55,9 @@ bool scheduler_has_waiting(struct worker *w);
 /* Weight of a worker's turns, see skynet_server.c. */
 int scheduler_weight(const struct worker *w);
 
+/* How often the worker has run out of work. That worker only. */
+uint32_t scheduler_rests(const struct worker *w);
+
 /* The record in which the worker notes what it runs. */
 struct skynet_monitor *scheduler_monitor(struct worker *w);
 
