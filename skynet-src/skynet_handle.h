@@ -10,6 +10,8 @@
 #ifndef SKYNET_HANDLE_H
 #define SKYNET_HANDLE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define HANDLE_MASK 0xffffff
@@ -56,7 +58,10 @@ struct skynet_context *skynet_handle_peek(uint32_t handle);
  */
 int skynet_handle_retire(uint32_t handle);
 
-/* Kill every service, the log service last (after it wrote what it has). */
+/*
+ * Kill every service but the log service, which the main thread retires when it
+ * is the last one and has written what it has. Nothing can be launched after.
+ */
 void skynet_handle_retireall(void);
 
 /* Handle of a local name (without the dot), or 0. */
@@ -69,11 +74,13 @@ uint32_t skynet_handle_findname(const char *name);
 const char *skynet_handle_namehandle(uint32_t handle, const char *name);
 
 /*
- * Up to `max` handles of live services, in the order of their launch, those
- * launched after `*cursor` services. Start with *cursor = 0; returns how many
- * were written and moves *cursor. Safe beside launches and deaths.
+ * Handles of all live services in the order of their launch. Returns how many;
+ * the caller frees *out with skynet_free.
  */
-int skynet_handle_list(uint64_t *cursor, uint32_t *out, int max);
+size_t skynet_handle_snapshot(uint32_t **out);
+
+/* Whether skynet_handle_retireall was called: nothing can be launched any more. */
+bool skynet_handle_is_closing(void);
 
 /* Test hook: the index that is tried next (24 bits). */
 void skynet_handle_set_next(uint32_t index);
