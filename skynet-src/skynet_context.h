@@ -33,7 +33,7 @@ struct skynet_context {
 	/* Read by many; set once unless stated. */
 	_Alignas(64) uint32_t handle;
 	_Atomic(int) ref;
-	atomic_bool retired;    /* set by retire, under the handle mutex */
+	atomic_bool retired;    /* the mailbox is closed */
 	atomic_bool endless;    /* set by the monitor, cleared by STAT */
 	bool is_reserved;       /* not counted; set in its own init */
 	struct skynet_module *module;
@@ -45,7 +45,7 @@ struct skynet_context {
 	void *cb_ud;
 	uint32_t session;              /* last one allocated */
 	_Atomic(uint64_t) messages;    /* deliveries, the current one included */
-	_Atomic(uint64_t) cpu_ns;      /* of completed messages */
+	_Atomic(uint64_t) cpu_ticks;   /* of completed messages */
 	char result[CONTEXT_RESULT_SIZE]; /* of the last text command */
 	char *long_result;             /* one that did not fit; freed with the context */
 	uint64_t stamp;                /* of the message being delivered, 0 = not noted */
@@ -55,8 +55,9 @@ struct skynet_context {
 
 	/* Under the handle mutex. */
 	struct handle_name *names;
-	uint64_t launch_order;
-	uint64_t reap_epoch; /* the destroying thread only */
+	struct skynet_context *launched_before, *launched_after;
+
+	uint64_t reap_epoch; /* once no reference is left */
 };
 
 /* Messages waiting, the current one excluded. Any thread with a reference. */
@@ -90,13 +91,35 @@ void context_set_session(struct skynet_context *ctx, uint32_t session);
 int context_post(struct skynet_context *ctx, const struct skynet_message *msg,
                  void (*dispose)(void *data, size_t sz));
 
-/* Called by the handle table, which removed the entry: close and reap. */
-void context_retire(struct skynet_context *ctx);
+/*
+ * Called by the handle table, which has just removed the entry: refuse further
+ * messages. True when the caller must schedule ctx for its last visit. Inside
+ * an epoch section.
+ */
+bool context_close(struct skynet_context *ctx);
+
+/* Tell who listens to context_on_gone that the node is closing. */
+void context_notice_closing(void);
 
 /* Take a reference unless the last one is gone already. Inside an epoch section. */
 bool context_try_grab(struct skynet_context *ctx);
 
-/* Retire the log service as soon as it is the last one and has nothing queued. */
-void context_retire_when_last(struct skynet_context *ctx);
+/* Told of every service that has died, on a worker, before its release. */
+void context_on_death(void (*fn)(uint32_t handle));
+
+/*
+ * Told the number of counted services whenever one is gone, on the thread that
+ * destroyed it. Set before any worker starts.
+ */
+void context_on_gone(void (*fn)(int total));
+
+/* Body of struct runnable for a context: one turn (skynet_dispatch.c). */
+void context_run(struct runnable *r, struct worker *w);
+
+/*
+ * Drop the handle table's reference of a retired, emptied context; destroys it
+ * at once when that is possible. Worker only, outside callbacks.
+ */
+void context_bury(struct skynet_context *ctx);
 
 #endif
