@@ -17,10 +17,4 @@ void skynet_start_abort(int status);
 /* The exit status decided so far: 0 after an orderly end. */
 int skynet_start_status(void);
 
-/*
- * Called by the service layer when the number of counted services has fallen
- * to `total`. Any thread.
- */
-void skynet_start_notice_total(int total);
-
 #endif
