@@ -100,7 +100,7 @@ $$(OUT)/luaclib/$(1).so: $$($(1)_LSRC:%.c=$$(OBJ)/%.o)
 	$$(CC) $$(SK_LDFLAGS) $$(LDFLAGS) $$(SHARED) -o $$@ $$^ $$(LUACLIB_LIBS_$(1))
 endef
 # Extra sources and libraries of one Lua C library go here.
-LUACLIB_LIBS_skynet = -lcrypto
+LUACLIB_LIBS_skynet = -lcrypto $(NODELETE)
 LUACLIB_LIBS_client = -lpthread
 # This one reads Lua's own structures.
 $(OBJ)/lualib-src/lua-seri-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src

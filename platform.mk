@@ -6,11 +6,14 @@ PLAT ?= $(if $(filter Darwin,$(shell uname -s)),macosx,$(if $(filter FreeBSD,$(s
 CC ?= gcc
 SHARED := -fPIC -shared
 EXPORT := -Wl,-E
+# For a library with data per thread, which must not vanish with the last VM.
+NODELETE := -Wl,-z,nodelete
 SYSLIBS := -lpthread -lm -ldl
 
 ifeq ($(PLAT),macosx)
 SHARED := -fPIC -dynamiclib -Wl,-undefined,dynamic_lookup
 EXPORT :=
+NODELETE :=
 NOUSE_JEMALLOC ?= 1
 endif
 ifeq ($(PLAT),freebsd)
