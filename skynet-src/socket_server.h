@@ -1,6 +1,6 @@
 // The socket server: TCP, UDP and attached descriptors of the whole process
 // behind integer ids (net.md section 1). It knows nothing of services: an owner
-// is an opaque number, and events are handed out by socket_server_poll.
+// is an opaque number, and events go to one sink function.
 //
 // Owns the table of sockets, their descriptors and queued output, the poller
 // and the resolver threads. Requests may come from any thread; they never wait
@@ -23,17 +23,18 @@
 #include "socket_buffer.h"
 #include "socket_info.h"
 
-// What socket_server_poll returns.
+// Events.
 #define SOCKET_DATA 0
 #define SOCKET_CLOSE 1
 #define SOCKET_OPEN 2
 #define SOCKET_ACCEPT 3
 #define SOCKET_ERR 4
-#define SOCKET_EXIT 5
 #define SOCKET_UDP 6
 #define SOCKET_WARNING 7
-// Not an event: the time is up, or the wait was interrupted.
-#define SOCKET_NONE -1
+
+// Results of socket_server_poll that are not a number of events.
+#define SOCKET_POLL_BUSY -1	// another thread polls
+#define SOCKET_POLL_EXIT -2	// exit was requested
 
 // Longest form of an address blob, with its type byte (net.md 1.18).
 #define UDP_ADDRESS_SIZE 19
@@ -44,10 +45,14 @@ struct socket_message {
 	int id;
 	uintptr_t opaque;	// owner
 	int ud;			// see net.md 1.7
-	// DATA, UDP: a skynet_malloc block, given to the caller. OPEN, ACCEPT, ERR: a
-	// NUL-terminated text, lent until the next poll. Else NULL.
+	// DATA, UDP: a skynet_malloc block, given to the sink. OPEN, ACCEPT, ERR: a
+	// NUL-terminated text, lent during the call. Else NULL.
 	char *data;
 };
+
+// Receives the events, on the thread that polls. It may call any request function
+// below, but not poll.
+typedef void (*socket_sink)(void *ud, int type, struct socket_message *msg);
 
 // Adapter for SOCKET_BUFFER_OBJECT.
 struct socket_object_interface {
@@ -58,21 +63,22 @@ struct socket_object_interface {
 
 // `clock` returns centiseconds, may be called by any thread, and stamps rtime and
 // wtime. Returns NULL when the system refuses (errno tells).
-struct socket_server *socket_server_create(uint64_t (*clock)(void));
+struct socket_server *socket_server_create(uint64_t (*clock)(void), socket_sink sink, void *ud);
+// The same over a given poller; poller_native is the usual one.
+struct poller_ops;
+struct socket_server *socket_server_create_with(const struct poller_ops *ops,
+	uint64_t (*clock)(void), socket_sink sink, void *ud);
 // No other thread uses the server any more. Delivers nothing.
 void socket_server_release(struct socket_server *);
 
-// Waits for the next event. `more` (may be NULL) becomes 0 if the server
-// had to wait for it and 1 if it was already at hand.
-int socket_server_poll(struct socket_server *, struct socket_message *result, int *more);
-// The pieces that poll is made of, for callers that handle events in rounds:
-// hold (waits for its turn unless `try_only`; false = somebody else polls),
-// any number of next, unhold. next returns SOCKET_NONE when nothing came
-// within timeout_ms (-1 = no limit), or wake interrupted it.
-bool socket_server_hold(struct socket_server *, bool try_only);
-int socket_server_next(struct socket_server *, int timeout_ms, struct socket_message *result);
-void socket_server_unhold(struct socket_server *);
+// One round: waits timeout_ms at most (-1 = no limit) for something to do, then
+// handles what is there and hands the events to the sink. If another thread is
+// polling it waits for its turn, or returns SOCKET_POLL_BUSY if `try_only`.
+// Returns the number of events, which may be 0.
+int socket_server_poll(struct socket_server *, int timeout_ms, bool try_only);
+// Makes the thread that waits in poll return.
 void socket_server_wake(struct socket_server *);
+// Makes poll return SOCKET_POLL_EXIT from now on.
 void socket_server_exit(struct socket_server *);
 
 void socket_server_close(struct socket_server *, uintptr_t opaque, int id);

@@ -4,6 +4,7 @@
 .PHONY: test check test-build debug check-debug check-asan check-tsan check-ubsan
 
 -include test/cmodule/cmodule.mk
+-include test/shim/kqueue/shim.mk
 
 UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:test/unit/%.c=$(OUT)/test/unit/%)

@@ -1,0 +1,139 @@
+// The epoll back end of poller.h. Owns an epoll descriptor and an eventfd that
+// interrupts a wait.
+#ifdef __linux__
+
+#include "poller.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "skynet_malloc.h"
+
+// One call of epoll_wait takes at most this many events; more stay in the
+// kernel, which hands them out round robin.
+#define BATCH 64
+// Tag of the eventfd. Callers' tags are ids and addresses, never all ones.
+#define WAKE_TAG UINT64_MAX
+
+struct poller {
+	int epfd;
+	int wakefd;
+};
+
+static uint32_t
+interest(bool want_read, bool want_write) {
+	return (want_read ? EPOLLIN : 0u) | (want_write ? EPOLLOUT : 0u);
+}
+
+static int
+control(struct poller *p, int op, int fd, uint64_t tag, uint32_t events) {
+	struct epoll_event ev;
+	ev.events = events;
+	ev.data.u64 = tag;
+	return epoll_ctl(p->epfd, op, fd, &ev);
+}
+
+static int
+epoll_add(struct poller *p, int fd, uintptr_t tag, bool want_read, bool want_write) {
+	return control(p, EPOLL_CTL_ADD, fd, tag, interest(want_read, want_write));
+}
+
+static int
+epoll_set(struct poller *p, int fd, uintptr_t tag, bool want_read, bool want_write) {
+	return control(p, EPOLL_CTL_MOD, fd, tag, interest(want_read, want_write));
+}
+
+static int
+epoll_del(struct poller *p, int fd) {
+	return control(p, EPOLL_CTL_DEL, fd, 0, 0);
+}
+
+static void
+epoll_release(struct poller *p) {
+	if (p->wakefd >= 0) {
+		close(p->wakefd);
+	}
+	if (p->epfd >= 0) {
+		close(p->epfd);
+	}
+	skynet_free(p);
+}
+
+static struct poller *
+epoll_new(void) {
+	struct poller *p = skynet_malloc(sizeof(*p));
+	p->epfd = epoll_create1(EPOLL_CLOEXEC);
+	p->wakefd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (p->epfd < 0 || p->wakefd < 0 ||
+	    control(p, EPOLL_CTL_ADD, p->wakefd, WAKE_TAG, EPOLLIN) != 0) {
+		int err = errno;
+		epoll_release(p);
+		errno = err;
+		return NULL;
+	}
+	return p;
+}
+
+static void
+epoll_wake(struct poller *p) {
+	uint64_t one = 1;
+	// The only failure is a counter at its maximum, which wakes as well.
+	ssize_t n = write(p->wakefd, &one, sizeof(one));
+	(void)n;
+}
+
+static void
+drain_wake(struct poller *p) {
+	uint64_t count;
+	ssize_t n = read(p->wakefd, &count, sizeof(count));
+	(void)n;
+}
+
+static int
+epoll_poll(struct poller *p, struct poller_event *events, int max, int timeout_ms) {
+	struct epoll_event ev[BATCH];
+	int n = epoll_wait(p->epfd, ev, max < BATCH ? max : BATCH, timeout_ms);
+	if (n < 0) {
+		return errno == EINTR ? 0 : -1;
+	}
+	int stored = 0;
+	for (int i = 0; i < n; i++) {
+		if (ev[i].data.u64 == WAKE_TAG) {
+			drain_wake(p);
+			continue;
+		}
+		struct poller_event *e = &events[stored++];
+		e->tag = (uintptr_t)ev[i].data.u64;
+		e->read = (ev[i].events & EPOLLIN) != 0;
+		e->write = (ev[i].events & EPOLLOUT) != 0;
+		e->error = (ev[i].events & EPOLLERR) != 0;
+		e->eof = (ev[i].events & EPOLLHUP) != 0;
+	}
+	return stored;
+}
+
+static const struct poller_ops poller_epoll = {
+	.name = "epoll",
+	.create = epoll_new,
+	.release = epoll_release,
+	.add = epoll_add,
+	.set = epoll_set,
+	.del = epoll_del,
+	.wait = epoll_poll,
+	.wake = epoll_wake,
+};
+
+const struct poller_ops *
+poller_native(void) {
+	return &poller_epoll;
+}
+
+#else
+
+// An ISO C file must not be empty.
+extern int poller_epoll_unused;
+
+#endif

@@ -1,0 +1,336 @@
+// The socket server as a part of the node: events become messages, services become
+// owners. See skynet_socket.h.
+//
+// Owns the one server. A message that cannot be delivered, because its service
+// died, takes its socket with it.
+#include "skynet_socket.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "skynet.h"
+#include "skynet_env.h"
+#include "skynet_mq.h"
+#include "skynet_server.h"
+#include "socket_server.h"
+
+// Set before any service runs, cleared after the last one is gone.
+static struct socket_server *S;
+
+//-------------------------------------------------------------------- events
+
+static int
+public_type(int type) {
+	switch (type) {
+	case SOCKET_DATA:
+		return SKYNET_SOCKET_TYPE_DATA;
+	case SOCKET_OPEN:
+		return SKYNET_SOCKET_TYPE_CONNECT;
+	case SOCKET_CLOSE:
+		return SKYNET_SOCKET_TYPE_CLOSE;
+	case SOCKET_ACCEPT:
+		return SKYNET_SOCKET_TYPE_ACCEPT;
+	case SOCKET_ERR:
+		return SKYNET_SOCKET_TYPE_ERROR;
+	case SOCKET_UDP:
+		return SKYNET_SOCKET_TYPE_UDP;
+	default:
+		return SKYNET_SOCKET_TYPE_WARNING;
+	}
+}
+
+static bool
+carries_buffer(int type) {
+	return type == SKYNET_SOCKET_TYPE_DATA || type == SKYNET_SOCKET_TYPE_UDP;
+}
+
+// The owner is dead: so is everything that it owns.
+static void
+close_orphan(const struct skynet_socket_message *sm) {
+	if (sm->type == SKYNET_SOCKET_TYPE_CLOSE) {
+		return;
+	}
+	socket_server_close(S, 0, sm->id);
+	if (sm->type == SKYNET_SOCKET_TYPE_ACCEPT) {
+		socket_server_close(S, 0, sm->ud);
+	}
+}
+
+static void
+forward(void *ud, int type, struct socket_message *m) {
+	(void)ud;
+	int public = public_type(type);
+	bool has_text = !carries_buffer(public) && m->data != NULL;
+	size_t text_size = has_text ? strlen(m->data) : 0;
+	size_t sz = sizeof(struct skynet_socket_message) + text_size;
+	struct skynet_socket_message *sm = skynet_malloc(sz);
+	sm->type = public;
+	sm->id = m->id;
+	sm->ud = m->ud;
+	sm->buffer = has_text ? NULL : m->data;
+	if (has_text) {
+		memcpy(sm + 1, m->data, text_size);
+	}
+	struct skynet_message message;
+	memset(&message, 0, sizeof(message));
+	message.data = sm;
+	message.sz = sz | ((size_t)PTYPE_SOCKET << MESSAGE_TYPE_SHIFT);
+	if (skynet_context_push((uint32_t)m->opaque, &message) != 0) {
+		skynet_free(sm->buffer);
+		close_orphan(sm);
+		skynet_free(sm);
+	}
+}
+
+void
+skynet_socket_dispose(void *msg, size_t sz) {
+	struct skynet_socket_message *sm = msg;
+	if (sm != NULL && sz >= sizeof(*sm) && carries_buffer(sm->type)) {
+		skynet_free(sm->buffer);
+	}
+}
+
+//---------------------------------------------------------------- life cycle
+
+// An optional number of the configuration, or `otherwise`.
+static int
+option(const char *key, int otherwise) {
+	const char *text = skynet_getenv(key);
+	if (text == NULL) {
+		return otherwise;
+	}
+	char *end;
+	long v = strtol(text, &end, 10);
+	if (*text == '\0' || *end != '\0' || v < 0 || v > INT32_MAX / 1000) {
+		fprintf(stderr, "Invalid %s = %s\n", key, text);
+		exit(1);
+	}
+	return (int)v;
+}
+
+// Seconds, see socket_server_set_linger.
+#define LINGER_DEFAULT 60
+
+void
+skynet_socket_init(void) {
+	S = socket_server_create(skynet_now, forward, NULL);
+	if (S == NULL) {
+		fprintf(stderr, "socket-server error: create failed: %s\n", strerror(errno));
+		exit(1);
+	}
+	socket_server_set_linger(S, option("socket_linger", LINGER_DEFAULT) * 1000);
+	skynet_message_disposer(PTYPE_SOCKET, skynet_socket_dispose);
+}
+
+void
+skynet_socket_exit(void) {
+	socket_server_exit(S);
+}
+
+void
+skynet_socket_free(void) {
+	socket_server_release(S);
+	S = NULL;
+}
+
+int
+skynet_socket_poll(void) {
+	int n = socket_server_poll(S, -1, false);
+	if (n == SOCKET_POLL_EXIT) {
+		return 0;
+	}
+	return n > 0 ? 1 : -1;
+}
+
+int
+skynet_socket_trypoll(int timeout_ms) {
+	int n = S == NULL ? SOCKET_POLL_EXIT : socket_server_poll(S, timeout_ms, true);
+	return n < 0 ? -1 : n;
+}
+
+void
+skynet_socket_wakeup(void) {
+	if (S != NULL) {
+		socket_server_wake(S);
+	}
+}
+
+void
+skynet_socket_updatetime(void) {
+}
+
+void
+skynet_socket_owner_exit(uint32_t handle) {
+	if (S != NULL) {
+		socket_server_owner_exit(S, handle);
+	}
+}
+
+//------------------------------------------------------------------- streams
+
+static uintptr_t
+owner_of(struct skynet_context *ctx) {
+	return ctx == NULL ? 0 : skynet_context_handle(ctx);
+}
+
+int
+skynet_socket_listen(struct skynet_context *ctx, const char *host, int port, int backlog) {
+	return S == NULL ? -1 : socket_server_listen(S, owner_of(ctx), host, port, backlog);
+}
+
+int
+skynet_socket_connect(struct skynet_context *ctx, const char *host, int port) {
+	return S == NULL ? -1 : socket_server_connect(S, owner_of(ctx), host, port);
+}
+
+int
+skynet_socket_bind(struct skynet_context *ctx, int fd) {
+	return S == NULL ? -1 : socket_server_bind(S, owner_of(ctx), fd);
+}
+
+void
+skynet_socket_close(struct skynet_context *ctx, int id) {
+	if (S != NULL) {
+		socket_server_close(S, owner_of(ctx), id);
+	}
+}
+
+void
+skynet_socket_shutdown(struct skynet_context *ctx, int id) {
+	if (S != NULL) {
+		socket_server_shutdown(S, owner_of(ctx), id);
+	}
+}
+
+void
+skynet_socket_start(struct skynet_context *ctx, int id) {
+	if (S != NULL) {
+		socket_server_start(S, owner_of(ctx), id);
+	}
+}
+
+void
+skynet_socket_pause(struct skynet_context *ctx, int id) {
+	if (S != NULL) {
+		socket_server_pause(S, owner_of(ctx), id);
+	}
+}
+
+void
+skynet_socket_nodelay(struct skynet_context *ctx, int id) {
+	(void)ctx;
+	if (S != NULL) {
+		socket_server_nodelay(S, id);
+	}
+}
+
+static int
+refuse(struct socket_sendbuffer *buffer) {
+	if (buffer->type == SOCKET_BUFFER_MEMORY) {
+		skynet_free((void *)(uintptr_t)buffer->buffer);
+	}
+	return -1;
+}
+
+int
+skynet_socket_sendbuffer(struct skynet_context *ctx, struct socket_sendbuffer *buffer) {
+	(void)ctx;
+	return S == NULL ? refuse(buffer) : socket_server_send(S, buffer);
+}
+
+int
+skynet_socket_sendbuffer_lowpriority(struct skynet_context *ctx,
+	struct socket_sendbuffer *buffer) {
+	(void)ctx;
+	return S == NULL ? refuse(buffer) : socket_server_send_lowpriority(S, buffer);
+}
+
+static struct socket_sendbuffer
+owned_buffer(int id, void *buffer, int sz) {
+	struct socket_sendbuffer b;
+	b.id = id;
+	b.type = sz < 0 ? SOCKET_BUFFER_OBJECT : SOCKET_BUFFER_MEMORY;
+	b.buffer = buffer;
+	b.sz = sz < 0 ? 0 : (size_t)sz;
+	return b;
+}
+
+int
+skynet_socket_send(struct skynet_context *ctx, int id, void *buffer, int sz) {
+	struct socket_sendbuffer b = owned_buffer(id, buffer, sz);
+	return skynet_socket_sendbuffer(ctx, &b);
+}
+
+int
+skynet_socket_send_lowpriority(struct skynet_context *ctx, int id, void *buffer, int sz) {
+	struct socket_sendbuffer b = owned_buffer(id, buffer, sz);
+	return skynet_socket_sendbuffer_lowpriority(ctx, &b);
+}
+
+//----------------------------------------------------------------------- UDP
+
+int
+skynet_socket_udp(struct skynet_context *ctx, const char *addr, int port) {
+	return S == NULL ? -1 : socket_server_udp(S, owner_of(ctx), addr, port);
+}
+
+int
+skynet_socket_udp_connect(struct skynet_context *ctx, int id, const char *addr, int port) {
+	(void)ctx;
+	return S == NULL ? -1 : socket_server_udp_connect(S, id, addr, port);
+}
+
+int
+skynet_socket_udp_dial(struct skynet_context *ctx, const char *addr, int port) {
+	return S == NULL ? -1 : socket_server_udp_dial(S, owner_of(ctx), addr, port);
+}
+
+int
+skynet_socket_udp_listen(struct skynet_context *ctx, const char *addr, int port) {
+	return S == NULL ? -1 : socket_server_udp_listen(S, owner_of(ctx), addr, port);
+}
+
+int
+skynet_socket_udp_sendbuffer(struct skynet_context *ctx, const char *address,
+	struct socket_sendbuffer *buffer) {
+	(void)ctx;
+	if (S == NULL) {
+		return refuse(buffer);
+	}
+	return socket_server_udp_send(S, (const struct socket_udp_address *)address, buffer);
+}
+
+int
+skynet_socket_udp_send(struct skynet_context *ctx, int id, const char *address,
+	const void *buffer, int sz) {
+	struct socket_sendbuffer b;
+	b.id = id;
+	b.type = sz < 0 ? SOCKET_BUFFER_OBJECT : SOCKET_BUFFER_RAWPOINTER;
+	b.buffer = buffer;
+	b.sz = sz < 0 ? 0 : (size_t)sz;
+	return skynet_socket_udp_sendbuffer(ctx, address, &b);
+}
+
+const char *
+skynet_socket_udp_address(struct skynet_socket_message *msg, int *addrsz) {
+	if (msg->type != SKYNET_SOCKET_TYPE_UDP) {
+		return NULL;
+	}
+	struct socket_message m = { .id = msg->id, .ud = msg->ud, .data = msg->buffer };
+	return (const char *)socket_server_udp_address(S, &m, addrsz);
+}
+
+//---------------------------------------------------------------------- misc
+
+struct socket_info *
+skynet_socket_info(void) {
+	return S == NULL ? NULL : socket_server_info(S);
+}
+
+char *
+skynet_socket_resolve(const char *host, const char **error) {
+	return socket_server_resolve(S, host, error);
+}

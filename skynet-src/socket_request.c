@@ -1,0 +1,267 @@
+// The requests of socket_server.h as their callers see them: checks, reservation of
+// ids, and what is handed to the loop. Any thread.
+#include "socket_impl.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "skynet.h"
+#include "skynet_malloc.h"
+
+// A host text longer than this is refused: no name is that long.
+#define MAX_HOST 231
+
+static void
+post_to(struct socket_loop *loop, int op, int id, uintptr_t opaque) {
+	struct socket_command c = { .op = op, .id = id, .opaque = opaque };
+	command_post(loop, &c);
+}
+
+// Posts a request about an existing id; unknown ones are ignored.
+static void
+post(struct socket_server *ss, int op, int id) {
+	struct socket_slot *s = slot_lock(ss, id);
+	if (s != NULL) {
+		struct socket_loop *loop = s->loop;
+		slot_unlock(s);
+		post_to(loop, op, id, 0);
+	}
+}
+
+// From this moment on sends are refused, whatever the loop is doing.
+static void
+post_end(struct socket_server *ss, int op, int id) {
+	struct socket_slot *s = slot_lock(ss, id);
+	if (s != NULL) {
+		struct socket_loop *loop = s->loop;
+		s->closing = true;
+		slot_unlock(s);
+		post_to(loop, op, id, 0);
+	}
+}
+
+void
+socket_server_exit(struct socket_server *ss) {
+	post_to(&ss->loop, COMMAND_EXIT, 0, 0);
+}
+
+void
+socket_server_close(struct socket_server *ss, uintptr_t opaque, int id) {
+	(void)opaque;
+	post_end(ss, COMMAND_CLOSE, id);
+}
+
+void
+socket_server_shutdown(struct socket_server *ss, uintptr_t opaque, int id) {
+	(void)opaque;
+	post_end(ss, COMMAND_SHUTDOWN, id);
+}
+
+void
+socket_server_start(struct socket_server *ss, uintptr_t opaque, int id) {
+	struct socket_slot *s = slot_lock(ss, id);
+	struct socket_loop *loop = s == NULL ? &ss->loop : s->loop;
+	if (s != NULL) {
+		slot_unlock(s);
+	}
+	post_to(loop, COMMAND_START, id, opaque);
+}
+
+void
+socket_server_pause(struct socket_server *ss, uintptr_t opaque, int id) {
+	(void)opaque;
+	post(ss, COMMAND_PAUSE, id);
+}
+
+void
+socket_server_nodelay(struct socket_server *ss, int id) {
+	post(ss, COMMAND_NODELAY, id);
+}
+
+void
+socket_server_owner_exit(struct socket_server *ss, uintptr_t opaque) {
+	if (slot_owner_has_any(ss, opaque)) {
+		post_to(&ss->loop, COMMAND_OWNER_EXIT, 0, opaque);
+	}
+}
+
+//------------------------------------------------------------------- sending
+
+static bool
+refuses_sends(const struct socket_slot *s) {
+	return s->closing || s->state == SLOT_HALFCLOSE_WRITE;
+}
+
+static int
+send_to_slot(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
+	bool is_high) {
+	struct socket_udp_address to;
+	if (refuses_sends(s)) {
+		slot_unlock(s);
+		write_refuse(ss, b);
+		return -1;
+	}
+	switch (s->kind) {
+	case KIND_LISTENER:
+		slot_unlock(s);
+		write_refuse(ss, b);
+		skynet_error(NULL, "socket-server error: write to listen fd %d.", b->id);
+		return 0;
+	case KIND_UDP4:
+	case KIND_UDP6:
+		to = s->peer;
+		if (address_size(&to) != 0) {
+			return write_submit(ss, s, b, is_high, &to);
+		}
+		slot_unlock(s);
+		write_refuse(ss, b);
+		skynet_error(NULL, "socket-server : set udp (%d) error: address first.", b->id);
+		return -1;
+	default:
+		return write_submit(ss, s, b, is_high, NULL);
+	}
+}
+
+static int
+send_buffer(struct socket_server *ss, struct socket_sendbuffer *b, bool is_high) {
+	struct socket_slot *s = slot_lock(ss, b->id);
+	if (s == NULL) {
+		write_refuse(ss, b);
+		return -1;
+	}
+	return send_to_slot(ss, s, b, is_high);
+}
+
+int
+socket_server_send(struct socket_server *ss, struct socket_sendbuffer *b) {
+	return send_buffer(ss, b, true);
+}
+
+int
+socket_server_send_lowpriority(struct socket_server *ss, struct socket_sendbuffer *b) {
+	return send_buffer(ss, b, false);
+}
+
+//-------------------------------------------------------------------- making
+
+static bool
+is_port(int port) {
+	return port >= 0 && port <= UINT16_MAX;
+}
+
+int
+socket_server_connect(struct socket_server *ss, uintptr_t opaque, const char *addr, int port) {
+	if (strlen(addr) > MAX_HOST) {
+		skynet_error(NULL, "socket-server error: Invalid addr %s.", addr);
+		return -1;
+	}
+	if (!is_port(port)) {
+		skynet_error(NULL, "socket-server error: Invalid port %d.", port);
+		return -1;
+	}
+	struct socket_slot *s = slot_reserve(ss, opaque, KIND_STREAM, SLOT_RESERVED);
+	if (s == NULL) {
+		skynet_error(NULL, "socket-server error: reach skynet socket number limit.");
+		return -1;
+	}
+	struct socket_loop *loop = s->loop;
+	struct socket_command c = { .id = slot_publish(s) };
+	c.list = address_list_numeric(addr, port, SOCK_STREAM);
+	c.op = c.list != NULL ? COMMAND_CONNECT : COMMAND_RESOLVING;
+	command_post(loop, &c);
+	if (c.op == COMMAND_RESOLVING) {
+		resolver_connect(ss->resolver, loop, c.id, addr, port);
+	}
+	return c.id;
+}
+
+int
+socket_server_listen(struct socket_server *ss, uintptr_t opaque, const char *addr, int port,
+	int backlog) {
+	if (!is_port(port)) {
+		return -1;
+	}
+	int fd = socket_open_bound(ss, addr, port, SOCK_STREAM);
+	if (fd < 0) {
+		return -1;
+	}
+	struct socket_slot *s = NULL;
+	if (listen(fd, backlog) == 0) {
+		s = slot_reserve(ss, opaque, KIND_LISTENER, SLOT_PLISTEN);
+	}
+	if (s == NULL) {
+		close(fd);
+		return -1;
+	}
+	struct socket_loop *loop = s->loop;
+	socket_tune_stream(fd);
+	s->fd = fd;
+	address_of_socket(fd, &s->peer);
+	int id = slot_publish(s);
+	post_to(loop, COMMAND_LISTEN, id, 0);
+	return id;
+}
+
+int
+socket_server_bind(struct socket_server *ss, uintptr_t opaque, int fd) {
+	struct socket_slot *s = slot_reserve(ss, opaque, KIND_FOREIGN, SLOT_CONNECTED);
+	if (s == NULL) {
+		return -1;
+	}
+	struct socket_loop *loop = s->loop;
+	s->fd = fd;
+	// Writes wait for COMMAND_BIND: only then can the descriptor be polled.
+	s->write_polled = true;
+	int id = slot_publish(s);
+	post_to(loop, COMMAND_BIND, id, 0);
+	return id;
+}
+
+//---------------------------------------------------------------- resolution
+
+// Limits what a name in socket_server_resolve may cost its caller.
+#define RESOLVE_LIMIT_MS 5000
+
+static bool
+is_listed(const char *list, const char *text) {
+	while (*list != '\0') {
+		if (strcmp(list, text) == 0) {
+			return true;
+		}
+		list += strlen(list) + 1;
+	}
+	return false;
+}
+
+char *
+socket_server_resolve(struct socket_server *ss, const char *host, const char **error) {
+	struct address_list *list = address_list_numeric(host, 0, SOCK_STREAM);
+	if (list == NULL) {
+		struct addrinfo *ai = NULL;
+		*error = resolver_lookup(ss->resolver, host, SOCK_STREAM, RESOLVE_LIMIT_MS, &ai);
+		if (*error != NULL) {
+			return NULL;
+		}
+		list = address_list_from(ai, 0);
+	}
+	if (list == NULL) {
+		*error = gai_strerror(EAI_NONAME);
+		return NULL;
+	}
+	char *texts = skynet_calloc((size_t)list->n + 1, ADDRESS_TEXT_SIZE);
+	char *end = texts;
+	for (int i = 0; i < list->n; i++) {
+		struct socket_udp_address a;
+		char text[ADDRESS_TEXT_SIZE];
+		address_from_sockaddr(&a, &list->addr[i].any);
+		address_ip_text(&a, text);
+		if (!is_listed(texts, text)) {
+			strcpy(end, text);
+			end += strlen(text) + 1;
+		}
+	}
+	skynet_free(list);
+	return texts;
+}

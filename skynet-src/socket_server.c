@@ -1,0 +1,678 @@
+// The heart of the socket server: the poll loop, the requests it serves, and the end
+// of sockets. See socket_server.h for the design and socket_impl.h for the map.
+#include "socket_impl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "skynet.h"
+#include "skynet_malloc.h"
+
+// A name that is not resolved by then is reported as an error.
+#define CONNECT_RESOLVE_LIMIT_MS 30000
+// A closed socket whose peer reads nothing for this long is aborted.
+#define LINGER_DEFAULT_MS 60000
+// Unread bytes thrown away before a graceful close, see discard_unread.
+#define DISCARD_READS 4
+
+//-------------------------------------------------------------------- events
+
+void
+loop_emit(struct socket_loop *loop, struct socket_slot *s, int type, int ud, char *data) {
+	struct socket_message m;
+	m.id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	m.opaque = s->owner;
+	m.ud = ud;
+	m.data = data;
+	loop->events++;
+	loop->ss->sink(loop->ss->sink_ud, type, &m);
+}
+
+void
+loop_emit_error(struct socket_loop *loop, struct socket_slot *s, const char *text) {
+	if (!s->close_told) {
+		loop_emit(loop, s, SOCKET_ERR, 0, (char *)(uintptr_t)text);
+	}
+}
+
+void
+loop_emit_close(struct socket_loop *loop, struct socket_slot *s) {
+	if (!s->close_told) {
+		s->close_told = true;
+		loop_emit(loop, s, SOCKET_CLOSE, 0, NULL);
+	}
+}
+
+// An answer to somebody who does not own the id, or whose id does not exist.
+static void
+emit_to(struct socket_loop *loop, int type, int id, uintptr_t opaque, const char *text) {
+	struct socket_message m = { .id = id, .opaque = opaque };
+	m.data = (char *)(uintptr_t)text;
+	loop->events++;
+	loop->ss->sink(loop->ss->sink_ud, type, &m);
+}
+
+//------------------------------------------------------------------ interest
+
+int
+loop_apply_interest(struct socket_loop *loop, struct socket_slot *s) {
+	uint8_t want = POLLED_KNOWN;
+	want |= s->reading ? POLLED_READ : 0;
+	want |= s->write_polled ? POLLED_WRITE : 0;
+	if (want == s->polled) {
+		return 0;
+	}
+	uintptr_t tag = (uintptr_t)atomic_load_explicit(&s->id, memory_order_relaxed);
+	int r = s->polled == 0
+		? loop->ops->add(loop->poller, s->fd, tag, s->reading, s->write_polled)
+		: loop->ops->set(loop->poller, s->fd, tag, s->reading, s->write_polled);
+	if (r == 0) {
+		s->polled = want;
+	}
+	return r;
+}
+
+int
+loop_watch(struct socket_loop *loop, struct socket_slot *s, bool reading, bool writing) {
+	pthread_mutex_lock(&s->lock);
+	s->reading = reading;
+	s->write_polled = writing;
+	slot_unlock(s);
+	return loop_apply_interest(loop, s);
+}
+
+char *
+loop_read_buffer(struct socket_loop *loop) {
+	if (loop->read_buffer == NULL) {
+		loop->read_buffer = skynet_malloc(READ_SIZE);
+	}
+	return loop->read_buffer;
+}
+
+//----------------------------------------------------------------------- end
+
+// Closing a stream with unread bytes makes the kernel send a reset, which may
+// destroy what the peer has not read yet. So throw them away, as far as a few
+// reads go.
+static void
+discard_unread(struct socket_loop *loop, struct socket_slot *s) {
+	char *buf = loop_read_buffer(loop);
+	for (int i = 0; i < DISCARD_READS; i++) {
+		if (recv(s->fd, buf, READ_SIZE, MSG_DONTWAIT) < READ_SIZE) {
+			return;
+		}
+	}
+}
+
+static void
+detach(struct socket_slot *s) {
+	if (s->restore_blocking) {
+		int fl = fcntl(s->fd, F_GETFL);
+		if (fl >= 0) {
+			fcntl(s->fd, F_SETFL, fl & ~O_NONBLOCK);
+		}
+	}
+}
+
+static void
+close_descriptor(struct socket_loop *loop, struct socket_slot *s) {
+	if (s->fd < 0) {
+		return;
+	}
+	if (s->polled != 0) {
+		loop->ops->del(loop->poller, s->fd);
+	}
+	if (s->kind == KIND_FOREIGN) {
+		detach(s);
+	} else {
+		close(s->fd);
+	}
+}
+
+void
+loop_destroy(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	s->closing = true;
+	s->reap = s->writer_active;
+	bool busy = s->writer_active;
+	if (!busy) {
+		write_discard(loop->ss, s);
+	}
+	slot_unlock(s);
+	s->close_told = true;
+	if (busy) {
+		loop_watch(loop, s, false, false);
+		return;
+	}
+	deadline_clear(loop, s);
+	stream_attempt_free(s);
+	close_descriptor(loop, s);
+	slot_free(loop->ss, s);
+}
+
+void
+loop_finish(struct socket_loop *loop, struct socket_slot *s) {
+	if (s->kind == KIND_STREAM && s->fd >= 0 && s->state == SLOT_CONNECTED) {
+		discard_unread(loop, s);
+	}
+	loop_destroy(loop, s);
+}
+
+void
+loop_limit_linger(struct socket_loop *loop, struct socket_slot *s) {
+	int ms = atomic_load_explicit(&loop->ss->linger_ms, memory_order_relaxed);
+	if (ms > 0) {
+		pthread_mutex_lock(&s->lock);
+		s->linger_mark = s->write_count;
+		slot_unlock(s);
+		deadline_set(loop, s, (uint64_t)ms);
+	}
+}
+
+static void
+linger_over(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	bool moved = s->write_count != s->linger_mark;
+	size_t left = s->backlog;
+	slot_unlock(s);
+	if (moved) {
+		loop_limit_linger(loop, s);
+		return;
+	}
+	skynet_error(NULL, "socket-server : close of %d gave up, %zu bytes unsent.",
+		atomic_load_explicit(&s->id, memory_order_relaxed), left);
+	loop_destroy(loop, s);
+}
+
+void
+loop_close(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	s->closing = s->draining = true;
+	bool pending = s->writer_active || s->high.head != NULL || s->low.head != NULL;
+	bool can_drain = s->state != SLOT_HALFCLOSE_WRITE;
+	bool was_unstarted = s->state == SLOT_PACCEPT;
+	if (was_unstarted) {
+		s->state = SLOT_CONNECTED;
+	}
+	slot_unlock(s);
+	loop_emit_close(loop, s);
+	if (!pending || !can_drain) {
+		loop_finish(loop, s);
+		return;
+	}
+	if (s->polled != 0 && s->state != SLOT_CONNECTING) {
+		loop_watch(loop, s, false, s->write_polled);
+	}
+	if (s->deadline_index < 0) {
+		loop_limit_linger(loop, s);
+	}
+	if (was_unstarted) {
+		write_flush(loop, s);
+	}
+}
+
+//------------------------------------------------------------------ requests
+
+static void
+on_listen(struct socket_loop *loop, struct socket_slot *s) {
+	char text[ADDRESS_TEXT_SIZE];
+	if (loop_watch(loop, s, false, false) != 0) {
+		loop_emit_error(loop, s, strerror(errno));
+		loop_destroy(loop, s);
+		return;
+	}
+	address_ip_text(&s->peer, text);
+	loop_emit(loop, s, SOCKET_OPEN, address_port(&s->peer), text);
+}
+
+static void
+on_bind(struct socket_loop *loop, struct socket_slot *s) {
+	int fl = fcntl(s->fd, F_GETFL);
+	bool ok = fl >= 0 && loop_watch(loop, s, true, false) == 0;
+	if (ok && (fl & O_NONBLOCK) == 0) {
+		s->restore_blocking = true;
+		fcntl(s->fd, F_SETFL, fl | O_NONBLOCK);
+	}
+	if (!ok) {
+		char text[80];
+		snprintf(text, sizeof(text), "bind fd %d: %s", s->fd, strerror(errno));
+		loop_emit_error(loop, s, text);
+		loop_destroy(loop, s);
+		return;
+	}
+	loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t)"binding");
+	write_flush(loop, s);
+}
+
+static void
+on_udp(struct socket_loop *loop, struct socket_slot *s) {
+	if (loop_watch(loop, s, true, false) != 0) {
+		loop_emit_error(loop, s, strerror(errno));
+		loop_destroy(loop, s);
+		return;
+	}
+	write_flush(loop, s);
+}
+
+static void
+take_over(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
+	uintptr_t before = s->owner;
+	if (before != opaque) {
+		slot_set_owner(loop->ss, s, opaque);
+	}
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t)"transfer");
+	if (before != opaque) {
+		// The old owner hears that no more events will come to it.
+		emit_to(loop, SOCKET_OPEN, id, before, "transferred");
+	}
+}
+
+static void
+on_start(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	if (s->draining || s->state == SLOT_HALFCLOSE_READ) {
+		emit_to(loop, SOCKET_ERR, id, opaque, "socket closed");
+		return;
+	}
+	if (s->state == SLOT_RESERVED || s->state == SLOT_CONNECTING) {
+		return;
+	}
+	if (s->state == SLOT_LISTEN) {
+		deadline_clear(loop, s);
+	}
+	if (loop_watch(loop, s, true, s->write_polled) != 0) {
+		emit_to(loop, SOCKET_ERR, id, opaque, "enable read failed");
+		return;
+	}
+	if (s->state == SLOT_PACCEPT || s->state == SLOT_PLISTEN) {
+		if (s->owner != opaque) {
+			slot_set_owner(loop->ss, s, opaque);
+		}
+		pthread_mutex_lock(&s->lock);
+		s->state = s->kind == KIND_LISTENER ? SLOT_LISTEN : SLOT_CONNECTED;
+		slot_unlock(s);
+		loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t)"start");
+		write_flush(loop, s);
+	} else if (s->kind != KIND_FOREIGN &&
+	    (s->state == SLOT_CONNECTED ||
+	    (s->state == SLOT_HALFCLOSE_WRITE && s->owner != opaque))) {
+		take_over(loop, s, opaque);
+	}
+}
+
+static void
+on_pause(struct socket_loop *loop, struct socket_slot *s) {
+	if (s->polled == 0 || !s->reading) {
+		return;
+	}
+	if (s->state == SLOT_LISTEN) {
+		deadline_clear(loop, s);
+	}
+	if (loop_watch(loop, s, false, s->write_polled) != 0) {
+		loop_emit_error(loop, s, "disable read failed");
+	}
+}
+
+static void
+on_resolved(struct socket_loop *loop, struct socket_slot *s, struct socket_command *c) {
+	if (s->state != SLOT_RESERVED) {
+		return;
+	}
+	if (c->list == NULL) {
+		loop_emit_error(loop, s, c->text);
+		loop_destroy(loop, s);
+		return;
+	}
+	struct address_list *list = c->list;
+	c->list = NULL;
+	stream_connect(loop, s, list);
+}
+
+static void
+on_owner_exit(struct socket_loop *loop, uintptr_t opaque) {
+	int n;
+	int *ids = slot_owner_ids(loop->ss, opaque, &n);
+	for (int i = 0; i < n; i++) {
+		struct socket_slot *s = slot_of_loop(loop, ids[i]);
+		if (s != NULL && s->loop == loop) {
+			s->close_told = true;
+			loop_close(loop, s);
+		}
+	}
+	skynet_free(ids);
+}
+
+static void
+on_shutdown(struct socket_loop *loop, struct socket_slot *s) {
+	loop_emit_close(loop, s);
+	loop_destroy(loop, s);
+}
+
+static void
+serve_slot(struct socket_loop *loop, struct socket_slot *s, struct socket_command *c) {
+	switch (c->op) {
+	case COMMAND_CONNECT:
+	case COMMAND_RESOLVED:
+		on_resolved(loop, s, c);
+		break;
+	case COMMAND_RESOLVING:
+		deadline_set(loop, s, CONNECT_RESOLVE_LIMIT_MS);
+		break;
+	case COMMAND_LISTEN:
+		on_listen(loop, s);
+		break;
+	case COMMAND_BIND:
+		on_bind(loop, s);
+		break;
+	case COMMAND_UDP:
+		on_udp(loop, s);
+		break;
+	case COMMAND_PAUSE:
+		on_pause(loop, s);
+		break;
+	case COMMAND_CLOSE:
+		loop_close(loop, s);
+		break;
+	case COMMAND_SHUTDOWN:
+		on_shutdown(loop, s);
+		break;
+	case COMMAND_NODELAY:
+		if (s->fd >= 0 && s->kind == KIND_STREAM) {
+			socket_tune_stream(s->fd);
+		}
+		break;
+	case COMMAND_FLUSH:
+		write_flush(loop, s);
+		break;
+	case COMMAND_WARNING:
+		if (!s->close_told) {
+			loop_emit(loop, s, SOCKET_WARNING, c->value, NULL);
+		}
+		break;
+	case COMMAND_ERROR:
+		loop_emit_error(loop, s, c->text);
+		break;
+	}
+}
+
+static void
+serve(struct socket_loop *loop, struct socket_command *c) {
+	if (c->op == COMMAND_EXIT) {
+		atomic_store_explicit(&loop->exiting, true, memory_order_relaxed);
+		return;
+	}
+	if (c->op == COMMAND_OWNER_EXIT) {
+		on_owner_exit(loop, c->opaque);
+		return;
+	}
+	struct socket_slot *s = slot_of_loop(loop, c->id);
+	if (c->op == COMMAND_START) {
+		if (s == NULL) {
+			emit_to(loop, SOCKET_ERR, c->id, c->opaque, "invalid socket");
+		} else {
+			on_start(loop, s, c->opaque);
+		}
+	} else if (s != NULL) {
+		serve_slot(loop, s, c);
+	}
+}
+
+static bool
+serve_all(struct socket_loop *loop) {
+	struct socket_command *c = command_take(loop);
+	bool any = c != NULL;
+	while (c != NULL) {
+		struct socket_command *next = c->next;
+		serve(loop, c);
+		command_free(c);
+		c = next;
+	}
+	return any;
+}
+
+//----------------------------------------------------------------- readiness
+
+static const char *
+pending_error(struct socket_slot *s) {
+	int err = 0;
+	socklen_t len = sizeof(err);
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0) {
+		err = errno;
+	}
+	return err == 0 ? NULL : strerror(err);
+}
+
+static void
+stream_event(struct socket_loop *loop, struct socket_slot *s, const struct poller_event *e) {
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	bool unread = false;
+	if (e->read && s->reading) {
+		if (s->kind == KIND_UDP4 || s->kind == KIND_UDP6) {
+			udp_read(loop, s);
+		} else {
+			unread = stream_read(loop, s);
+		}
+	}
+	// Each step may have ended the socket.
+	if (e->write && slot_of_loop(loop, id) == s) {
+		write_flush(loop, s);
+	}
+	if (unread || slot_of_loop(loop, id) != s) {
+		return;
+	}
+	if (e->error) {
+		const char *text = pending_error(s);
+		if (text != NULL && s->state != SLOT_HALFCLOSE_READ && !s->close_told) {
+			loop_emit_error(loop, s, text);
+		}
+	}
+	if (e->eof) {
+		loop_emit_close(loop, s);
+		loop_destroy(loop, s);
+	}
+}
+
+static void
+on_event(struct socket_loop *loop, const struct poller_event *e) {
+	struct socket_slot *s = slot_of_loop(loop, (int)e->tag);
+	if (s == NULL) {
+		return;
+	}
+	switch (s->state) {
+	case SLOT_CONNECTING:
+		stream_connect_ready(loop, s);
+		break;
+	case SLOT_LISTEN:
+		stream_accept(loop, s);
+		break;
+	case SLOT_PLISTEN:
+		break;
+	default:
+		stream_event(loop, s, e);
+		break;
+	}
+}
+
+static void
+on_deadline(struct socket_loop *loop, struct socket_slot *s) {
+	switch (s->state) {
+	case SLOT_RESERVED:
+		if (!s->close_told) {
+			loop_emit_error(loop, s, "Name resolution timed out");
+		}
+		loop_destroy(loop, s);
+		break;
+	case SLOT_CONNECTING:
+		stream_connect_timeout(loop, s);
+		break;
+	case SLOT_LISTEN:
+		if (loop->spare_fd < 0) {
+			loop->spare_fd = socket_spare();
+		}
+		loop_watch(loop, s, true, false);
+		break;
+	default:
+		linger_over(loop, s);
+		break;
+	}
+}
+
+//---------------------------------------------------------------------- loop
+
+static bool
+serve_deadlines(struct socket_loop *loop) {
+	if (loop->deadlines.n == 0) {
+		return false;
+	}
+	uint64_t now = deadline_now_ms();
+	struct socket_slot *s;
+	bool any = false;
+	while ((s = deadline_take(loop, now)) != NULL) {
+		on_deadline(loop, s);
+		any = true;
+	}
+	return any;
+}
+
+static int
+wait_for_events(struct socket_loop *loop, struct poller_event *events, int timeout_ms) {
+	if (timeout_ms != 0 && !command_prepare_wait(loop)) {
+		timeout_ms = 0;
+	}
+	int n = loop->ops->wait(loop->poller, events, EVENT_BATCH, deadline_timeout(loop, timeout_ms));
+	command_end_wait(loop);
+	if (n < 0) {
+		skynet_error(NULL, "socket-server error: %s", strerror(errno));
+		n = 0;
+	}
+	return n;
+}
+
+static int
+round_of(struct socket_loop *loop, int timeout_ms) {
+	struct poller_event events[EVENT_BATCH];
+	loop->events = 0;
+	if (serve_all(loop)) {
+		// Requests first, then a look at what is ready, without waiting.
+		timeout_ms = 0;
+	}
+	if (atomic_load_explicit(&loop->exiting, memory_order_relaxed)) {
+		return SOCKET_POLL_EXIT;
+	}
+	int n = wait_for_events(loop, events, timeout_ms);
+	serve_all(loop);
+	for (int i = 0; i < n; i++) {
+		on_event(loop, &events[i]);
+	}
+	serve_deadlines(loop);
+	if (atomic_load_explicit(&loop->exiting, memory_order_relaxed)) {
+		return SOCKET_POLL_EXIT;
+	}
+	return loop->events;
+}
+
+int
+socket_server_poll(struct socket_server *ss, int timeout_ms, bool try_only) {
+	struct socket_loop *loop = &ss->loop;
+	if (!try_only) {
+		pthread_mutex_lock(&loop->turn);
+	} else if (pthread_mutex_trylock(&loop->turn) != 0) {
+		return SOCKET_POLL_BUSY;
+	}
+	int r = round_of(loop, timeout_ms);
+	pthread_mutex_unlock(&loop->turn);
+	return r;
+}
+
+void
+socket_server_wake(struct socket_server *ss) {
+	ss->loop.ops->wake(ss->loop.poller);
+}
+
+//---------------------------------------------------------------- life cycle
+
+struct socket_loop *
+loop_for_new(struct socket_server *ss) {
+	return &ss->loop;
+}
+
+struct socket_server *
+socket_server_create_with(const struct poller_ops *ops, uint64_t (*clock)(void),
+	socket_sink sink, void *ud) {
+	struct poller *poller = ops->create();
+	if (poller == NULL) {
+		return NULL;
+	}
+	struct socket_server *ss = skynet_calloc(1, sizeof(*ss));
+	struct socket_loop *loop = &ss->loop;
+	ss->clock = clock;
+	ss->sink = sink;
+	ss->sink_ud = ud;
+	ss->resolver = resolver_create();
+	slot_store_init(&ss->slots);
+	atomic_init(&ss->linger_ms, LINGER_DEFAULT_MS);
+	loop->ss = ss;
+	loop->ops = ops;
+	loop->poller = poller;
+	loop->spare_fd = socket_spare();
+	pthread_mutex_init(&loop->turn, NULL);
+	atomic_init(&loop->inbox, NULL);
+	atomic_init(&loop->waiting, false);
+	atomic_init(&loop->exiting, false);
+	return ss;
+}
+
+struct socket_server *
+socket_server_create(uint64_t (*clock)(void), socket_sink sink, void *ud) {
+	return socket_server_create_with(poller_native(), clock, sink, ud);
+}
+
+static void
+release_slot(struct socket_slot *s, void *ud) {
+	struct socket_loop *loop = ud;
+	write_discard(loop->ss, s);
+	stream_attempt_free(s);
+	close_descriptor(loop, s);
+}
+
+void
+socket_server_release(struct socket_server *ss) {
+	struct socket_loop *loop = &ss->loop;
+	resolver_release(ss->resolver);
+	struct socket_command *c = command_take(loop);
+	while (c != NULL) {
+		struct socket_command *next = c->next;
+		command_free(c);
+		c = next;
+	}
+	slot_each(ss, release_slot, loop);
+	slot_store_free(&ss->slots);
+	loop->ops->release(loop->poller);
+	if (loop->spare_fd >= 0) {
+		close(loop->spare_fd);
+	}
+	pthread_mutex_destroy(&loop->turn);
+	skynet_free(loop->deadlines.slot);
+	skynet_free(loop->read_buffer);
+	skynet_free(ss);
+}
+
+void
+socket_server_set_linger(struct socket_server *ss, int linger_ms) {
+	atomic_store_explicit(&ss->linger_ms, linger_ms, memory_order_relaxed);
+}
+
+void
+socket_server_set_limit(struct socket_server *ss, int max_sockets) {
+	pthread_mutex_lock(&ss->slots.lock);
+	ss->slots.limit = max_sockets;
+	pthread_mutex_unlock(&ss->slots.lock);
+}
+
+void
+socket_server_userobject(struct socket_server *ss, struct socket_object_interface *object) {
+	ss->object = *object;
+}

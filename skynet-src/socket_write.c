@@ -1,0 +1,469 @@
+// Sending: two queues of unsent bytes per socket, direct writes from the caller's
+// thread, and the warnings about a growing backlog (net.md 1.13, 1.14).
+//
+// Invariant: at most one thread at a time is inside a write call of a socket (the
+// one that set writer_active). It works without the lock; others only append
+// behind what it is writing. While it is active nobody closes the descriptor.
+// Whoever leaves unsent bytes behind sees to it that a FLUSH request is under
+// way or that the poller watches for room.
+#include "socket_impl.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "skynet.h"
+#include "skynet_malloc.h"
+
+// Blocks per writev: enough to amortise the call for small packages.
+#define IOV_BATCH 64
+// What one socket may write before the others get their turn.
+#define FLUSH_SHARE (1024 * 1024)
+// Backlog of the first warning; each further one needs twice as much.
+#define WARNING_BASE (1024 * 1024)
+
+// What one send call carries, whatever its form.
+struct piece {
+	const char *ptr;
+	size_t sz;
+	void *owned;	// NULL = lent
+	bool is_object;
+};
+
+//-------------------------------------------------------------------- pieces
+
+static void
+free_owned(struct socket_server *ss, void *owned, bool is_object) {
+	if (is_object) {
+		ss->object.free(owned);
+	} else {
+		skynet_free(owned);
+	}
+}
+
+void
+write_refuse(struct socket_server *ss, struct socket_sendbuffer *b) {
+	if (b->type == SOCKET_BUFFER_MEMORY) {
+		skynet_free((void *)(uintptr_t)b->buffer);
+	} else if (b->type == SOCKET_BUFFER_OBJECT && ss->object.free != NULL) {
+		ss->object.free((void *)(uintptr_t)b->buffer);
+	}
+}
+
+static bool
+piece_from(struct socket_server *ss, const struct socket_sendbuffer *b, struct piece *p) {
+	p->ptr = b->buffer;
+	p->sz = b->sz;
+	p->owned = NULL;
+	p->is_object = false;
+	switch (b->type) {
+	case SOCKET_BUFFER_MEMORY:
+		p->owned = (void *)(uintptr_t)b->buffer;
+		return true;
+	case SOCKET_BUFFER_RAWPOINTER:
+		return true;
+	case SOCKET_BUFFER_OBJECT:
+		if (ss->object.free == NULL) {
+			skynet_error(NULL, "socket-server error: no adapter for user objects.");
+			return false;
+		}
+		p->owned = (void *)(uintptr_t)b->buffer;
+		p->is_object = true;
+		p->ptr = ss->object.buffer(b->buffer);
+		p->sz = ss->object.size(b->buffer);
+		return true;
+	default:
+		skynet_error(NULL, "socket-server error: Invalid send buffer type %d.", b->type);
+		return false;
+	}
+}
+
+static void
+piece_drop(struct socket_server *ss, struct piece *p) {
+	if (p->owned != NULL) {
+		free_owned(ss, p->owned, p->is_object);
+	}
+}
+
+// A node with what follows the first `done` bytes. Takes or copies.
+static struct write_node *
+node_from(const struct piece *p, size_t done, const struct socket_udp_address *to) {
+	size_t rest = p->sz - done;
+	struct write_node *n = skynet_malloc(sizeof(*n) + (p->owned == NULL ? rest : 0));
+	n->next = NULL;
+	n->sz = rest;
+	n->owned = p->owned;
+	n->is_object = p->is_object;
+	if (p->owned != NULL) {
+		n->ptr = p->ptr + done;
+	} else {
+		char *copy = (char *)(n + 1);
+		memcpy(copy, p->ptr + done, rest);
+		n->ptr = copy;
+	}
+	if (to != NULL) {
+		n->to = *to;
+	}
+	return n;
+}
+
+static void
+free_nodes(struct socket_server *ss, struct write_node *n) {
+	while (n != NULL) {
+		struct write_node *next = n->next;
+		if (n->owned != NULL) {
+			free_owned(ss, n->owned, n->is_object);
+		}
+		skynet_free(n);
+		n = next;
+	}
+}
+
+//-------------------------------------------------------------------- queues
+
+static void
+push_back(struct write_queue *q, struct write_node *n) {
+	if (q->head == NULL) {
+		q->head = n;
+	} else {
+		q->tail->next = n;
+	}
+	q->tail = n;
+}
+
+static void
+push_front(struct write_queue *q, struct write_node *n) {
+	n->next = q->head;
+	if (q->head == NULL) {
+		q->tail = n;
+	}
+	q->head = n;
+}
+
+static struct write_node *
+pop_front(struct write_queue *q) {
+	struct write_node *n = q->head;
+	q->head = n->next;
+	n->next = NULL;
+	return n;
+}
+
+static bool
+is_empty(const struct socket_slot *s) {
+	return s->high.head == NULL && s->low.head == NULL;
+}
+
+void
+write_discard(struct socket_server *ss, struct socket_slot *s) {
+	struct write_node *high = s->high.head;
+	struct write_node *low = s->low.head;
+	s->high.head = s->high.tail = NULL;
+	s->low.head = s->low.tail = NULL;
+	s->backlog = 0;
+	free_nodes(ss, high);
+	free_nodes(ss, low);
+}
+
+//------------------------------------------------------------------ requests
+
+// With the lock, so that warnings are queued in the order they arise in.
+static void
+post_warning(struct socket_slot *s, size_t backlog) {
+	struct socket_command c = { .op = COMMAND_WARNING };
+	c.id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	c.value = (int)((backlog + 1023) / 1024);
+	command_post(s->loop, &c);
+}
+
+static void
+add_backlog(struct socket_slot *s, size_t sz) {
+	s->backlog += sz;
+	if (s->backlog < WARNING_BASE || s->backlog < s->warn_level) {
+		return;
+	}
+	post_warning(s, s->backlog);
+	size_t level = s->warn_level == 0 ? WARNING_BASE : s->warn_level;
+	while (level <= s->backlog) {
+		level *= 2;
+	}
+	s->warn_level = level;
+}
+
+static void
+end_warning(struct socket_slot *s) {
+	if (s->warn_level > 0) {
+		s->warn_level = 0;
+		post_warning(s, 0);
+	}
+}
+
+// Whether what is queued can go out now; otherwise start or connect flushes it.
+static bool
+is_flowing(const struct socket_slot *s) {
+	return s->state == SLOT_CONNECTED || s->state == SLOT_HALFCLOSE_READ;
+}
+
+// Unlocks, and asks the loop to flush if nothing else will.
+static void
+unlock_and_post_flush(struct socket_slot *s) {
+	bool ended = s->reap || (s->draining && is_empty(s));
+	bool stalled = is_flowing(s) && !is_empty(s) && !s->write_polled;
+	bool post = (ended || stalled) && !s->flush_posted && !s->writer_active;
+	struct socket_loop *loop = s->loop;
+	struct socket_command c = { .op = COMMAND_FLUSH };
+	c.id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	s->flush_posted |= post;
+	slot_unlock(s);
+	if (post) {
+		command_post(loop, &c);
+	}
+}
+
+static void
+account(struct socket_server *ss, struct socket_slot *s, size_t n) {
+	if (n > 0) {
+		s->write_count += n;
+		s->write_time = ss->clock();
+	}
+}
+
+//------------------------------------------------------------- direct writes
+
+static bool
+can_write_directly(const struct socket_slot *s, bool is_high) {
+	return is_high && s->kind != KIND_FOREIGN && is_flowing(s) && is_empty(s) &&
+		!s->writer_active && !s->write_polled;
+}
+
+// With the lock, which it gives up. Never fails: a broken stream is discovered
+// again, and reported, by the loop.
+static int
+write_stream_now(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
+	int fd = s->fd;
+	s->writer_active = true;
+	slot_unlock(s);
+	ssize_t n = write(fd, p->ptr, p->sz);
+	size_t done = n > 0 ? (size_t)n : 0;
+	struct write_node *rest = done < p->sz ? node_from(p, done, NULL) : NULL;
+	pthread_mutex_lock(&s->lock);
+	s->writer_active = false;
+	account(ss, s, done);
+	if (rest != NULL) {
+		push_front(&s->high, rest);
+		add_backlog(s, rest->sz);
+	}
+	unlock_and_post_flush(s);
+	if (rest == NULL) {
+		piece_drop(ss, p);
+	}
+	return 0;
+}
+
+static int
+write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece *p,
+	const struct socket_udp_address *to) {
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	int fd = s->fd;
+	s->writer_active = true;
+	slot_unlock(s);
+	enum datagram_result r = udp_send_now(id, fd, to, p->ptr, p->sz);
+	struct write_node *rest = r == DATAGRAM_BLOCKED ? node_from(p, 0, to) : NULL;
+	pthread_mutex_lock(&s->lock);
+	s->writer_active = false;
+	account(ss, s, r == DATAGRAM_SENT ? p->sz : 0);
+	if (rest != NULL) {
+		push_front(&s->high, rest);
+		add_backlog(s, rest->sz);
+	}
+	unlock_and_post_flush(s);
+	if (rest == NULL) {
+		piece_drop(ss, p);
+	}
+	return r == DATAGRAM_DROPPED ? -1 : 0;
+}
+
+int
+write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
+	bool is_high, const struct socket_udp_address *to) {
+	struct piece p;
+	if (!piece_from(ss, b, &p)) {
+		slot_unlock(s);
+		return -1;
+	}
+	if (p.sz == 0 && to == NULL) {
+		slot_unlock(s);
+		piece_drop(ss, &p);
+		return 0;
+	}
+	if (can_write_directly(s, is_high)) {
+		return to != NULL ? write_datagram_now(ss, s, &p, to) : write_stream_now(ss, s, &p);
+	}
+	bool to_high = is_high || (is_empty(s) && !s->writer_active);
+	push_back(to_high ? &s->high : &s->low, node_from(&p, 0, to));
+	add_backlog(s, p.sz);
+	unlock_and_post_flush(s);
+	return 0;
+}
+
+//--------------------------------------------------------------------- flush
+
+// Takes n written bytes off the queue. Gives the nodes that are done.
+static struct write_node *
+consume(struct socket_slot *s, struct write_queue *q, size_t n) {
+	struct write_queue done = { NULL, NULL };
+	s->backlog -= n;
+	while (q->head != NULL && n >= q->head->sz) {
+		n -= q->head->sz;
+		push_back(&done, pop_front(q));
+	}
+	if (n > 0) {
+		q->head->ptr += n;
+		q->head->sz -= n;
+		if (q == &s->low) {
+			// Nothing may come between the two parts of one block.
+			push_front(&s->high, pop_front(q));
+		}
+	}
+	return done.head;
+}
+
+static struct write_queue *
+next_queue(struct socket_slot *s) {
+	return s->high.head != NULL ? &s->high : &s->low;
+}
+
+// One system call's worth. Returns the bytes written, or -1 with errno. With the
+// lock, which is given up meanwhile.
+static ssize_t
+flush_stream(struct socket_server *ss, struct socket_slot *s) {
+	struct iovec iov[IOV_BATCH];
+	struct write_queue *q = next_queue(s);
+	int n = 0;
+	for (struct write_node *w = q->head; w != NULL && n < IOV_BATCH; w = w->next) {
+		iov[n].iov_base = (void *)(uintptr_t)w->ptr;
+		iov[n++].iov_len = w->sz;
+	}
+	s->writer_active = true;
+	slot_unlock(s);
+	ssize_t written = writev(s->fd, iov, n);
+	int err = errno;
+	pthread_mutex_lock(&s->lock);
+	s->writer_active = false;
+	if (written > 0) {
+		account(ss, s, (size_t)written);
+		free_nodes(ss, consume(s, q, (size_t)written));
+	}
+	errno = err;
+	return written;
+}
+
+static ssize_t
+flush_datagram(struct socket_server *ss, struct socket_slot *s) {
+	struct write_queue *q = next_queue(s);
+	struct write_node *w = q->head;
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	s->writer_active = true;
+	slot_unlock(s);
+	enum datagram_result r = udp_send_now(id, s->fd, &w->to, w->ptr, w->sz);
+	pthread_mutex_lock(&s->lock);
+	s->writer_active = false;
+	if (r == DATAGRAM_BLOCKED) {
+		errno = EAGAIN;
+		return -1;
+	}
+	size_t sz = w->sz;
+	account(ss, s, r == DATAGRAM_SENT ? sz : 0);
+	pop_front(q);
+	s->backlog -= sz;
+	free_nodes(ss, w);
+	return (ssize_t)sz;
+}
+
+// Empties the queue as far as it goes. Returns 0, or the errno of a broken stream.
+// With the lock.
+static int
+flush_share(struct socket_server *ss, struct socket_slot *s) {
+	bool is_datagram = s->kind == KIND_UDP4 || s->kind == KIND_UDP6;
+	size_t total = 0;
+	while (!is_empty(s) && total < FLUSH_SHARE) {
+		ssize_t n = is_datagram ? flush_datagram(ss, s) : flush_stream(ss, s);
+		if (n >= 0) {
+			total += (size_t)n;
+		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			break;
+		} else if (errno != EINTR) {
+			return errno;
+		}
+	}
+	return 0;
+}
+
+// net.md 1.13, write failure. The bytes are lost; the owner is told, unless it
+// has asked to close or knows that the peer has.
+static void
+write_failed(struct socket_loop *loop, struct socket_slot *s, int err) {
+	pthread_mutex_lock(&s->lock);
+	bool silent = s->draining || s->state == SLOT_HALFCLOSE_READ;
+	if (!silent) {
+		s->state = SLOT_HALFCLOSE_WRITE;
+		s->warn_level = 0;
+		write_discard(loop->ss, s);
+	}
+	slot_unlock(s);
+	if (silent) {
+		loop_destroy(loop, s);
+		return;
+	}
+	if (s->kind != KIND_FOREIGN) {
+		shutdown(s->fd, SHUT_WR);
+	}
+	loop_watch(loop, s, s->reading, false);
+	loop_emit_error(loop, s, strerror(err));
+}
+
+// Whether the loop has something else to do with this slot than to write. Unlocks
+// in that case.
+static bool
+flush_is_over(struct socket_loop *loop, struct socket_slot *s) {
+	if (s->writer_active) {
+		// The writer posts again if anything is left.
+		slot_unlock(s);
+		return true;
+	}
+	bool ended = s->reap || (s->draining && is_empty(s));
+	if (ended || !is_flowing(s)) {
+		slot_unlock(s);
+		if (ended) {
+			loop_finish(loop, s);
+		}
+		return true;
+	}
+	return false;
+}
+
+void
+write_flush(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	s->flush_posted = false;
+	if (flush_is_over(loop, s)) {
+		return;
+	}
+	int err = flush_share(loop->ss, s);
+	bool more = !is_empty(s);
+	bool ended = s->draining && !more;
+	// Under the same lock as the look at the queue: a sender that finds
+	// write_polled set relies on the loop.
+	s->write_polled = more;
+	if (!more) {
+		end_warning(s);
+	}
+	slot_unlock(s);
+	if (err != 0) {
+		write_failed(loop, s, err);
+	} else if (ended) {
+		loop_finish(loop, s);
+	} else if (loop_apply_interest(loop, s) != 0) {
+		loop_emit_error(loop, s, more ? "enable write failed" : "disable write failed");
+	}
+}
