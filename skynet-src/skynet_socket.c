@@ -122,7 +122,6 @@ skynet_socket_init(void) {
 		exit(1);
 	}
 	socket_server_set_linger(S, option("socket_linger", LINGER_DEFAULT) * 1000);
-	skynet_message_disposer(PTYPE_SOCKET, skynet_socket_dispose);
 }
 
 void

@@ -14,11 +14,16 @@ UNIT_CORE := $(filter-out $(OBJ)/skynet-src/skynet_main.o,$(CORE_OBJ))
 # UNIT_EXTRA_<name> adds: objects of libraries, `-l` flags.
 UNIT_EXTRA_test_seri := $(OBJ)/lualib-src/lua-seri-read.o $(OBJ)/lualib-src/lua-seri-write.o $(OBJ)/lualib-src/lua-seri-walk.o
 
+# Not written out in the rule, where make would put the stem for the %.
+ANY_O := %.o
+
 .SECONDEXPANSION:
-$(OUT)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(filter %.o,$$(UNIT_EXTRA_$$*))
+$(OUT)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(filter $$(ANY_O),$$(UNIT_EXTRA_$$*))
 	@mkdir -p $(@D)
 	$(CC) $(SK_LDFLAGS) $(LDFLAGS) -o $@ $< $(UNIT_CORE) $(UNIT_EXTRA_$*) $(LUA_LIB) $(JEMALLOC_LIB) \
 		$(EXPORT) $(SYSLIBS) -lcmocka
+
+$(OBJ)/test/unit/%.o: SK_CFLAGS += -Ilualib-src
 
 .PRECIOUS: $(OBJ)/test/unit/%.o
 
