@@ -8,7 +8,7 @@
 DEPS_FOUND := $(BUILD)/deps-$(notdir $(firstword $(CC)))$(if $(NOUSE_JEMALLOC),-libc).mk
 DEPS_TEST := $(BUILD)/deps-test.stamp
 
-$(DEPS_FOUND): 3rd/deps.sh
+$(DEPS_FOUND): 3rd/deps.sh 3rd/find-jemalloc.sh
 	@CC="$(CC)" NOUSE_JEMALLOC="$(NOUSE_JEMALLOC)" sh 3rd/deps.sh build
 	@mkdir -p $(@D)
 	@echo "JEMALLOC_A := $$(sh 3rd/find-jemalloc.sh $(CC))" >$@.$$$$ && mv $@.$$$$ $@
