@@ -5,56 +5,78 @@
 #   LUA_LIB    the static library of this variant
 #   LUA_BIN    the interpreter of this variant (release: 3rd/lua/lua)
 #   LUA_READY  a stamp: the headers are in LUA_INC
-#   LPEG_SO    the lpeg module
 # LUA_SHARE=off builds stock Lua, with everything in lshare.h done by copying.
+
+ifeq ($(LUA_SHARE),off)
+LUA_MODE := stock
+else
+LUA_MODE := share
+endif
 
 LUA_INC := 3rd/lua
 LUA_SRCDIR := $(BUILD)/3rd/lua
-LUA_OBJ := $(OBJ)/3rd/lua
+LUA_OBJ := $(OBJ)/3rd/lua-$(LUA_MODE)
 LUA_LIB := $(LUA_OBJ)/liblua.a
 LUA_BIN := $(if $(filter release,$(VARIANT)),3rd/lua/lua,$(LUA_OBJ)/lua)
+LUA_UNPACKED := $(LUA_SRCDIR)/unpacked.stamp
+LUA_READY := $(LUA_SRCDIR)/headers-$(LUA_MODE).stamp
 
 LUA_UNITS := lapi lcode lctype ldebug ldo ldump lfunc lgc llex lmem lobject lopcodes lparser \
 	lstate lstring ltable ltm lundump lvm lzio lauxlib lbaselib lcorolib ldblib liolib lmathlib \
 	loadlib loslib lstrlib ltablib lutf8lib linit
 
-LUA_MODE := stock
-LUA_OVERLAY := lshare_off
+# Stock units that an overlay unit compiles, and units of our own.
+ifeq ($(LUA_MODE),share)
+LUA_REPLACED := lapi lgc llex lstate lstring ltable lvm lauxlib
+LUA_OURS := share_cache share_code share_memory share_string share_table
+else
+LUA_REPLACED :=
+LUA_OURS := lshare_off
+endif
+LUA_LIBOBJ := $(patsubst %,$(LUA_OBJ)/%.o,$(filter-out $(LUA_REPLACED),$(LUA_UNITS)) \
+	$(LUA_REPLACED:%=overlay_%) $(LUA_OURS))
 
-LUA_READY := $(LUA_SRCDIR)/headers-$(LUA_MODE).stamp
-LUA_UNPACKED := $(LUA_SRCDIR)/unpacked.stamp
+# Nearly all of a state's strings are shared, so its own table starts smaller
+# than in stock Lua; so does the cache of strings that C code asks for.
+LUA_SIZES := $(if $(filter share,$(LUA_MODE)),-DMINSTRTABSIZE=32 -DSTRCACHE_N=23 -DSTRCACHE_M=2)
 
 # Lua's own assertions and API checks are on in every checked variant.
-LUA_DEFS := -DLUA_USE_POSIX -DLUA_USE_DLOPEN
 LUA_CHECKS = $(if $(filter release,$(VARIANT)),,-DLUAI_ASSERT -DLUA_USE_APICHECK)
-LUA_CFLAGS = -std=gnu11 $(filter-out -D%,$(OPT_$(VARIANT))) -fPIC $(LUA_DEFS) $(LUA_CHECKS) \
-	-I$(LUA_SRCDIR)/src -MMD -MP
+LUA_CFLAGS = -std=gnu11 $(filter-out -D%,$(OPT_$(VARIANT))) -fPIC -DLUA_USE_POSIX \
+	-DLUA_USE_DLOPEN $(LUA_SIZES) $(LUA_CHECKS) -I$(LUA_SRCDIR)/src -MMD -MP
 
 $(LUA_UNPACKED): 3rd/lua/fetch.sh 3rd/fetch-source.sh 3rd/unpack.sh $(LUA_SRC)
 	@tarball=$$(LUA_SRC="$(LUA_SRC)" sh 3rd/lua/fetch.sh) && \
 		sh 3rd/unpack.sh "$$tarball" $(LUA_SRCDIR)/src src
 	@touch $@
 
+# Only one stamp exists at a time, so that a change of the mode is noticed.
 $(LUA_READY): $(LUA_UNPACKED) 3rd/lua/install-headers.sh 3rd/lua/overlay/lshare.h
 	@sh 3rd/lua/install-headers.sh $(LUA_MODE) $(LUA_SRCDIR)/src $(LUA_INC)
+	@rm -f $(LUA_SRCDIR)/headers-*.stamp
 	@touch $@
 
 # The stock files appear with the unpacking, so make cannot know them earlier.
 $(LUA_UNITS:%=$(LUA_SRCDIR)/src/%.c) $(LUA_SRCDIR)/src/lua.c: $(LUA_UNPACKED) ;
 
-$(LUA_OBJ)/%.o: $(LUA_SRCDIR)/src/%.c | $(LUA_READY)
+$(LUA_OBJ)/%.o: $(LUA_SRCDIR)/src/%.c 3rd/lua/lua.mk | $(LUA_READY)
 	@mkdir -p $(@D)
 	$(CC) $(LUA_CFLAGS) -Wall -Wextra $(CFLAGS) -c $< -o $@
 
-$(LUA_OBJ)/%.o: 3rd/lua/overlay/%.c | $(LUA_READY)
+# Overlay units contain stock code, which has its own idea of warnings.
+$(LUA_OBJ)/overlay_%.o: 3rd/lua/overlay/overlay_%.c 3rd/lua/lua.mk | $(LUA_READY)
+	@mkdir -p $(@D)
+	$(CC) $(LUA_CFLAGS) -Wall -Wextra $(CFLAGS) -c $< -o $@
+
+$(LUA_OBJ)/%.o: 3rd/lua/overlay/%.c 3rd/lua/lua.mk | $(LUA_READY)
 	@mkdir -p $(@D)
 	$(CC) $(LUA_CFLAGS) $(WARN) $(CFLAGS) -c $< -o $@
 
-$(LUA_LIB): $(LUA_UNITS:%=$(LUA_OBJ)/%.o) $(LUA_OVERLAY:%=$(LUA_OBJ)/%.o)
+$(LUA_LIB): $(LUA_LIBOBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(LUA_BIN): $(LUA_OBJ)/lua.o $(LUA_LIB)
+$(LUA_BIN): $(LUA_OBJ)/lua.o $(LUA_LIB) $(LUA_READY)
 	@mkdir -p $(@D)
 	$(CC) $(LINK_$(VARIANT)) $(LDFLAGS) -o $@ $(LUA_OBJ)/lua.o \
 		-Wl,--whole-archive $(LUA_LIB) -Wl,--no-whole-archive $(EXPORT) $(SYSLIBS)

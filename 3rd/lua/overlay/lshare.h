@@ -24,6 +24,15 @@
 LUALIB_API void(luaL_initcodecache)(void);
 
 /*
+** Sets where the memory of shared objects comes from: 'f' is like a lua_Alloc
+** without its first argument, and is called on any thread. Without it, realloc
+** and free are used. To be called before luaL_initcodecache.
+*/
+typedef void *(*lua_ShareAlloc)(void *block, size_t osize, size_t nsize);
+
+LUA_API void(lua_setsharealloc)(lua_ShareAlloc f);
+
+/*
 ** Opener of the module "skynet.codecache": a table with 'clear', 'mode' and
 ** 'loadfile'.
 */

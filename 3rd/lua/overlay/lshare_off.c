@@ -44,6 +44,11 @@ LUALIB_API void
 luaL_initcodecache(void) {
 }
 
+LUA_API void
+lua_setsharealloc(lua_ShareAlloc f) {
+	(void)f;
+}
+
 LUA_API int
 lua_wantedresults(lua_State *L) {
 	return get_nresults(L->ci->callstatus);
@@ -204,18 +209,17 @@ collect_value(lua_State *L, int list, int index) {
 }
 
 /*
-** Pushes the graph of the table at 'idx'.
+** Pushes the graph of the table at 'idx', an absolute index.
 */
 static void
 collect(lua_State *L, int idx) {
 	int list, index;
-	luaL_checkstack(L, 8, NULL);
-	lua_pushvalue(L, idx);
+	luaL_checkstack(L, 10, NULL);
 	lua_newtable(L);
 	lua_newtable(L);
 	list = lua_absindex(L, LIST);
 	index = lua_absindex(L, INDEX);
-	lua_rotate(L, -3, -1);
+	lua_pushvalue(L, idx);
 	collect_value(L, list, index);
 	for (lua_Integer i = 1; lua_rawgeti(L, list, i) != LUA_TNIL; i++) {
 		lua_pushnil(L);
