@@ -87,7 +87,7 @@ test.case("a script that is missing, or raises in its start, fails the launch", 
 end)
 
 test.case("a script that exits in its start is no failure, but gives no handle", function()
-	test.eq(table.pack(skynet.newservice("sv_helper", "exit")), { n = 1 })
+	test.eq(table.pack(skynet.newservice("sv_helper", "exit")), { n = 0 })
 end)
 
 test.case("a module that can't be created fails the launch", function()
