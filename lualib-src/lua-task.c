@@ -81,7 +81,7 @@ request_unpacked(lua_State *L, int status, lua_KContext ctx)
 {
 	(void)status;
 	(void)ctx;
-	lua_callk(L, lua_gettop(L) - 2, 0, 0, request_done);
+	lua_callk(L, lua_gettop(L) - 3, 0, 0, request_done);
 	return 0;
 }
 
