@@ -1,0 +1,223 @@
+// See netpack_frame.h. Unfinished packages sit in a hash table by connection id; most
+// reads end with a whole package, so that it is nearly always small or empty.
+#include "netpack_frame.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "skynet_malloc.h"
+
+#define FIRST_BUCKETS 16
+// First block for an unfinished package; it doubles as bytes come in.
+#define FIRST_BLOCK 256
+
+struct partial {
+	struct partial *next;
+	int id;
+	bool has_size;		// false: only the first header byte came
+	uint8_t first;		// that byte
+	size_t size;		// of the whole package
+	size_t have;
+	size_t cap;
+	char *data;
+};
+
+struct frame_table {
+	size_t n;
+	size_t mask;
+	struct partial **bucket;
+};
+
+struct frame_table *
+frame_table_new(void) {
+	struct frame_table *t = skynet_malloc(sizeof(*t));
+	t->n = 0;
+	t->mask = FIRST_BUCKETS - 1;
+	t->bucket = skynet_calloc(FIRST_BUCKETS, sizeof(t->bucket[0]));
+	return t;
+}
+
+static void
+partial_free(struct partial *p) {
+	skynet_free(p->data);
+	skynet_free(p);
+}
+
+void
+frame_clear(struct frame_table *t) {
+	for (size_t i = 0; i <= t->mask; i++) {
+		while (t->bucket[i] != NULL) {
+			struct partial *p = t->bucket[i];
+			t->bucket[i] = p->next;
+			partial_free(p);
+		}
+	}
+	t->n = 0;
+}
+
+void
+frame_table_free(struct frame_table *t) {
+	frame_clear(t);
+	skynet_free(t->bucket);
+	skynet_free(t);
+}
+
+size_t
+frame_unfinished(const struct frame_table *t, size_t *bytes) {
+	*bytes = 0;
+	for (size_t i = 0; i <= t->mask; i++) {
+		for (struct partial *p = t->bucket[i]; p != NULL; p = p->next) {
+			*bytes += p->cap;
+		}
+	}
+	return t->n;
+}
+
+// The link that points to the partial of `id`, or to the end of its chain.
+static struct partial **
+find(struct frame_table *t, int id) {
+	struct partial **p = &t->bucket[(unsigned)id & t->mask];
+	while (*p != NULL && (*p)->id != id) {
+		p = &(*p)->next;
+	}
+	return p;
+}
+
+static struct partial *
+take(struct frame_table *t, int id) {
+	if (t->n == 0) {
+		return NULL;
+	}
+	struct partial **link = find(t, id);
+	struct partial *p = *link;
+	if (p != NULL) {
+		*link = p->next;
+		t->n--;
+	}
+	return p;
+}
+
+static void
+grow(struct frame_table *t) {
+	size_t size = (t->mask + 1) * 2;
+	struct partial **bucket = skynet_calloc(size, sizeof(bucket[0]));
+	for (size_t i = 0; i <= t->mask; i++) {
+		struct partial *p = t->bucket[i];
+		while (p != NULL) {
+			struct partial *next = p->next;
+			struct partial **b = &bucket[(unsigned)p->id & (size - 1)];
+			p->next = *b;
+			*b = p;
+			p = next;
+		}
+	}
+	skynet_free(t->bucket);
+	t->bucket = bucket;
+	t->mask = size - 1;
+}
+
+static void
+keep(struct frame_table *t, struct partial *p) {
+	if (t->n > t->mask) {
+		grow(t);
+	}
+	struct partial **b = &t->bucket[(unsigned)p->id & t->mask];
+	p->next = *b;
+	*b = p;
+	t->n++;
+}
+
+void
+frame_drop(struct frame_table *t, int id) {
+	struct partial *p = take(t, id);
+	if (p != NULL) {
+		partial_free(p);
+	}
+}
+
+static size_t
+read_size(uint8_t high, uint8_t low) {
+	return (size_t)high << 8 | low;
+}
+
+static void
+reserve(struct partial *p, size_t want) {
+	if (want <= p->cap) {
+		return;
+	}
+	size_t cap = p->cap < FIRST_BLOCK ? FIRST_BLOCK : p->cap * 2;
+	cap = cap < want ? want : cap;
+	p->cap = cap > p->size ? p->size : cap;
+	p->data = skynet_realloc(p->data, p->cap);
+}
+
+// Adds what belongs to the unfinished package. Returns the bytes used.
+static size_t
+fill(struct partial *p, const char *bytes, size_t n) {
+	size_t used = 0;
+	if (!p->has_size) {
+		p->size = read_size(p->first, (uint8_t)bytes[0]);
+		p->has_size = true;
+		used = 1;
+	}
+	size_t want = p->size - p->have;
+	size_t add = n - used < want ? n - used : want;
+	if (add > 0) {
+		reserve(p, p->have + add);
+		memcpy(p->data + p->have, bytes + used, add);
+		p->have += add;
+	}
+	return used + add;
+}
+
+static void
+begin(struct frame_table *t, int id, const char *bytes, size_t n) {
+	struct partial *p = skynet_calloc(1, sizeof(*p));
+	p->id = id;
+	p->first = (uint8_t)bytes[0];
+	if (n > 1) {
+		fill(p, bytes + 1, n - 1);
+	}
+	keep(t, p);
+}
+
+// The part that was left unfinished before. Returns the bytes used.
+static size_t
+resume(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink, void *ud) {
+	struct partial *p = take(t, id);
+	if (p == NULL) {
+		return 0;
+	}
+	size_t used = fill(p, bytes, n);
+	if (p->have < p->size) {
+		keep(t, p);
+		return used;
+	}
+	char *data = p->data != NULL ? p->data : skynet_malloc(0);
+	size_t size = p->size;
+	skynet_free(p);
+	sink(ud, id, data, size);
+	return used;
+}
+
+void
+frame_feed(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink, void *ud) {
+	if (n == 0) {
+		return;
+	}
+	size_t at = resume(t, id, bytes, n, sink, ud);
+	while (n - at >= FRAME_HEADER) {
+		size_t size = read_size((uint8_t)bytes[at], (uint8_t)bytes[at + 1]);
+		if (n - at - FRAME_HEADER < size) {
+			break;
+		}
+		char *data = skynet_malloc(size);
+		memcpy(data, bytes + at + FRAME_HEADER, size);
+		sink(ud, id, data, size);
+		at += FRAME_HEADER + size;
+	}
+	if (at < n) {
+		begin(t, id, bytes + at, n - at);
+	}
+}
