@@ -86,6 +86,10 @@ test.case("a script that is missing, or raises in its start, fails the launch", 
 	end
 end)
 
+test.case("a script that never calls skynet.start fails the launch", function()
+	test.err(function() skynet.newservice "sv_nostart" end, "call failed")
+end)
+
 test.case("a script that exits in its start is no failure, but gives no handle", function()
 	test.eq(table.pack(skynet.newservice("sv_helper", "exit")), { n = 0 })
 end)

@@ -1,0 +1,2 @@
+-- A script that forgets to start.
+require "skynet"
