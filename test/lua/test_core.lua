@@ -69,7 +69,7 @@ end)
 
 test.case("an empty string arrives as no data", function()
 	core.send(skynet.self(), 3, 0, "")
-	test.eq(wait_received(1)[1].text, nil)
+	test.eq(wait_received(1)[1].text, "")
 end)
 
 test.case("sessions increase, and genid continues the series", function()
