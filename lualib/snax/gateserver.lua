@@ -26,7 +26,7 @@ local MAX_PENDING = 1024
 -- How often the time limits of connections are looked at, cs.
 local SWEEP_PERIOD = 50
 
--- Packages cut but not yet dispatched; an object of netpack.
+-- Packages cut but not yet dispatched; an object of netpack that frees itself.
 local queue
 -- Listener: { id, ip, port, err } and the settings of the last `open`.
 local listener
@@ -48,7 +48,6 @@ local handler
 
 -- Runs when the VM is closed, be it by exit or by kill.
 local finaliser = setmetatable({}, { __gc = function()
-	netpack.clear(queue)
 	if listener then
 		driver.close(listener.id)
 	end
