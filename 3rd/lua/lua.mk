@@ -28,7 +28,7 @@ LUA_UNITS := lapi lcode lctype ldebug ldo ldump lfunc lgc llex lmem lobject lopc
 # Stock units that an overlay unit compiles, and units of our own.
 ifeq ($(LUA_MODE),share)
 LUA_REPLACED := lapi lgc llex lstate lstring ltable lvm lauxlib
-LUA_OURS := share_cache share_code share_memory share_string share_table
+LUA_OURS := share_cache share_code share_collect share_memory share_string share_table
 else
 LUA_REPLACED :=
 LUA_OURS := lshare_off

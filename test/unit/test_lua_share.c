@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -366,6 +367,82 @@ cleared_code_is_freed_with_its_last_user(void **state) {
 	assert_int_equal(stats().chunk_bytes, before.chunk_bytes);
 }
 
+/*
+** Code that was dropped from the cache goes when a collection finds it unused,
+** which 'keep' delays. 'chunks' is the count without the file.
+*/
+static void
+drop_while_used_by(lua_State *L, const char *keep, size_t chunks) {
+	run(L, "require 'skynet.codecache'.clear() collectgarbage()");
+	assert_int_equal(stats().chunk_count, chunks);
+	run(L, keep);
+	assert_int_equal(stats().chunk_count, chunks + 1);
+	run(L, "require 'skynet.codecache'.clear() collectgarbage() collectgarbage()");
+	assert_int_equal(stats().chunk_count, chunks + 1);
+	run(L, "kept = nil for i = 1, 3 do collectgarbage() end");
+	assert_int_equal(stats().chunk_count, chunks);
+}
+
+static void
+unused_code_is_freed_while_the_state_lives(void **state) {
+	static const char *const uses[] = {
+		"kept = loadfile(file)",
+		"kept = dofile(file)",
+		"kept = dofile(file)(1)",
+		"kept = select(2, dofile(file))",
+		"kept = {select(2, dofile(file))}",
+		"kept = {[select(2, dofile(file))] = true}",
+		"kept = {{x = {dofile(file)}}}",
+		"kept = setmetatable({}, {__gc = dofile(file)(2)})",
+		"local s = select(2, dofile(file)) kept = function() return s end",
+		"local s = select(2, dofile(file)) kept = coroutine.create(function() local x = s coroutine.yield(x) end) "
+		"coroutine.resume(kept)",
+		"kept = string.gmatch(select(2, dofile(file)), 'x')",
+	};
+	lua_State *L = open_state();
+	size_t chunks;
+	(void)state;
+	run(L, "require 'skynet.codecache'.clear()");
+	chunks = stats().chunk_count;
+	lua_pushstring(L, write_file("dropped.lua",
+		"local function f(a) return function() return a end end "
+		"return f, 'a constant that is longer than the forty bytes of short strings'"));
+	lua_setglobal(L, "file");
+	for (int mode = 0; mode < 2; mode++) {
+		run(L, mode == 0 ? "collectgarbage 'incremental'" : "collectgarbage 'generational'");
+		for (size_t i = 0; i < sizeof(uses) / sizeof(uses[0]); i++) {
+			drop_while_used_by(L, uses[i], chunks);
+		}
+	}
+	/* No full collection is needed. */
+	run(L, "kept = dofile(file) require 'skynet.codecache'.clear() kept = nil "
+		   "for i = 1, 100000 do local x = {i} end");
+	assert_int_equal(stats().chunk_count, chunks);
+	lua_close(L);
+}
+
+static void
+private_code_keeps_its_chunk(void **state) {
+	lua_State *A = open_state(), *B = open_state();
+	size_t chunks;
+	(void)state;
+	run(B, "s = 'private' .. '_twin'");
+	lua_pushstring(A, write_file("private_twin.lua", "return function() return 'private_twin' end"));
+	lua_setglobal(A, "file");
+	lua_pushstring(B, path_of("private_twin.lua"));
+	lua_setglobal(B, "file");
+	run(A, "require 'skynet.codecache'.clear()");
+	chunks = stats().chunk_count;
+	run(A, "f = loadfile(file)");
+	run(B, "f = dofile(file)");
+	lua_close(A);
+	run(B, "require 'skynet.codecache'.clear() for i = 1, 3 do collectgarbage() end assert(f() == s)");
+	assert_int_equal(stats().chunk_count, chunks + 1);
+	run(B, "f = nil for i = 1, 3 do collectgarbage() end");
+	assert_int_equal(stats().chunk_count, chunks);
+	lua_close(B);
+}
+
 static void
 own_copies_of_constants_get_private_code(void **state) {
 	lua_State *A = open_state(), *B = open_state();
@@ -642,6 +719,120 @@ twins_of_shared_strings_are_equal(void **state) {
 	lua_freeshared(t);
 }
 
+/*-------------------------------------------------------- running out of memory */
+
+/*
+** Fails one allocation: the one that brings the countdown to zero.
+*/
+static atomic_long countdown = -1;
+
+static int
+must_fail(void) {
+	return atomic_load(&countdown) >= 0 && atomic_fetch_sub(&countdown, 1) == 0;
+}
+
+static void *
+share_allocator(void *block, size_t osize, size_t nsize) {
+	(void)osize;
+	if (nsize == 0) {
+		free(block);
+		return NULL;
+	}
+	return must_fail() ? NULL : realloc(block, nsize);
+}
+
+static void *
+failing_allocator(void *ud, void *block, size_t osize, size_t nsize) {
+	(void)ud;
+	return nsize > osize || block == NULL ? share_allocator(block, osize, nsize)
+										  : nsize == 0 ? (free(block), NULL) : realloc(block, nsize);
+}
+
+static int
+share_function_global(lua_State *L) {
+	lua_getglobal(L, "f");
+	lua_clonefunction(L, lua_sharefunction(L, -1));
+	return 0;
+}
+
+static int
+share_table_global(lua_State *L) {
+	lua_getglobal(L, "g");
+	lua_freeshared(lua_sharetable(L, -1));
+	return 0;
+}
+
+static int
+load_file_global(lua_State *L) {
+	lua_getglobal(L, "file");
+	if (luaL_loadfile(L, lua_tostring(L, -1)) != LUA_OK) {
+		lua_error(L);
+	}
+	return 0;
+}
+
+/*
+** Calls a function again and again, each time letting a later allocation fail,
+** until it succeeds.
+*/
+static void
+call_until_it_succeeds(lua_State *L, lua_CFunction f) {
+	struct lua_ShareStats before = stats(), now;
+	int status, tries = 0;
+	do {
+		lua_settop(L, 0);
+		lua_pushcfunction(L, f);
+		atomic_store(&countdown, tries++);
+		status = lua_pcall(L, 0, 0, 0);
+		atomic_store(&countdown, -1);
+		if (status != LUA_OK) {
+			assert_string_equal(lua_tostring(L, -1), "not enough memory");
+		}
+		now = stats();
+		assert_int_equal(now.table_bytes, before.table_bytes);
+		assert_true(tries < 5000);
+	} while (status != LUA_OK);
+	lua_gc(L, LUA_GCCOLLECT);
+}
+
+static void
+a_failed_allocation_leaves_nothing_behind(void **state) {
+	lua_State *L = lua_newstate(failing_allocator, NULL, 0);
+	struct lua_ShareStats before = stats();
+	(void)state;
+	assert_non_null(L);
+	luaL_openlibs(L);
+	luaL_requiref(L, "skynet.codecache", luaopen_cache, 0);
+	run(L, "own = 'failing' .. '_twin'");
+	run(L, "f = load [[local a = 'failing_twin' return function() return 'failing_twin', 'failing 2', "
+		   "'a long constant of more than forty bytes, really' end]]");
+	run(L, "g = {1, 2, 'failing 3', {x = ('long '):rep(20)}, f = function(a) return 'failing 4' end} g.g = g "
+		   "for i = 1, 20 do g['failing key ' .. i] = {i} end");
+	call_until_it_succeeds(L, share_table_global);
+	call_until_it_succeeds(L, share_function_global);
+	lua_pushstring(L, write_file("failing.lua", "local a = 'failing_twin' return function() return a, 'failing 5' end"));
+	lua_setglobal(L, "file");
+	call_until_it_succeeds(L, load_file_global);
+	run(L, "require 'skynet.codecache'.clear()");
+	call_until_it_succeeds(L, load_file_global);
+	run(L, "require 'skynet.codecache'.clear()");
+	lua_close(L);
+	assert_int_equal(stats().chunk_count, before.chunk_count - before.cache_count);
+}
+
+static void
+a_state_that_cannot_be_made_leaves_nothing_behind(void **state) {
+	lua_State *L = NULL;
+	(void)state;
+	for (int tries = 0; L == NULL; tries++) {
+		atomic_store(&countdown, tries);
+		L = lua_newstate(failing_allocator, NULL, 0);
+		atomic_store(&countdown, -1);
+		assert_true(tries < 1000);
+	}
+	lua_close(L);
+}
+
 /*-------------------------------------------------------------- collectors */
 
 static void
@@ -767,6 +958,7 @@ threads_share_without_races(void **state) {
 static int
 set_up(void **state) {
 	(void)state;
+	lua_setsharealloc(share_allocator);
 	luaL_initcodecache();
 	luaL_initcodecache();
 	return mkdtemp(folder) == NULL;
@@ -797,6 +989,8 @@ main(void) {
 		cmocka_unit_test(each_load_is_a_new_closure),
 		cmocka_unit_test(loading_again_costs_a_closure),
 		cmocka_unit_test(cleared_code_is_freed_with_its_last_user),
+		cmocka_unit_test(unused_code_is_freed_while_the_state_lives),
+		cmocka_unit_test(private_code_keeps_its_chunk),
 		cmocka_unit_test(own_copies_of_constants_get_private_code),
 		cmocka_unit_test(every_write_raises),
 		cmocka_unit_test(every_write_through_the_api_raises),
@@ -806,6 +1000,8 @@ main(void) {
 		cmocka_unit_test(graphs_keep_their_identity),
 		cmocka_unit_test(what_cannot_be_shared_raises),
 		cmocka_unit_test(lengths_are_borders),
+		cmocka_unit_test(a_failed_allocation_leaves_nothing_behind),
+		cmocka_unit_test(a_state_that_cannot_be_made_leaves_nothing_behind),
 		cmocka_unit_test(collectors_leave_shared_objects_alone),
 		cmocka_unit_test(borrowing_costs_the_state_nothing),
 		cmocka_unit_test(threads_share_without_races),

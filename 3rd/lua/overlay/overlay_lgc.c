@@ -32,12 +32,12 @@ void luaC_fix (lua_State *L, GCObject *o) {
 
 void luaC_step (lua_State *L) {
   stock_luaC_step(L);
-  share_collect(L);
+  share_collect(L, 0);
 }
 
 
 void luaC_fullgc (lua_State *L, int isemergency) {
   stock_luaC_fullgc(L, isemergency);
   if (!isemergency)  /* in an emergency, callers hold objects in C only */
-    share_collect(L);
+    share_collect(L, 1);
 }

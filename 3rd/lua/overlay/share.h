@@ -37,11 +37,23 @@
 ** state's own thread only.
 */
 struct share_vm {
-	struct share_chunk **held; /* shared code in use here, each holds a reference */
+	struct share_held *held;
 	unsigned nheld, room;
 	int mode;             /* of the code cache, an index into its names */
+	unsigned scan_pause;  /* collections from one look for unused code to the next */
+	unsigned scan_wait;   /* collections still to wait */
 	size_t strings_known; /* that many oldest shared strings have no twin here */
-	size_t clears_known;  /* share_clears at the last look for unused code */
+	size_t clears_known;  /* share_clears when all that was dropped had been let go */
+	size_t clears_seen;   /* share_clears at the last look */
+};
+
+/*
+** Shared code that a state uses; it owns a reference of the chunk.
+*/
+struct share_held {
+	struct share_chunk *chunk;
+	int is_pinned; /* for the life of the state: a handle was given out */
+	int is_used;   /* while looking for unused code */
 };
 
 /*------------------------------------------------------------ share_memory.c */
@@ -172,13 +184,16 @@ LUAI_FUNC TString *share_copylong(const TString *ts, char *mem, size_t *size);
 */
 LUAI_FUNC void share_releaseheld(struct share_vm *vm);
 
+LUAI_FUNC void share_codestats(struct lua_ShareStats *stats);
+
+/*------------------------------------------------------------ share_collect.c */
+
 /*
 ** Called when a collection may have ended: lets go of code that left the cache
-** and that nothing in the state uses any more.
+** and that nothing in the state uses any more. 'is_full' says that the program
+** asked for a full collection.
 */
-LUAI_FUNC void share_collect(lua_State *L);
-
-LUAI_FUNC void share_codestats(struct lua_ShareStats *stats);
+LUAI_FUNC void share_collect(lua_State *L, int is_full);
 
 /*-------------------------------------------------------------- share_table.c */
 

@@ -210,6 +210,13 @@ compile(lua_State *S) {
 	return 1;
 }
 
+static int
+push_message(lua_State *L) {
+	const char *message = lua_touserdata(L, 1);
+	lua_pushstring(L, message != NULL ? message : "not enough memory");
+	return 1;
+}
+
 /*
 ** Compiles a file. Returns its chunk with a reference for the caller, or NULL
 ** with a message on the stack of L and its status in *status.
@@ -231,9 +238,12 @@ compile_file(lua_State *L, const char *filename, const char *mode, int *status) 
 		*status = r.status;
 	}
 	if (*status != LUA_OK) {
-		/* The message is bounded (Lua cuts names), so copying it cannot fail for long. */
-		const char *message = lua_tostring(S, -1);
-		lua_pushstring(L, message != NULL ? message : "not enough memory");
+		/* Protected, because an error must not leave the scratch state behind. */
+		int failed;
+		lua_pushcfunction(L, push_message);
+		lua_pushlightuserdata(L, (void *)lua_tostring(S, -1));
+		failed = lua_pcall(L, 1, 1, 0);
+		*status = failed != LUA_OK ? failed : *status;
 	}
 	lua_close(S);
 	return r.chunk;

@@ -239,39 +239,49 @@ share_release(struct share_chunk *chunk) {
 	}
 }
 
-/*
-** Hands the caller's reference to the state, which needs only one.
-*/
 static int
-hold(struct share_vm *vm, struct share_chunk *chunk) {
-	for (unsigned i = 0; i < vm->nheld; i++) {
-		if (vm->held[i] == chunk) {
-			share_release(chunk);
-			return 1;
-		}
+grow_held(struct share_vm *vm) {
+	unsigned room = vm->room == 0 ? 4 : vm->room * 2;
+	struct share_held *held = share_alloc(room * sizeof(*held));
+	if (held == NULL) {
+		return 0;
 	}
-	if (vm->nheld == vm->room) {
-		unsigned room = vm->room == 0 ? 4 : vm->room * 2;
-		struct share_chunk **held = share_alloc(room * sizeof(*held));
-		if (held == NULL) {
-			share_release(chunk);
-			return 0;
-		}
-		if (vm->nheld > 0) {
-			memcpy(held, vm->held, vm->nheld * sizeof(*held));
-		}
-		share_free(vm->held, vm->room * sizeof(*held));
-		vm->held = held;
-		vm->room = room;
+	if (vm->nheld > 0) {
+		memcpy(held, vm->held, vm->nheld * sizeof(*held));
 	}
-	vm->held[vm->nheld++] = chunk;
+	share_free(vm->held, vm->room * sizeof(*held));
+	vm->held = held;
+	vm->room = room;
 	return 1;
+}
+
+/*
+** Hands the caller's reference to the state, which needs only one. Returns NULL
+** when memory runs out; the reference is gone then.
+*/
+static struct share_held *
+hold(struct share_vm *vm, struct share_chunk *chunk) {
+	struct share_held *h;
+	for (unsigned i = 0; i < vm->nheld; i++) {
+		if (vm->held[i].chunk == chunk) {
+			share_release(chunk);
+			return &vm->held[i];
+		}
+	}
+	if (vm->nheld == vm->room && !grow_held(vm)) {
+		share_release(chunk);
+		return NULL;
+	}
+	h = &vm->held[vm->nheld++];
+	h->chunk = chunk;
+	h->is_pinned = h->is_used = 0;
+	return h;
 }
 
 void
 share_releaseheld(struct share_vm *vm) {
 	for (unsigned i = 0; i < vm->nheld; i++) {
-		share_release(vm->held[i]);
+		share_release(vm->held[i].chunk);
 	}
 	share_free(vm->held, vm->room * sizeof(*vm->held));
 }
@@ -281,7 +291,7 @@ lua_sharedcode(lua_State *L) {
 	struct share_vm *vm = share_vmof(G(L));
 	size_t size = 0;
 	for (unsigned i = 0; i < vm->nheld; i++) {
-		size += vm->held[i]->size;
+		size += vm->held[i].chunk->size;
 	}
 	return size;
 }
@@ -395,22 +405,27 @@ set_environment(lua_State *L, LClosure *cl) {
 	}
 }
 
+/*
+** The chunk is held before anything in the state refers to it. That is safe
+** because only a collection at luaC_checkGC lets go of unused code; one that
+** runs in need of memory does not.
+*/
 void
 share_pushclosure(lua_State *L, struct share_chunk *chunk, Proto *f) {
 	LClosure *cl;
-	if (!hold(share_vmof(G(L)), chunk)) {
+	if (hold(share_vmof(G(L)), chunk) == NULL) {
 		luaM_error(L);
 	}
 	luaD_checkstack(L, 1);
 	cl = luaF_newLclosure(L, f->sizeupvalues);
 	setclLvalue2s(L, L->top.p, cl);
 	L->top.p++;
-	if (!share_hastwins(L, chunk->strings_needed) || !has_twins(L, f)) {
-		cl->p = f;
-	} else {
+	if (share_hastwins(L, chunk->strings_needed) && has_twins(L, f)) {
 		cl->p = luaF_newproto(L);
 		luaC_objbarrier(L, cl, cl->p);
 		fill_private(L, cl->p, f);
+	} else {
+		cl->p = f;
 	}
 	luaF_initupvals(L, cl);
 	set_environment(L, cl);
@@ -423,17 +438,28 @@ lua_sharefunction(lua_State *L, int idx) {
 		? lua_topointer(L, idx)
 		: NULL;
 	struct share_chunk *chunk;
+	struct share_held *h;
+	const Proto *f;
 	if (cl == NULL) {
 		luaG_runerror(L, "Only Lua function can share");
 	}
-	if (isshared(cl->p) && chunk_of(cl->p) != NULL) {
-		return cl->p;
+	f = cl->p;
+	if (isshared(f) && chunk_of(f) != NULL) {
+		chunk = chunk_of(f);
+		atomic_fetch_add_explicit(&chunk->refs, 1, memory_order_relaxed);
+	} else {
+		chunk = share_newchunk(f);
+		if (chunk == NULL) {
+			luaM_error(L);
+		}
+		f = chunk->root;
 	}
-	chunk = share_newchunk(cl->p);
-	if (chunk == NULL || !hold(share_vmof(G(L)), chunk)) {
+	h = hold(share_vmof(G(L)), chunk);
+	if (h == NULL) {
 		luaM_error(L);
 	}
-	return chunk->root;
+	h->is_pinned = 1;
+	return f;
 }
 
 LUA_API void
@@ -445,13 +471,4 @@ lua_clonefunction(lua_State *L, const void *fp) {
 	/* The state that shared it holds a reference, so the chunk is alive. */
 	atomic_fetch_add_explicit(&chunk_of(f)->refs, 1, memory_order_relaxed);
 	share_pushclosure(L, chunk_of(f), f);
-}
-
-/*
-** Nothing to do unless code left the cache since the last look.
-*/
-void
-share_collect(lua_State *L) {
-	struct share_vm *vm = share_vmof(G(L));
-	(void)vm;
 }
