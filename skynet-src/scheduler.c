@@ -97,15 +97,21 @@ static const int worker_weights[] = {
 
 /*------------------------------------------------------------------- set-up */
 
+int
+scheduler_weight_of(int index) {
+	const int known = (int)(sizeof(worker_weights) / sizeof(worker_weights[0]));
+
+	return index < known ? worker_weights[index] : 0;
+}
+
 static struct worker *
 worker_new(int index) {
 	struct worker *w = skynet_memalign(_Alignof(struct worker), sizeof(*w));
-	const int known = (int)(sizeof(worker_weights) / sizeof(worker_weights[0]));
 
 	runqueue_init(&w->queue);
 	atomic_init(&w->signal, 0);
 	w->index = index;
-	w->weight = index < known ? worker_weights[index] : 0;
+	w->weight = scheduler_weight_of(index);
 	w->turn = 0;
 	w->rests = 0;
 	w->monitor = skynet_monitor_new();
@@ -343,11 +349,22 @@ rouse(bool is_urgent) {
 	}
 }
 
+/*
+ * Whether the worker should keep to its own queue. While others wait in the
+ * inject list, half a queue is enough: the rest goes behind those, or else they
+ * would never find room.
+ */
+static bool
+has_room(struct worker *w) {
+	return atomic_load_explicit(&S.injected, memory_order_relaxed) == 0 ||
+	       runqueue_length(&w->queue) < RUNQUEUE_SIZE / 2;
+}
+
 void
 scheduler_push(struct runnable *r) {
 	struct worker *w = current;
 
-	if (w && runqueue_push(&w->queue, r)) {
+	if (w && has_room(w) && runqueue_push(&w->queue, r)) {
 		if (atomic_load(&S.watch) == WATCH_NOBODY && atomic_load(&S.sleeping) > 0) {
 			rouse(false);
 		}

@@ -52,7 +52,8 @@ struct worker *scheduler_current(void);
 /* Whether something waits that this worker should turn to. That worker only. */
 bool scheduler_has_waiting(struct worker *w);
 
-/* Weight of a worker's turns, see skynet_server.c. */
+/* Weight of a worker's turns (skynet_dispatch.c), by its number or itself. */
+int scheduler_weight_of(int index);
 int scheduler_weight(const struct worker *w);
 
 /* How often the worker has run out of work. That worker only. */
