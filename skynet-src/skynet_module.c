@@ -168,6 +168,7 @@ record_new(const char *name, void *library) {
 	r->module.init = (skynet_dl_init)symbol(r, "_init");
 	r->module.release = (skynet_dl_release)symbol(r, "_release");
 	r->module.signal = (skynet_dl_signal)symbol(r, "_signal");
+	r->module.stuck = (skynet_dl_stuck)symbol(r, "_stuck");
 	if (r->module.init == NULL) {
 		report("module %s has no init function", name);
 		skynet_free(r);
@@ -266,5 +267,12 @@ void
 skynet_module_instance_signal(struct skynet_module *m, void *inst, int signal) {
 	if (m->signal != NULL) {
 		m->signal(inst, signal);
+	}
+}
+
+void
+skynet_module_instance_stuck(struct skynet_module *m, void *inst) {
+	if (m->stuck != NULL) {
+		m->stuck(inst);
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * Loader of C service modules: shared objects NAME.so found through the
  * templates of the configuration key `cpath`, exporting NAME_create,
- * NAME_init (required), NAME_release and NAME_signal.
+ * NAME_init (required), NAME_release, NAME_signal and NAME_stuck.
  *
  * A module is loaded once, at its first use, and stays for ever; its record is
  * shared by all its instances. Any thread may query.
@@ -15,6 +15,7 @@ typedef void *(*skynet_dl_create)(void);
 typedef int (*skynet_dl_init)(void *inst, struct skynet_context *ctx, const char *param);
 typedef void (*skynet_dl_release)(void *inst);
 typedef void (*skynet_dl_signal)(void *inst, int signal);
+typedef void (*skynet_dl_stuck)(void *inst);
 
 struct skynet_module {
 	const char *name;
@@ -23,6 +24,7 @@ struct skynet_module {
 	skynet_dl_init init;
 	skynet_dl_release release;
 	skynet_dl_signal signal;
+	skynet_dl_stuck stuck;
 };
 
 /*
@@ -63,5 +65,11 @@ skynet_module_instance_release(struct skynet_module *m, void *inst);
 /* Call NAME_signal, if there is one, on this thread. */
 void
 skynet_module_instance_signal(struct skynet_module *m, void *inst, int signal);
+
+/*
+ * Call NAME_stuck, if there is one, on this thread: the callback of the
+ * instance has been running for suspiciously long, let it say where it is.
+ */
+void skynet_module_instance_stuck(struct skynet_module *m, void *inst);
 
 #endif

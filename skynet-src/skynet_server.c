@@ -305,14 +305,13 @@ context_bury(struct skynet_context *ctx) {
 
 void
 skynet_context_endless(uint32_t handle) {
-	struct skynet_context *ctx;
+	struct skynet_context *ctx = skynet_handle_grab(handle);
 
-	epoch_enter();
-	ctx = skynet_handle_peek(handle);
 	if (ctx) {
 		atomic_store_explicit(&ctx->endless, true, memory_order_relaxed);
+		skynet_module_instance_stuck(ctx->module, ctx->instance);
+		skynet_context_release(ctx);
 	}
-	epoch_exit();
 }
 
 bool

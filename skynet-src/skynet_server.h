@@ -48,7 +48,7 @@ int skynet_context_newsession(struct skynet_context *ctx);
 /* Number of counted services. */
 int skynet_context_total(void);
 
-/* Set the endless flag of a service. */
+/* Set the endless flag of a service and let its module say where it is stuck. */
 void skynet_context_endless(uint32_t handle);
 
 /*

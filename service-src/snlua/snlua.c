@@ -262,6 +262,7 @@ struct snlua *snlua_create(void);
 int snlua_init(struct snlua *l, struct skynet_context *ctx, const char *args);
 void snlua_release(struct snlua *l);
 void snlua_signal(struct snlua *l, int signal);
+void snlua_stuck(struct snlua *l);
 
 struct snlua *
 snlua_create(void) {
@@ -301,10 +302,6 @@ snlua_release(struct snlua *l) {
 
 void
 snlua_signal(struct snlua *l, int signal) {
-	if (signal == SNLUA_SIGNAL_TRACEBACK) {
-		snlua_interrupt(l, INTERRUPT_TRACEBACK);
-		return;
-	}
 	skynet_error(l->base.ctx, "recv a signal %d", signal);
 	switch (signal) {
 	case SNLUA_SIGNAL_INTERRUPT:
@@ -317,4 +314,10 @@ snlua_signal(struct snlua *l, int signal) {
 	default:
 		break;
 	}
+}
+
+/* The monitor thread suspects an endless loop: have the VM log where it is. */
+void
+snlua_stuck(struct snlua *l) {
+	snlua_interrupt(l, INTERRUPT_TRACEBACK);
 }

@@ -21,8 +21,6 @@
 enum {
 	SNLUA_SIGNAL_INTERRUPT = 0,
 	SNLUA_SIGNAL_MEMORY = 1,
-	/* From the endless-loop monitor: log where the VM is. Not logged itself. */
-	SNLUA_SIGNAL_TRACEBACK = -1,
 };
 
 /* What an interrupt does to the running Lua thread. */

@@ -55,7 +55,7 @@ static int
 log_traceback(lua_State *L) {
 	struct snlua *l = lua_touserdata(L, 1);
 	luaL_traceback(L, L, NULL, 1);
-	skynet_error(l->base.ctx, "error: running for long in %s", lua_tostring(L, -1));
+	skynet_error(l->base.ctx, "error: maybe in an endless loop, now at %s", lua_tostring(L, -1));
 	return 0;
 }
 
