@@ -27,7 +27,8 @@ skynet.start(function()
 			skynet.sleep(pause)
 			elapsed = elapsed + pause
 			for address in pairs(waiting) do
-				skynet.error(string.format("%s has not answered for %d seconds", address, elapsed // 100))
+				local seconds = elapsed // 100
+				skynet.error(string.format("%s has not answered for %d seconds", address, seconds))
 			end
 		end
 		skynet.exit()

@@ -33,7 +33,8 @@ skynet.register_protocol {
 
 function command.REGISTER(name, handle)
 	if globalname[name] then
-		error(string.format("global name %s is taken by %s", name, skynet.address(globalname[name])), 0)
+		local owner = skynet.address(globalname[name])
+		error(string.format("global name %s is taken by %s", name, owner), 0)
 	end
 	globalname[name] = handle
 	local waiting = queries[name]

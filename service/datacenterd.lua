@@ -46,7 +46,8 @@ local function store(keys, n, value)
 			child = {}
 			node[key] = child
 		elseif type(child) ~= "table" then
-			error(string.format("datacenter: '%s' is a %s, no branch", tostring(key), type(child)), 0)
+			local reason = "datacenter: '%s' is a %s, no branch"
+			error(reason:format(tostring(key), type(child)), 0)
 		end
 		node = child
 	end

@@ -140,7 +140,7 @@ local function ask_all(what, ti, show)
 	for req, resp in request:select(ti) do
 		local handle = req[1]
 		if resp == nil then
-			result[handle] = nil	-- it died after prune
+			result[handle] = nil -- it died after prune
 		else
 			result[handle] = resp and resp[1] or "ERROR"
 		end

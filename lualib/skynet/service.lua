@@ -20,7 +20,7 @@ end
 local function check_upvalues(mainfunc)
 	local first, second = debug.getupvalue(mainfunc, 1), debug.getupvalue(mainfunc, 2)
 	if first ~= "_ENV" or second ~= nil then
-		error("service.new: the main function may capture _ENV and nothing else: assertion failed!", 3)
+		error("service.new: the main function may capture only _ENV: assertion failed!", 3)
 	end
 end
 

@@ -174,7 +174,8 @@ local function dispatch_package(fd, msg, sz)
 		return
 	end
 	if sz > settings.maxpackage then
-		skynet.error(string.format("gateserver: package of %d bytes from fd (%d) is too large", sz, fd))
+		skynet.error(string.format("gateserver: package of %d bytes from fd (%d) is too large",
+			sz, fd))
 		netpack.tostring(msg, sz)	-- frees it
 		gateserver.closeclient(fd)
 		return
@@ -210,7 +211,8 @@ event.more = dispatch_queue
 
 function event.open(fd, addr)
 	if client_number >= settings.maxclient then
-		skynet.error(string.format("gateserver: refuse %s, %d clients are connected", addr, client_number))
+		skynet.error(string.format("gateserver: refuse %s, %d clients are connected",
+			addr, client_number))
 		driver.shutdown(fd)
 		return
 	end
