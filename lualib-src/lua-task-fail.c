@@ -169,6 +169,9 @@ describe_failure(lua_State *L)
 {
 	struct task *t = lua_touserdata(L, 1);
 	struct sched *S = lua_touserdata(L, 2);
+	if (!lua_checkstack(t->L, 1)) {
+		return luaL_error(L, "stack overflow");
+	}
 	lua_pushvalue(t->L, -1);
 	lua_xmove(t->L, L, 1);
 	const char *msg = luaL_tolstring(L, -1, NULL);
@@ -218,12 +221,14 @@ sched_park_failure(struct sched *S, struct task *t, const char *what)
 	lua_pushcfunction(L, describe_park);
 	lua_pushlightuserdata(L, t);
 	lua_pushlightuserdata(L, S);
-	if (what != NULL) {
+	int n = 2;
+	if (what != NULL && lua_checkstack(t->L, 1)) {
+		n = 3;
 		/* The string lives on the task's stack; no copy is made. */
 		lua_pushvalue(t->L, -1);
 		lua_xmove(t->L, L, 1);
 	}
-	if (lua_pcall(L, what != NULL ? 3 : 2, 0, 0) != LUA_OK) {
+	if (lua_pcall(L, n, 0, 0) != LUA_OK) {
 		lua_pop(L, 1);
 		sched_add_failure(S, "Task suspended by a plain coroutine.yield");
 	}
