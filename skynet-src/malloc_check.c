@@ -16,7 +16,7 @@
 
 #include "malloc_hook.h"
 
-#ifndef MEMORY_CHECK
+#if !defined(MEMORY_CHECK) || defined(NOUSE_JEMALLOC)
 
 void
 malloc_set_quarantine(size_t bytes) {
