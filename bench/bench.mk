@@ -3,3 +3,15 @@
 .PHONY: bench
 bench: products
 	python3 bench/run.py
+
+# Programs linked with the core: bench/X.c becomes $(OBJ)/bench/X.
+BENCH_BIN := $(patsubst bench/%.c,$(OBJ)/bench/%,$(wildcard bench/*.c))
+BENCH_CORE := $(filter-out $(OBJ)/skynet-src/skynet_main.o,$(CORE_OBJ))
+
+$(BENCH_BIN): %: %.o $(BENCH_CORE) $(LUA_LIB) $(JEMALLOC_LIB)
+	$(CC) $(SK_LDFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $(EXPORT) $(SYSLIBS)
+
+# malloc+free through the hook against raw jemalloc, in one run.
+.PHONY: bench-alloc
+bench-alloc: $(OBJ)/bench/alloc
+	$<

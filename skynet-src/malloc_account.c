@@ -8,10 +8,10 @@
  * into shards, each a hash table under a mutex. A sum is the table's figure
  * plus the slots of all threads.
  *
- * Invariant: a slot that carries handle h gives up its figures only under the
- * lock of h's shard. Whoever holds that lock and adds the table's entry of h to
- * all slots tagged h sees every charge exactly once; whoever holds all shard
- * locks sees that for all handles.
+ * Invariant: all handles that fit in a slot belong to one shard, and the slot
+ * gives up its figures only under that shard's lock. Whoever holds the lock and
+ * adds the table's entry of a handle to all slots tagged with it sees every
+ * charge exactly once; whoever holds all locks sees that for all handles.
  *
  * Owns: the shards' tables and the caches, all from mmap. Caches are recycled
  * by later threads and never unmapped, so that readers need no lock to walk
@@ -41,16 +41,13 @@ struct shard {
 	int64_t blocks;
 } __attribute__((aligned(64)));
 
-/* Where a thread stands with its cache. */
-enum attachment {
-	NEW_THREAD,
-	WITHOUT_CACHE, /* being attached, or ending: charge the table directly */
-	WITH_CACHE
-};
+/* Stands in for the cache of threads without one; never written. */
+static struct malloc_account_cache no_cache;
 
 __thread struct malloc_account_cache *malloc_account_tls
-	__attribute__((tls_model("initial-exec")));
-static __thread enum attachment attachment __attribute__((tls_model("initial-exec")));
+	__attribute__((tls_model("initial-exec"))) = &no_cache;
+/* Has a cache, or is getting one, or has had one: a thread gets one once. */
+static __thread bool was_attached __attribute__((tls_model("initial-exec")));
 
 static struct shard shards[SHARDS] = {
 	[0 ... SHARDS - 1] = { .lock = PTHREAD_MUTEX_INITIALIZER }
@@ -250,8 +247,7 @@ cache_take(void) {
 static void
 thread_detach(void *arg) {
 	struct malloc_account_cache *c = arg;
-	malloc_account_tls = NULL;
-	attachment = WITHOUT_CACHE;
+	malloc_account_tls = &no_cache;
 	for (int i = 0; i < MALLOC_ACCOUNT_SLOTS; i++) {
 		if (atomic_load_explicit(&c->slot[i].handle, memory_order_relaxed) != 0) {
 			slot_retag(&c->slot[i], 0);
@@ -283,11 +279,11 @@ init_once(void) {
 	has_exit_key = pthread_key_create(&exit_key, thread_detach) == 0;
 }
 
-/* Gives this thread a cache. The calls below may allocate; `attachment` keeps
+/* Gives this thread a cache. The calls below may allocate; was_attached keeps
  * that from coming here again. */
 static void
 thread_attach(void) {
-	attachment = WITHOUT_CACHE;
+	was_attached = true;
 	pthread_once(&once, init_once);
 	if (!has_exit_key) {
 		return; /* no way to learn of its end: stay without */
@@ -297,25 +293,28 @@ thread_attach(void) {
 		thread_detach(c);
 		return;
 	}
-	attachment = WITH_CACHE;
 	malloc_account_tls = c;
 }
 
 void
-malloc_account_add_slow(uint32_t handle, int64_t bytes, int64_t blocks) {
-	if (attachment == NEW_THREAD) {
+malloc_account_add(uint32_t handle, int64_t bytes, int64_t blocks) {
+	if (malloc_account_try_add(handle, bytes, blocks)) {
+		return;
+	}
+	if (!was_attached) {
 		thread_attach();
 	}
 	struct malloc_account_cache *c = malloc_account_tls;
-	if (c == NULL) {
+	if (c == &no_cache) {
 		shard_charge(handle, bytes, blocks);
 		return;
 	}
+	/* Attaching may have tagged the slot already. */
 	struct malloc_account_slot *slot = &c->slot[handle % MALLOC_ACCOUNT_SLOTS];
 	if (atomic_load_explicit(&slot->handle, memory_order_relaxed) != handle) {
 		slot_retag(slot, handle);
 	}
-	malloc_account_add(handle, bytes, blocks);
+	malloc_account_try_add(handle, bytes, blocks);
 }
 
 /*----------------------------------------------------------------- reading */

@@ -12,6 +12,7 @@
 #define MALLOC_ACCOUNT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,11 @@ struct malloc_account {
 };
 
 /* Charges bytes and blocks (negative: credits) to handle, which is not 0. */
-static inline void malloc_account_add(uint32_t handle, int64_t bytes, int64_t blocks);
+void malloc_account_add(uint32_t handle, int64_t bytes, int64_t blocks);
+
+/* The fast path of the same: false when nothing was done and malloc_account_add
+ * must be called. */
+static inline bool malloc_account_try_add(uint32_t handle, int64_t bytes, int64_t blocks);
 
 /* What handle holds now; both are 0 when nothing is known of it. */
 struct malloc_account malloc_account_of(uint32_t handle);
@@ -47,7 +52,7 @@ void malloc_account_list_free(struct malloc_account *list, size_t n);
  *
  * Each thread has a direct-mapped cache of slots, written by that thread only
  * and read by anybody. A slot's handle changes only under the lock of the
- * shard that its *old* handle belongs to (malloc_account.c).
+ * shard that the slot belongs to (malloc_account.c).
  */
 #define MALLOC_ACCOUNT_SLOTS 256 /* neighbouring handles never share a slot */
 
@@ -55,7 +60,7 @@ struct malloc_account_slot {
 	_Atomic uint32_t handle; /* 0: free */
 	_Atomic int64_t bytes;
 	_Atomic int64_t blocks;
-};
+} __attribute__((aligned(32))); /* a shift finds it */
 
 struct malloc_account_cache {
 	struct malloc_account_slot slot[MALLOC_ACCOUNT_SLOTS];
@@ -63,30 +68,25 @@ struct malloc_account_cache {
 	struct malloc_account_cache *next_free; /* under the registry lock */
 };
 
-/* Initial-exec: an access is one instruction and can never allocate. */
+/* The thread's cache; one whose slots are all free while it has none.
+ * Initial-exec: an access is one instruction and can never allocate. */
 extern __thread struct malloc_account_cache *malloc_account_tls
 	__attribute__((tls_model("initial-exec")));
 
-void malloc_account_add_slow(uint32_t handle, int64_t bytes, int64_t blocks);
-
-static inline void
-malloc_account_add(uint32_t handle, int64_t bytes, int64_t blocks) {
-	struct malloc_account_cache *cache = malloc_account_tls;
-	if (__builtin_expect(cache == NULL, 0)) {
-		malloc_account_add_slow(handle, bytes, blocks);
-		return;
-	}
-	struct malloc_account_slot *s = &cache->slot[handle % MALLOC_ACCOUNT_SLOTS];
+static inline bool
+malloc_account_try_add(uint32_t handle, int64_t bytes, int64_t blocks) {
+	struct malloc_account_slot *s = &malloc_account_tls->slot[handle % MALLOC_ACCOUNT_SLOTS];
+	/* Relaxed, here and below: this thread is the only writer, so load and
+	 * store need not be one operation. Readers want each word whole, not in
+	 * step with others. */
 	if (__builtin_expect(atomic_load_explicit(&s->handle, memory_order_relaxed) != handle, 0)) {
-		malloc_account_add_slow(handle, bytes, blocks);
-		return;
+		return false;
 	}
-	/* Relaxed: this thread is the only writer, so load and store need not be
-	 * one operation. Readers want each word whole, not in step with others. */
 	int64_t b = atomic_load_explicit(&s->bytes, memory_order_relaxed);
 	int64_t n = atomic_load_explicit(&s->blocks, memory_order_relaxed);
 	atomic_store_explicit(&s->bytes, b + bytes, memory_order_relaxed);
 	atomic_store_explicit(&s->blocks, n + blocks, memory_order_relaxed);
+	return true;
 }
 
 #endif

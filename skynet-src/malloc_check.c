@@ -229,11 +229,9 @@ check_intact(const struct entry *e) {
 /*--------------------------------------------------------------- interface */
 
 void
-malloc_check_born(void *p, size_t usable, bool is_zeroed) {
+malloc_check_born(void *p, size_t usable) {
 	const struct malloc_cookie *c = malloc_cookie_of(p, usable);
-	if (!is_zeroed) {
-		memset(p, POISON_NEW, c->size);
-	}
+	memset(p, POISON_NEW, c->size);
 	memset((char *)p + c->size, POISON_SLACK, usable - sizeof(*c) - c->size);
 	register_live(p, c);
 }

@@ -11,15 +11,16 @@
 
 #include "malloc_front.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 enum malloc_check_op { MALLOC_CHECK_FREE, MALLOC_CHECK_REALLOC };
 
 #ifdef MEMORY_CHECK
 
-/* A block was made and its cookie written; is_zeroed: its content matters. */
-void malloc_check_born(void *p, size_t usable, bool is_zeroed);
+#define MALLOC_IS_CHECKED 1
+
+/* A block was made and its cookie written; its content is not needed. */
+void malloc_check_born(void *p, size_t usable);
 
 /* Somebody releases p, or has it moved: it must be a live and intact block. It
  * counts as freed from now on. Returns only if all is well. */
@@ -30,11 +31,12 @@ void malloc_check_bury(void *p, size_t usable);
 
 #else
 
+#define MALLOC_IS_CHECKED 0
+
 static inline void
-malloc_check_born(void *p, size_t usable, bool is_zeroed) {
+malloc_check_born(void *p, size_t usable) {
 	(void)p;
 	(void)usable;
-	(void)is_zeroed;
 }
 
 static inline void
@@ -45,7 +47,7 @@ malloc_check_claim(void *p, enum malloc_check_op op) {
 
 static inline void
 malloc_check_bury(void *p, size_t usable) {
-	front_push(p, usable);
+	front_push_slow(p, usable);
 }
 
 #endif

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <string.h>
 
 #define BINS (FRONT_MAX / PAGEMAP_UNIT + 1)
 
@@ -20,12 +21,15 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t exit_key;
 static bool is_usable; /* written under once */
 
-/* Gives back the newest n blocks of a bin: the caller keeps none of them. */
+/* Gives back the oldest n blocks of a bin; the newest are likely in the CPU's
+ * cache. */
 static void
 bin_flush(struct front_bin *b, uint32_t n, size_t usable) {
-	while (n-- > 0) {
-		je_sdallocx(b->block[--b->n], usable, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		je_sdallocx(b->block[i], usable, 0);
 	}
+	b->n -= n;
+	memmove(b->block, b->block + n, b->n * sizeof(b->block[0]));
 }
 
 static void

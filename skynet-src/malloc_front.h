@@ -9,7 +9,7 @@
  * stock, 2.6 times without it.
  *
  * Blocks enter only by being freed, never ahead of need. A bin holds no more
- * than FRONT_BYTES; the whole stock of a thread stays under 110 KB. When the
+ * than FRONT_BYTES; the whole stock of a thread stays under 200 KB. When the
  * thread ends its stock goes back to jemalloc, and there is none from then on.
  * jemalloc counts stocked blocks as allocated. With heap profiling the stock is
  * off, so that jemalloc sees every allocation.
@@ -21,12 +21,13 @@
 
 #include "malloc_pagemap.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define FRONT_MAX 512   /* larger classes go straight to jemalloc */
-#define FRONT_DEPTH 64  /* blocks in a bin */
-#define FRONT_BYTES 8192
+#define FRONT_DEPTH 127 /* blocks in a bin: makes it 1 KiB, so a shift finds it */
+#define FRONT_BYTES 16384
 
 struct front_bin {
 	uint32_t n;
@@ -34,31 +35,33 @@ struct front_bin {
 	void *block[FRONT_DEPTH];
 };
 
-/* By class / PAGEMAP_UNIT. */
+/* By class in units (malloc_pagemap.h). Bin 0 stays empty: no class. */
 extern __thread struct front_bin front_bins[FRONT_MAX / PAGEMAP_UNIT + 1]
 	__attribute__((tls_model("initial-exec")));
 
-/* The bin was full or there is no stock: takes p all the same. */
-void front_push_slow(void *p, size_t usable);
-
-/* A stocked block of class usable (<= FRONT_MAX), or NULL. */
+/* A stocked block of a class, or NULL. */
 static inline void *
-front_pop(size_t usable) {
-	struct front_bin *b = &front_bins[usable / PAGEMAP_UNIT];
+front_pop(size_t units) {
+	struct front_bin *b = &front_bins[units];
 	return __builtin_expect(b->n > 0, 1) ? b->block[--b->n] : NULL;
 }
 
-/* Takes a block of class usable that nobody uses any more. */
-static inline void
-front_push(void *p, size_t usable) {
-	if (usable <= FRONT_MAX) {
-		struct front_bin *b = &front_bins[usable / PAGEMAP_UNIT];
-		if (__builtin_expect(b->n < b->limit, 1)) {
-			b->block[b->n++] = p;
-			return;
-		}
+/* Takes a block that nobody uses any more, and returns true; or there is no room
+ * for it, or no class (units 0): then it is front_push_slow's. */
+static inline bool
+front_push(void *p, size_t units) {
+	if (__builtin_expect(units > FRONT_MAX / PAGEMAP_UNIT, 0)) {
+		return false;
 	}
-	front_push_slow(p, usable);
+	struct front_bin *b = &front_bins[units];
+	if (__builtin_expect(b->n >= b->limit, 0)) {
+		return false;
+	}
+	b->block[b->n++] = p;
+	return true;
 }
+
+/* Takes p in any case; usable is its class in bytes. */
+void front_push_slow(void *p, size_t usable);
 
 #endif

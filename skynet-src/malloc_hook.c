@@ -11,7 +11,10 @@
 
 #include "skynet_malloc.h"
 
-__thread uint32_t malloc_owner_tls __attribute__((tls_model("initial-exec")));
+__thread struct malloc_thread malloc_thread_tls __attribute__((tls_model("initial-exec"))) = {
+	.owner = 0,
+	.charged = MALLOC_ACCOUNT_PROCESS
+};
 
 #ifdef NOUSE_JEMALLOC
 
@@ -44,68 +47,92 @@ skynet_lalloc(void *p, size_t osize, size_t nsize) {
 /* More than this plus a cookie is not a size (C's limit on objects). */
 #define MAX_SIZE ((size_t)PTRDIFF_MAX - MALLOC_COOKIE_SIZE)
 
-/*
- * The class of small sizes, by size / 16 rounded up; 0 is not known yet, as is
- * the class of sizes that the front's stock does not keep.
- * Relaxed: every thread would write the same value.
- */
-static _Atomic uint16_t small_class[FRONT_MAX / PAGEMAP_UNIT + 1];
+/* What accounts say of a block of `size` bytes. */
+static inline int64_t
+accounted(size_t size) {
+	return (int64_t)(size + MALLOC_COOKIE_SIZE);
+}
 
-static inline _Atomic uint16_t *
-small_class_place(size_t total) {
-	return &small_class[(total + PAGEMAP_UNIT - 1) / PAGEMAP_UNIT];
+/* Keeps the fast paths free of saved registers. */
+static __attribute__((noinline)) void *
+charge_slow(void *p, uint32_t owner, size_t size) {
+	malloc_account_add(owner, accounted(size), 1);
+	return p;
 }
 
 /* Writes the cookie of a new block and charges the current service. */
 static inline void *
-seal(void *p, size_t usable, size_t size, bool is_zeroed) {
+seal(void *p, size_t usable, size_t size) {
 	uint32_t owner = malloc_charged();
 	struct malloc_cookie *c = malloc_cookie_of(p, usable);
 	c->owner = owner;
 	c->tag = MALLOC_TAG_LIVE;
 	c->size = size;
-	malloc_account_add(owner, (int64_t)(size + MALLOC_COOKIE_SIZE), 1);
-	malloc_check_born(p, usable, is_zeroed);
-	return p;
+	malloc_check_born(p, usable);
+	if (LIKELY(malloc_account_try_add(owner, accounted(size), 1))) {
+		return p;
+	}
+	return charge_slow(p, owner, size);
 }
 
-static inline void
-credit(const struct malloc_cookie *c) {
-	malloc_account_add(c->owner, -(int64_t)(c->size + MALLOC_COOKIE_SIZE), -1);
+/*
+ * The class of small sizes in units, by (size + cookie) / PAGEMAP_UNIT rounded
+ * up. 0: not met yet. Relaxed: every thread would write the same value.
+ */
+static _Atomic uint16_t small_class[FRONT_MAX / PAGEMAP_UNIT + 1];
+
+static inline _Atomic uint16_t *
+small_class_of(size_t size) {
+	return &small_class[(size + MALLOC_COOKIE_SIZE + PAGEMAP_UNIT - 1) / PAGEMAP_UNIT];
 }
 
-/* A block from jemalloc itself: large ones, and what no stock had. A size that
- * is none is out of memory. */
+#define SMALL_SIZE (FRONT_MAX - MALLOC_COOKIE_SIZE)
+
+/* A block from jemalloc itself with any flags. A size that is none is out of
+ * memory. */
 static __attribute__((noinline)) void *
-alloc_slow(size_t size, int flags) {
+alloc_or_die(size_t size, int flags) {
 	for (int tries = 0;; tries++) {
 		void *p = size > MAX_SIZE ? NULL : je_mallocx(size + MALLOC_COOKIE_SIZE, flags);
-		if (LIKELY(p != NULL)) {
+		if (p != NULL) {
 			size_t usable = je_sallocx(p, 0);
 			pagemap_note(p, usable);
-			if (usable <= FRONT_MAX && (flags & ~JE_ZERO) == 0) {
-				atomic_store_explicit(small_class_place(size + MALLOC_COOKIE_SIZE),
-					(uint16_t)usable, memory_order_relaxed);
-			}
-			return seal(p, usable, size, (flags & JE_ZERO) != 0);
+			return seal(p, usable, size);
 		}
 		malloc_oom(size, tries);
 	}
+}
+
+/* What the stock had not: a small block. */
+static __attribute__((noinline)) void *
+alloc_small(size_t size) {
+	void *p = je_malloc(size + MALLOC_COOKIE_SIZE);
+	if (!LIKELY(p != NULL)) {
+		return alloc_or_die(size, 0);
+	}
+	_Atomic uint16_t *class = small_class_of(size);
+	size_t units = atomic_load_explicit(class, memory_order_relaxed);
+	if (!LIKELY(units != 0)) {
+		units = je_sallocx(p, 0) / PAGEMAP_UNIT;
+		atomic_store_explicit(class, (uint16_t)units, memory_order_relaxed);
+	}
+	pagemap_note(p, units * PAGEMAP_UNIT);
+	return seal(p, units * PAGEMAP_UNIT, size);
 }
 
 /* Not called malloc inside this file: the compiler would make malloc followed
  * by memset a call of calloc, also in calloc. */
 static inline void *
 alloc(size_t size) {
-	if (LIKELY(size <= FRONT_MAX - MALLOC_COOKIE_SIZE)) {
-		size_t usable = atomic_load_explicit(small_class_place(size + MALLOC_COOKIE_SIZE),
-			memory_order_relaxed);
-		void *p = front_pop(usable);
+	if (LIKELY(size <= SMALL_SIZE)) {
+		size_t units = atomic_load_explicit(small_class_of(size), memory_order_relaxed);
+		void *p = front_pop(units);
 		if (LIKELY(p != NULL)) {
-			return seal(p, usable, size, false);
+			return seal(p, units * PAGEMAP_UNIT, size);
 		}
+		return alloc_small(size);
 	}
-	return alloc_slow(size, 0);
+	return alloc_or_die(size, 0);
 }
 
 void *
@@ -119,10 +146,25 @@ calloc(size_t count, size_t size) {
 	if (__builtin_mul_overflow(count, size, &bytes)) {
 		bytes = SIZE_MAX;
 	}
-	if (bytes <= FRONT_MAX - MALLOC_COOKIE_SIZE) {
+	if (MALLOC_IS_CHECKED || bytes <= SMALL_SIZE) {
 		return memset(alloc(bytes), 0, bytes);
 	}
-	return alloc_slow(bytes, JE_ZERO);
+	return alloc_or_die(bytes, JE_ZERO);
+}
+
+static inline void
+credit(uint32_t owner, size_t size) {
+	if (!LIKELY(malloc_account_try_add(owner, -accounted(size), -1))) {
+		malloc_account_add(owner, -accounted(size), -1);
+	}
+}
+
+static __attribute__((noinline)) void
+free_slow(void *p) {
+	size_t usable = pagemap_class(p);
+	const struct malloc_cookie *c = malloc_cookie_of(p, usable);
+	credit(c->owner, c->size);
+	malloc_check_bury(p, usable);
 }
 
 void
@@ -131,9 +173,14 @@ free(void *p) {
 		return;
 	}
 	malloc_check_claim(p, MALLOC_CHECK_FREE);
-	size_t usable = pagemap_class(p);
-	credit(malloc_cookie_of(p, usable));
-	malloc_check_bury(p, usable);
+	size_t units = pagemap_units(p);
+	if (MALLOC_IS_CHECKED || !LIKELY(front_push(p, units))) {
+		free_slow(p);
+		return;
+	}
+	/* Stocked, yet untouched. Last, so that it can be a jump. */
+	const struct malloc_cookie *c = malloc_cookie_of(p, units * PAGEMAP_UNIT);
+	credit(c->owner, c->size);
 }
 
 #ifdef MEMORY_CHECK
@@ -149,7 +196,7 @@ realloc(void *p, size_t size) {
 	struct malloc_cookie *c = malloc_cookie_of(p, usable);
 	void *moved = alloc(size);
 	memcpy(moved, p, size < c->size ? size : c->size);
-	credit(c);
+	credit(c->owner, c->size);
 	malloc_check_bury(p, usable);
 	return moved;
 }
@@ -167,8 +214,8 @@ realloc(void *p, size_t size) {
 		if (LIKELY(moved != NULL)) {
 			size_t usable = je_sallocx(moved, 0);
 			pagemap_note(moved, usable);
-			credit(&old);
-			return seal(moved, usable, size, false);
+			credit(old.owner, old.size);
+			return seal(moved, usable, size);
 		}
 		malloc_oom(size, tries);
 	}
@@ -185,7 +232,7 @@ is_power_of_two(size_t n) {
 
 static void *
 alloc_aligned(size_t align, size_t size) {
-	return alloc_slow(size, JE_LG_ALIGN(__builtin_ctzl(align)));
+	return alloc_or_die(size, JE_LG_ALIGN(__builtin_ctzl(align)));
 }
 
 void *

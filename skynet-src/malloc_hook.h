@@ -20,27 +20,31 @@ struct lua_State;
 
 /*------------------------------------------------------------ current owner */
 
-/* The calling thread's current handle; 0 until it is set. Use the functions. */
-extern __thread uint32_t malloc_owner_tls __attribute__((tls_model("initial-exec")));
+/* The calling thread's handles. Use the functions. */
+struct malloc_thread {
+	uint32_t owner;   /* 0 until it is set */
+	uint32_t charged; /* the same, or MALLOC_ACCOUNT_PROCESS */
+};
+extern __thread struct malloc_thread malloc_thread_tls __attribute__((tls_model("initial-exec")));
 
 /* From now on this thread allocates for handle. */
 static inline void
 malloc_set_owner(uint32_t handle) {
-	malloc_owner_tls = handle;
+	malloc_thread_tls.owner = handle;
+	malloc_thread_tls.charged = handle == 0 ? MALLOC_ACCOUNT_PROCESS : handle;
 }
 
 /* What was set last on this thread, or 0. */
 static inline uint32_t
 malloc_owner(void) {
-	return malloc_owner_tls;
+	return malloc_thread_tls.owner;
 }
 
 /* The handle that this thread's allocations are charged to: the owner, or
  * MALLOC_ACCOUNT_PROCESS while there is none. */
 static inline uint32_t
 malloc_charged(void) {
-	uint32_t owner = malloc_owner_tls;
-	return owner == 0 ? MALLOC_ACCOUNT_PROCESS : owner;
+	return malloc_thread_tls.charged;
 }
 
 /*------------------------------------------------------------------ figures */

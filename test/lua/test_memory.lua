@@ -1,0 +1,82 @@
+-- skynet.memory: what the accounts say of this service, and jemalloc's controls.
+local skynet = require "skynet"
+local core = require "skynet.core"
+local memory = require "skynet.memory"
+local test = require "testlib"
+
+-- A build on the C library's malloc (sanitizers) accounts for nothing.
+local has_accounts = memory.total() > 0
+
+if has_accounts then
+	test.case("a packed message is charged with its header until it is freed", function()
+		local text = ("x"):rep(100000)
+		local before = memory.current()
+		local msg, size = core.pack(text)
+		test.eq(size, 100005)
+		test.eq(memory.current() - before, 100021)
+		core.trash(msg, size)
+		test.eq(memory.current(), before)
+	end)
+
+	test.case("Lua memory is not charged", function()
+		local before = memory.current()
+		local text = ("y"):rep(100000)
+		test.eq(memory.current(), before)
+		test.eq(#text, 100000)
+	end)
+
+	test.case("info lists this service, and block and total count", function()
+		local blocks, total = memory.block(), memory.total()
+		test.ok(blocks > 0 and total > blocks)
+		local msg, size = core.pack(("z"):rep(1000))
+		local info = memory.info()
+		test.eq(info[skynet.self()], memory.current())
+		local sum = 0
+		for handle, bytes in pairs(info) do
+			test.ok(handle > 0 and handle <= 0xffffffff and math.type(bytes) == "integer")
+			sum = sum + bytes
+		end
+		test.ok(sum > 0)
+		core.trash(msg, size)
+	end)
+
+	test.case("jestat has jemalloc's five figures", function()
+		local stat = memory.jestat()
+		for _, name in ipairs { "allocated", "resident", "retained", "mapped", "active" } do
+			test.eq(math.type(stat["stats." .. name]), "integer")
+		end
+		test.ok(stat["stats.allocated"] >= memory.total() / 2)
+		test.ok(stat["stats.resident"] >= stat["stats.active"])
+	end)
+
+	test.case("mallctl reads integers of any width", function()
+		test.eq(memory.mallctl("arenas.page") % 4096, 0)
+		test.ok(memory.mallctl("arenas.narenas") > 0)
+		test.eq(memory.mallctl("no.such.control"), 0)
+		test.err(function() memory.mallctl() end, "string expected")
+	end)
+
+	test.case("trim gives pages back", function()
+		test.eq(memory.trim(), true)
+	end)
+else
+	test.case("without jemalloc every figure is zero", function()
+		test.eq(memory.total(), 0)
+		test.eq(memory.block(), 0)
+		test.eq(memory.current(), 0)
+		test.eq(next(memory.info()), nil)
+		test.eq(memory.mallctl("arenas.page"), 0)
+		memory.dumpinfo()
+	end)
+end
+
+test.case("profiling is off and says so", function()
+	test.eq(memory.profactive(), false)
+	test.eq(memory.dumpheap(), false)
+end)
+
+test.case("dump writes to the log without failing", function()
+	memory.dump()
+end)
+
+test.run()
