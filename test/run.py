@@ -39,7 +39,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "process")]
 import harness  # noqa: E402  (needs the environment above)
 
 # A whole file may take this long before it counts as hung.
-FILE_LIMIT = {"release": 240, "debug": 480, "ubsan": 480}.get(ARGS.variant, 900)
+FILE_LIMIT = {"release": 120, "debug": 240, "ubsan": 240}.get(ARGS.variant, 600)
 
 
 class Result:
@@ -122,7 +122,7 @@ def lua_test(path, threads):
     # A first-line comment `-- config: key = value; ...` adds config lines.
     extra = "\n".join(re.findall(r"^-- config: (.*)$", head, re.M))
     config = (f'start = "{name}"\nthread = {threads}\n'
-              f'test_variant = "{ARGS.variant}"\n{extra}\n')
+              f'test_variant = "{ARGS.variant}"\nstart_failure = "abort"\n{extra}\n')
     with harness.Node(config, cwd=ROOT) as node:
         try:
             code = node.wait_exit(FILE_LIMIT)
