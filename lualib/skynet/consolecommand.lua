@@ -272,7 +272,7 @@ function command.profactive(flag)
 		memory.profactive(SWITCH[flag])
 	end
 	active = memory.profactive()
-	-- The second word has always been spelt this way; scripts look for it.
+	-- Always spelt like this; scripts look for it.
 	return "heap profilling is " .. (active and "active" or "deactive")
 end
 

@@ -30,6 +30,7 @@ end
 
 local function open_gate(conf)
 	local gate = skynet.newservice "gate"
+	told = {} -- earlier gates are dead and what they told has arrived
 	conf = conf or {}
 	conf.address, conf.port = "127.0.0.1", 0
 	local address, port = skynet.call(gate, "lua", "open", conf)
@@ -274,13 +275,14 @@ end)
 local function open_echo(ordered)
 	local gate = skynet.newservice "sv_gate"
 	skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = 0, ordered = ordered })
-	for _, r in ipairs(socket.netstat()) do
-		if r.type == "LISTEN" and r.address == gate then
-			local port = tonumber(r.sock:match ":(%d+)$")
-			return gate, assert(socket.open("127.0.0.1", port))
+	local port = test.wait_for(function()
+		for _, r in ipairs(socket.netstat()) do
+			if r.type == "LISTEN" and r.address == gate then
+				return tonumber(r.sock:match ":(%d+)$")
+			end
 		end
-	end
-	error "the gate does not listen"
+	end)
+	return gate, assert(socket.open("127.0.0.1", port))
 end
 
 test.case("a handler may yield: other packages go on, or wait when asked to", function()

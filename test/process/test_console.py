@@ -226,7 +226,8 @@ def test_tools():
         cmem = dict(line.split("\t") for line in c.ok("cmem"))
         assert "total" in cmem and "block" in cmem, cmem
         c.ok("jmem")
-        assert c.ok("profactive")[0].startswith("heap profiling is ")
+        out = c.ok("profactive")
+        assert out[0].startswith("heap profilling is "), out
         c.fails("profactive maybe", "Need on or off")
         assert c.ok("signal .target 1") == []
         n.wait_for(r"recv a signal 1")
