@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -126,6 +127,32 @@ platform_thread_precise(void) {
 	/* The default slack of 50 us would delay every timer by that much. */
 	prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
 #endif
+}
+
+#if defined(__has_feature)
+#define HAS_THREAD_SANITIZER __has_feature(thread_sanitizer)
+#elif defined(__SANITIZE_THREAD__)
+#define HAS_THREAD_SANITIZER 1
+#else
+#define HAS_THREAD_SANITIZER 0
+#endif
+
+/*
+ * Normally any thread may run our handlers, and a mask would be inherited by
+ * the programs that services start. But the thread sanitizer runs a handler
+ * only when its thread makes a call that the sanitizer knows; a thread that
+ * sleeps in a bare futex would keep the signal for ever.
+ */
+void
+platform_thread_signals(void) {
+	if (HAS_THREAD_SANITIZER) {
+		sigset_t handled;
+		sigemptyset(&handled);
+		sigaddset(&handled, SIGHUP);
+		sigaddset(&handled, SIGTERM);
+		sigaddset(&handled, SIGINT);
+		pthread_sigmask(SIG_BLOCK, &handled, NULL);
+	}
 }
 
 #if defined(__linux__)

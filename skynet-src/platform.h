@@ -62,6 +62,12 @@ void platform_thread_name(const char *name);
 void platform_thread_precise(void);
 
 /*
+ * Called by every thread but the main one: signals to the process should rather
+ * be handled there.
+ */
+void platform_thread_signals(void);
+
+/*
  * Block while *word == expected, until woken or until the monotonic clock
  * reaches deadline_ns (PLATFORM_FOREVER: no limit). May return early for no
  * reason: callers look again. Returns false when the deadline passed.

@@ -41,6 +41,9 @@ skynet_globalexit(void) {
 void
 skynet_initthread(int kind) {
 	malloc_set_owner((uint32_t)-kind);
+	if (kind != THREAD_MAIN) {
+		platform_thread_signals();
+	}
 }
 
 uint32_t
