@@ -1,8 +1,9 @@
 """Runs a driver of test/cmodule (see claims.h) as a node's bootstrap service."""
 
 import re
+import time
 
-from harness import run_node
+from harness import LIMIT, run_node
 
 
 def run_claims(module, config="", **kw):
@@ -24,3 +25,19 @@ def must_contain(text, *parts):
 def must_not_contain(text, *parts):
     for part in parts:
         assert part not in text, f"{part!r} in:\n{text[-4000:]}"
+
+
+def read(path):
+    try:
+        with open(path) as f:
+            return f.read()
+    except FileNotFoundError:
+        return ""
+
+
+def wait_file(path, pattern):
+    """Wait until the file's text matches."""
+    end = time.monotonic() + LIMIT
+    while not re.search(pattern, read(path)):
+        assert time.monotonic() < end, f"no /{pattern}/ in {path}: {read(path)!r}"
+        time.sleep(0.01)

@@ -7,15 +7,10 @@ import signal
 import subprocess
 import time
 
-from claims import must_contain
+from claims import must_contain, read, wait_file
 from harness import LIMIT, Node
 
 CONFIG = 'bootstrap = "t_idle"\ndaemon = "./skynet.pid"\nlogger = "./node.log"\n'
-
-
-def read(path):
-    with open(path) as f:
-        return f.read()
 
 
 # Daemons become our children, for us to collect: the init process of a
@@ -68,7 +63,7 @@ def test_launching_process_ends_with_0_once_the_node_is_up():
     with Node(CONFIG) as node, Daemon(node) as daemon:
         assert daemon.pid != node.proc.pid
         assert read(node.path("skynet.pid")) == f"{daemon.pid}\n"
-        must_contain(read(node.path("node.log")), "LAUNCH t_idle")
+        wait_file(node.path("node.log"), "LAUNCH t_idle")
         # Detached: a session of its own, and no hold on the launcher's output.
         assert os.getsid(daemon.pid) == daemon.pid
         assert os.readlink(f"/proc/{daemon.pid}/fd/1") == "/dev/null"

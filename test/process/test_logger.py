@@ -3,29 +3,12 @@
 import os
 import re
 import signal
-import time
 
-from claims import must_contain, must_not_contain
-from harness import LIMIT, Node, run_node
+from claims import must_contain, must_not_contain, read, wait_file
+from harness import Node, run_node
 
 STDOUT_RECORD = re.compile(r"^\[:[0-9a-f]{8}\] ")
 FILE_RECORD = re.compile(r"^\d\d/\d\d/\d\d \d\d:\d\d:\d\d\.\d\d \[:[0-9a-f]{8}\] ")
-
-
-def read(path):
-    try:
-        with open(path) as f:
-            return f.read()
-    except FileNotFoundError:
-        return ""
-
-
-def wait_file(path, pattern):
-    """Wait until the file's text matches."""
-    end = time.monotonic() + LIMIT
-    while not re.search(pattern, read(path)):
-        assert time.monotonic() < end, f"no /{pattern}/ in {path}: {read(path)!r}"
-        time.sleep(0.01)
 
 
 def test_records_on_standard_output():
