@@ -394,6 +394,7 @@ static bool
 leave_stack(struct worker *w) {
 	struct worker **p;
 	bool was_sleeping;
+	bool was_asleep = false;
 
 	pthread_mutex_lock(&S.sleep_mutex);
 	was_sleeping = w->is_sleeping;
@@ -402,9 +403,12 @@ leave_stack(struct worker *w) {
 		}
 		*p = w->below;
 		w->is_sleeping = false;
-		atomic_fetch_sub(&S.sleeping, 1);
+		was_asleep = atomic_fetch_sub(&S.sleeping, 1) == (uint32_t)S.count;
 	}
 	pthread_mutex_unlock(&S.sleep_mutex);
+	if (was_asleep && S.rouse) {
+		S.rouse();
+	}
 	return was_sleeping;
 }
 

@@ -439,6 +439,8 @@ init_parts(struct skynet_config *config) {
 	skynet_timer_init();
 	scheduler_init(config->thread);
 	scheduler_on_rouse(monitor_rouse);
+	/* Workers start awake: nobody rouses the monitor for them. */
+	atomic_store(&P.watch, MONITOR_WATCHES);
 	context_on_gone(on_gone);
 	skynet_message_disposer(PTYPE_SOCKET, skynet_socket_dispose);
 	context_on_death(skynet_socket_owner_exit);
