@@ -1,0 +1,1 @@
+return "part of core_dir"
