@@ -267,9 +267,10 @@ def test_netstat():
         assert re.search(r"\tread:\d+\treading:true\trtime:[\d.]+s\ttype:TCP\t", own[0]), own
 
 
-def test_debug_attach_to_nobody_fails():
+def test_debug_says_that_it_can_not_attach():
     with start() as n, Console(n) as c:
-        c.fails("debug fff", "Debugger attach failed")
+        for address in ("fff", ".target"):
+            c.fails("debug " + address, "Debugger attach failed")
         assert c.ok("list")
 
 
