@@ -1,0 +1,719 @@
+-- skynet.socket: blocking-style sockets; "blocking" suspends the calling task only.
+-- Requiring the module takes protocol `socket` of the service, so it cannot live
+-- together with a gate in one service.
+--
+-- Owns a record per id that the service uses. One task at a time may wait on an id. The
+-- kernel closes what is left when the service ends. A function that may suspend the
+-- running task says "yields". A `timeout`, where there is one, is in 1/100 s; when it
+-- passes, the function returns nil, "timeout" and what has arrived stays buffered.
+
+local skynet = require "skynet"
+local driver = require "skynet.socketdriver"
+
+---@class skynet.socket
+local socket = {}
+
+-- Buffered bytes that nobody asked for; beyond, the socket is paused.
+local PAUSE_SIZE = 128 * 1024
+-- A line may not be longer than this, unless socket.limit says otherwise.
+local LINE_LIMIT = 16 * 1024 * 1024
+
+---@class skynet.socket.record
+---@field id integer
+---@field kind "stream"|"listener"|"udp"
+---@field buffer userdata? received and not yet read; streams only
+---@field connected boolean
+---@field connecting true|string|nil true while it is under way, then the reason of its failure
+---@field waiter thread? the task that waits
+---@field busy boolean? that task has not gone on yet, woken or not
+---@field need integer|string|true|nil what it waits for: bytes, a separator, the end
+---@field closers thread[]? tasks that wait in close for the reader
+---@field paused boolean?
+---@field limit integer?
+---@field overflow boolean?
+---@field callback function?
+---@field warning function?
+---@field addr string?
+---@field port integer?
+
+---@type table<integer, skynet.socket.record>
+local pool = {}
+---@type table<integer, function>
+local onclose = {}
+-- Nodes of receive buffers, shared by all sockets of the service.
+local nodes = {}
+
+----------------------------------------------------------------- waiting
+
+local function wakeup(s)
+	local co = s.waiter
+	if co then
+		s.waiter = nil
+		skynet.wakeup(co)
+	end
+end
+
+-- Tasks in close wait until the reader has had its turn.
+local function wake_closers(s)
+	local closers = s.closers
+	if closers then
+		s.closers = nil
+		for i = 1, #closers do
+			skynet.wakeup(closers[i])
+		end
+	end
+end
+
+local function resume_reading(s)
+	if s.paused and s.connected then
+		s.paused = false
+		skynet.error(string.format("Resume socket (%d)", s.id))
+		driver.start(s.id)
+	end
+end
+
+-- Waits until an event wakes the socket's task. True if the time limit passed
+-- before. Yields.
+local function suspend(s, need, timeout)
+	assert(not s.busy)
+	local co = coroutine.running()
+	s.waiter = co
+	s.busy = true
+	s.need = need
+	resume_reading(s)
+	local timed_out = false
+	if timeout then
+		timed_out = skynet.sleep(timeout, co) ~= "BREAK"
+	else
+		skynet.wait(co)
+	end
+	if timed_out and s.waiter == co then
+		s.waiter = nil
+		s.need = nil
+	else
+		timed_out = false
+	end
+	s.busy = false
+	wake_closers(s)
+	return timed_out
+end
+
+----------------------------------------------------------------- events
+
+local function pause(s, size)
+	if s.paused then
+		return
+	end
+	s.paused = true
+	if size then
+		skynet.error(string.format("Pause socket (%d) size : %d", s.id, size))
+	else
+		skynet.error(string.format("Pause socket (%d)", s.id))
+	end
+	driver.pause(s.id)
+	-- What is in the mailbox already is taken in before anybody goes on.
+	skynet.yield()
+end
+
+local function overflow(s, size)
+	if not s.overflow then
+		s.overflow = true
+		skynet.error(string.format("socket buffer overflow: fd=%d size=%d", s.id, size))
+		driver.close(s.id)
+	end
+end
+
+-- Whether so much may be buffered with a task in need of that.
+local function exceeds_limit(s, size)
+	local need = s.need
+	if math.type(need) == "integer" and need > 0 then
+		-- Sized reads were checked when they began.
+		return false
+	end
+	local limit = s.limit or (type(need) == "string" and LINE_LIMIT)
+	return limit and size > limit
+end
+
+-- Satisfies the waiting task, if it can be. Returns the bytes buffered beyond its
+-- need, or nil if it goes on waiting.
+local function satisfied(s, size)
+	local need = s.need
+	if math.type(need) == "integer" then
+		return size >= need and size - need or nil
+	elseif type(need) == "string" then
+		return driver.readline(s.buffer, nil, need) and size or nil
+	end
+end
+
+local on = {}
+
+-- DATA
+on[1] = function(id, size, data)
+	local s = pool[id]
+	if s == nil or s.buffer == nil then
+		skynet.error("socket: drop package from " .. id)
+		driver.drop(data, size)
+		return
+	end
+	size = driver.push(s.buffer, nodes, data, size)
+	if exceeds_limit(s, size) then
+		overflow(s, size)
+	elseif s.need == nil then
+		if size > PAUSE_SIZE then
+			pause(s, size)
+		end
+	else
+		local beyond = satisfied(s, size)
+		if beyond then
+			s.need = nil
+			if beyond > PAUSE_SIZE then
+				pause(s, size)
+			end
+			wakeup(s)
+		end
+	end
+end
+
+local function forget(s)
+	s.connected = false
+	onclose[s.id] = nil
+	pool[s.id] = nil
+	if s.busy then
+		-- The reader empties the buffer.
+		wakeup(s)
+	elseif s.buffer then
+		driver.clear(s.buffer, nodes)
+	end
+end
+
+-- CONNECT
+on[2] = function(id, port, addr)
+	local s = pool[id]
+	if s == nil then
+		return
+	end
+	if s.connecting == true then
+		if addr == "transferred" then
+			-- From an earlier life of the id in this service.
+			return
+		end
+		s.connecting = nil
+		s.connected = true
+		s.addr, s.port = addr, port
+		wakeup(s)
+	elseif addr == "transferred" and s.connected then
+		-- Another service has taken it; no more events come here.
+		forget(s)
+	end
+end
+
+-- CLOSE
+on[3] = function(id)
+	local s = pool[id]
+	if s then
+		s.connected = false
+		if s.connecting == true then
+			s.connecting = "socket closed"
+		end
+		s.need = nil
+		wakeup(s)
+	else
+		driver.close(id)
+	end
+	local cb = onclose[id]
+	if cb then
+		onclose[id] = nil
+		cb(id)
+	end
+end
+
+-- ACCEPT
+on[4] = function(id, new_id, addr)
+	local s = pool[id]
+	if s == nil or s.callback == nil then
+		driver.close(new_id)
+		return
+	end
+	s.callback(new_id, addr)
+end
+
+-- ERROR
+on[5] = function(id, _, text)
+	local s = pool[id]
+	if s == nil then
+		driver.shutdown(id)
+		skynet.error("socket: error on unknown", id, text)
+		return
+	end
+	if s.connecting == true then
+		s.connecting = text
+	elseif s.kind == "listener" then
+		skynet.error("socket: accept error:", text)
+		return
+	else
+		skynet.error("socket: error on", id, text)
+		if s.kind == "udp" then
+			return
+		end
+	end
+	s.connected = false
+	s.need = nil
+	driver.shutdown(id)
+	wakeup(s)
+end
+
+-- UDP
+on[6] = function(id, size, data, from)
+	local s = pool[id]
+	if s == nil or s.callback == nil then
+		skynet.error("socket: drop udp package from " .. id)
+		driver.drop(data, size)
+		return
+	end
+	local text = skynet.tostring(data, size)
+	driver.drop(data, size)
+	s.callback(text, from)
+end
+
+-- WARNING
+on[7] = function(id, kib)
+	local s = pool[id]
+	if s == nil then
+		return
+	end
+	if s.warning then
+		s.warning(id, kib)
+	else
+		skynet.error(string.format("WARNING: %d K bytes need to send out (fd = %d)", kib, id))
+	end
+end
+
+skynet.register_protocol {
+	name = "socket",
+	id = skynet.PTYPE_SOCKET,
+	unpack = driver.unpack,
+	dispatch = function(_, _, event, ...)
+		on[event](...)
+	end,
+}
+
+----------------------------------------------------------------- opening
+
+-- Waits until the id, whose request is under way, is connected. Yields.
+local function connect(id, kind, callback, timeout)
+	local s = {
+		id = id,
+		kind = kind,
+		buffer = kind == "stream" and driver.buffer() or nil,
+		connected = false,
+		connecting = true,
+		callback = callback,
+	}
+	pool[id] = s
+	if suspend(s, nil, timeout) then
+		s.connecting = "timeout"
+		driver.shutdown(id)
+	end
+	if s.connected then
+		return id
+	end
+	if pool[id] == s then
+		pool[id] = nil
+	end
+	if s.buffer then
+		driver.clear(s.buffer, nodes)
+	end
+	return nil, s.connecting or "socket closed"
+end
+
+---Connect to a TCP server. Yields.
+---@param addr string host, or "host:port" or "[v6]:port" without `port`
+---@param port integer?
+---@param timeout integer? 1/100 s
+---@return integer? # id, or nil
+---@return string? # why not
+function socket.open(addr, port, timeout)
+	local id = driver.connect(addr, port)
+	if id < 0 then
+		return nil, "invalid address or no free socket id"
+	end
+	return connect(id, "stream", nil, timeout)
+end
+
+---Attach an OS descriptor; closing the id leaves it open. Yields.
+---@param os_fd integer
+---@return integer? # id, or nil
+---@return string? # why not
+function socket.bind(os_fd)
+	local id = driver.bind(os_fd)
+	if id < 0 then
+		return nil, "no free socket id"
+	end
+	return connect(id, "stream")
+end
+
+---Attach standard input. Yields.
+---@return integer? # id, or nil
+---@return string? # why not
+function socket.stdin()
+	return socket.bind(0)
+end
+
+---Open a listening port, not yet accepting: see start. Raises "Listen error". Yields.
+---@param host string address to bind; "host:port" without `port`
+---@param port integer? 0: any free one
+---@param backlog integer? default 32
+---@return integer? id
+---@return string # bound address, or why not
+---@return integer? # bound port
+function socket.listen(host, port, backlog)
+	local id = driver.listen(host, port, backlog)
+	local ok, err = connect(id, "listener")
+	if not ok then
+		return nil, err --[[@as string]]
+	end
+	local s = pool[id]
+	if s == nil then
+		return nil, "socket closed"
+	end
+	return id, s.addr, s.port
+end
+
+---Begin to accept on a listener (with `func`), or take over a connection that was
+---accepted here or given up by another service. Yields.
+---@param id integer
+---@param func fun(id: integer, addr: string)? called for each connection; may yield
+---@return integer? # id, or nil
+---@return string? # why not
+function socket.start(id, func)
+	local old = pool[id]
+	if old and (old.kind ~= "listener" or old.callback) then
+		error("socket is not closed", 2)
+	end
+	assert(onclose[id] == nil, "socket has an onclose callback")
+	driver.start(id)
+	return connect(id, func and "listener" or "stream", func)
+end
+
+----------------------------------------------------------------- reading
+
+local function record(id)
+	return assert(pool[id], "socket is not open in this service")
+end
+
+-- What is left after the end: false and the rest.
+local function ended(s)
+	return false, driver.readall(s.buffer, nodes)
+end
+
+-- Closes the socket of a task that asks for more than the limit allows. Yields.
+local function refuse_size(s, n)
+	overflow(s, n)
+	if s.connected then
+		suspend(s)
+	end
+	return ended(s)
+end
+
+---Read exactly `n` bytes, or what there is without `n`. After the end: false and
+---the rest. Yields.
+---@param id integer
+---@param n integer?
+---@param timeout integer?
+---@return string|false|nil
+---@return string?
+function socket.read(id, n, timeout)
+	local s = record(id)
+	if n == nil then
+		local data = driver.readall(s.buffer, nodes)
+		if data ~= "" then
+			return data
+		end
+		if s.connected and suspend(s, 1, timeout) then
+			return nil, "timeout"
+		end
+		data = driver.readall(s.buffer, nodes)
+		if data ~= "" then
+			return data
+		end
+		return false, data
+	end
+	if math.type(n) ~= "integer" or n < 0 then
+		error("Invalid read size " .. tostring(n), 2)
+	end
+	if n == 0 then
+		return ""
+	end
+	local data = driver.pop(s.buffer, nodes, n)
+	if data then
+		return data
+	end
+	if not s.connected then
+		return ended(s)
+	end
+	if s.limit and n > s.limit then
+		return refuse_size(s, n)
+	end
+	if suspend(s, n, timeout) then
+		return nil, "timeout"
+	end
+	data = driver.pop(s.buffer, nodes, n)
+	if data then
+		return data
+	end
+	return ended(s)
+end
+
+---Read everything until the peer closes. False if it has closed and nothing is
+---left. Yields.
+---@param id integer
+---@param timeout integer?
+---@return string|false|nil
+---@return string?
+function socket.readall(id, timeout)
+	local s = record(id)
+	if not s.connected then
+		local data = driver.readall(s.buffer, nodes)
+		return data ~= "" and data
+	end
+	if suspend(s, true, timeout) then
+		return nil, "timeout"
+	end
+	return driver.readall(s.buffer, nodes)
+end
+
+---Read up to `sep`, which is not part of the result. After the end: false and the
+---rest. Yields.
+---@param id integer
+---@param sep string? default "\n"
+---@param timeout integer?
+---@return string|false|nil
+---@return string?
+function socket.readline(id, sep, timeout)
+	sep = sep or "\n"
+	local s = record(id)
+	local line = driver.readline(s.buffer, nodes, sep)
+	if line then
+		return line
+	end
+	if not s.connected then
+		return ended(s)
+	end
+	if suspend(s, sep, timeout) then
+		return nil, "timeout"
+	end
+	line = driver.readline(s.buffer, nodes, sep)
+	if line then
+		return line
+	end
+	return ended(s)
+end
+
+---Wait until something can be read, or the end. Yields.
+---@param id integer
+---@param timeout integer?
+---@return boolean? # true if it is still connected
+---@return string?
+function socket.block(id, timeout)
+	local s = pool[id]
+	if s == nil or not s.connected then
+		return false
+	end
+	local _, size = driver.pop(s.buffer, nodes, 0)
+	if size > 0 then
+		return true
+	end
+	if suspend(s, 1, timeout) then
+		return nil, "timeout"
+	end
+	return s.connected
+end
+
+---Stop reading until a task has to wait for data again. Yields.
+---@param id integer
+function socket.pause(id)
+	local s = pool[id]
+	if s and s.connected then
+		pause(s)
+	end
+end
+
+----------------------------------------------------------------- closing
+
+---Close gracefully: what was written still goes out. Waits until a reading task
+---has got the rest. Unknown ids are ignored. Yields.
+---@param id integer
+function socket.close(id)
+	local s = pool[id]
+	if s == nil then
+		return
+	end
+	driver.close(id)
+	if s.connecting == true then
+		s.connecting = "socket closed"
+		wakeup(s)
+	elseif s.busy then
+		local closers = s.closers or {}
+		s.closers = closers
+		local co = coroutine.running()
+		closers[#closers + 1] = co
+		skynet.wait(co)
+	elseif s.connected then
+		-- Not to be resumed by the wait for the end.
+		s.paused = false
+		suspend(s)
+	end
+	s.connected = false
+	if s.buffer then
+		driver.clear(s.buffer, nodes)
+	end
+	if pool[id] == s then
+		pool[id] = nil
+	end
+end
+
+---Close an id that is not used in this service. Does not yield.
+---@param id integer
+function socket.close_fd(id)
+	assert(pool[id] == nil, "Use socket.close instead")
+	driver.close(id)
+end
+
+---Close at once, dropping what was not sent. A reader wakes; close is still to be
+---called. Does not yield.
+---@param id integer
+function socket.shutdown(id)
+	if pool[id] then
+		driver.shutdown(id)
+	end
+end
+
+---Forget the id without closing it, so that another service can start it. Does not
+---yield.
+---@param id integer
+function socket.abandon(id)
+	local s = pool[id]
+	if s then
+		forget(s)
+	end
+end
+
+----------------------------------------------------------------- writing
+
+---Send `data`: a string, a list of strings, a userdata, or a block and its size.
+---Never blocks. Does not yield.
+---@type fun(id: integer, data: string|table|userdata|lightuserdata, size: integer?): boolean
+socket.write = driver.send
+---As write, but after everything that was written.
+---@type fun(id: integer, data: string|table|userdata|lightuserdata, size: integer?): boolean
+socket.lwrite = driver.lsend
+---The integer that 1 to 4 bytes, most significant first, stand for.
+---@type fun(s: string): integer
+socket.header = driver.header
+
+----------------------------------------------------------------- state
+
+---True if the id is not used in this service. Does not yield.
+---@param id integer
+---@return boolean
+function socket.invalid(id)
+	return pool[id] == nil
+end
+
+---nil for an unknown id; else whether its peer has closed. Does not yield.
+---@param id integer
+---@return boolean?
+function socket.disconnected(id)
+	local s = pool[id]
+	if s then
+		return not (s.connected or s.connecting == true)
+	end
+end
+
+---Close the socket when more than `n` bytes are buffered, or asked for. Does not
+---yield.
+---@param id integer
+---@param n integer
+function socket.limit(id, n)
+	record(id).limit = n
+end
+
+---Set who is told about unsent data: cb(id, KiB), 0 when all is sent. Does not yield.
+---@param id integer
+---@param cb fun(id: integer, kib: integer)?
+function socket.warning(id, cb)
+	record(id).warning = cb
+end
+
+---Set what runs once when the socket has closed; nil removes it. Does not yield.
+---@param id integer
+---@param cb fun(id: integer)?
+function socket.onclose(id, cb)
+	onclose[id] = cb
+end
+
+---Every socket of the node.
+---@type fun(): table[]
+socket.netstat = driver.info
+---Numeric addresses of a host name. Raises when there are none. Blocks the worker for
+---up to 5 seconds while the system resolves a name; numeric hosts never wait.
+---@type fun(host: string): string[]
+socket.resolve = driver.resolve
+
+----------------------------------------------------------------- UDP
+
+local function new_udp(id, cb)
+	pool[id] = { id = id, kind = "udp", connected = true, callback = cb }
+	return id
+end
+
+---Make a UDP socket; close it with close. Does not yield.
+---@param cb fun(data: string, from: string) called for each datagram; may yield
+---@param host string? address to bind
+---@param port integer?
+---@return integer id
+function socket.udp(cb, host, port)
+	return new_udp(driver.udp(host, port), cb)
+end
+
+---Set the destination of write. Does not yield.
+---@param id integer
+---@param addr string
+---@param port integer?
+---@param cb fun(data: string, from: string)? replaces the callback
+function socket.udp_connect(id, addr, port, cb)
+	local s = pool[id]
+	if s == nil then
+		new_udp(id, cb)
+	elseif cb then
+		s.callback = cb
+	end
+	driver.udp_connect(id, addr, port)
+end
+
+---A UDP socket bound to an address. Does not yield.
+---@param addr string
+---@param port integer?
+---@param cb fun(data: string, from: string)
+---@return integer id
+function socket.udp_listen(addr, port, cb)
+	return new_udp(driver.udp_listen(addr, port), cb)
+end
+
+---A UDP socket that writes to an address. Does not yield.
+---@param addr string
+---@param port integer?
+---@param cb fun(data: string, from: string)
+---@return integer id
+function socket.udp_dial(addr, port, cb)
+	return new_udp(driver.udp_dial(addr, port), cb)
+end
+
+---Send a datagram to an address as callbacks get it. Does not yield.
+---@type fun(id: integer, to: string, data: string): boolean
+socket.sendto = driver.udp_send
+---The text of such an address: ip, port.
+---@type fun(addr: string): string, integer
+socket.udp_address = driver.udp_address
+
+return socket
