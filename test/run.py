@@ -103,8 +103,8 @@ def unit_test(path):
     return result
 
 
-def lang_test(path):
-    code, text = run([os.path.join(ROOT, "3rd/lua/lua"), path], cwd=os.path.dirname(path))
+def lang_test(path, lua):
+    code, text = run([os.path.join(ROOT, lua), os.path.basename(path)], cwd=os.path.dirname(path))
     result = Result()
     if re.search(r"^(not )?ok \d+ - ", text, re.M):
         return read_tap(os.path.basename(path), code, text, result, plan=False)
@@ -159,7 +159,9 @@ def jobs():
         exe = os.path.join(unit_dir, os.path.basename(src)[:-2])
         yield f"unit/{os.path.basename(exe)}", unit_test, (exe,)
     for path in files("test/lang", r".*\.lua"):
-        yield f"lang/{os.path.basename(path)}", lang_test, (path,)
+        yield f"lang/{os.path.basename(path)}", lang_test, (path, os.environ.get("LUA_BIN", "3rd/lua/lua"))
+        if "LUA_PLAIN" in os.environ:  # the same on unchanged Lua: the test itself must be right
+            yield f"lang/{os.path.basename(path)}#plain", lang_test, (path, os.environ["LUA_PLAIN"])
     for path in files("test/lua", r"test_.*\.lua"):
         for threads in (1, 4):
             yield f"lua/{os.path.basename(path)}#{threads}", lua_test, (path, threads)

@@ -28,11 +28,11 @@ $(OBJ)/test/unit/%.o: SK_CFLAGS += -Ilualib-src
 
 .PRECIOUS: $(OBJ)/test/unit/%.o
 
-test-build: products $(UNIT_BIN) $(CMODULE_SO)
+test-build: $(LUA_PLAIN) products $(UNIT_BIN) $(CMODULE_SO)
 
 # FILTER=regex runs the tests whose name matches.
 test check: test-build
-	python3 test/run.py --variant $(VARIANT) --out $(OUT) $(if $(FILTER),--filter '$(FILTER)')
+	LUA_BIN=$(LUA_BIN) LUA_PLAIN=$(LUA_PLAIN) python3 test/run.py --variant $(VARIANT) --out $(OUT) $(if $(FILTER),--filter '$(FILTER)')
 
 debug:
 	$(MAKE) VARIANT=debug products

@@ -4,6 +4,7 @@
 #   LUA_INC    folder with lua.h and the others, for our and third-party modules
 #   LUA_LIB    the static library of this variant
 #   LUA_BIN    the interpreter of this variant (release: 3rd/lua/lua)
+#   LUA_PLAIN  an interpreter without any of our changes, for comparison in tests
 #   LUA_READY  a stamp: the headers are in LUA_INC
 # LUA_SHARE=off builds stock Lua, with everything in lshare.h done by copying.
 
@@ -18,6 +19,7 @@ LUA_SRCDIR := $(BUILD)/3rd/lua
 LUA_OBJ := $(OBJ)/3rd/lua-$(LUA_MODE)
 LUA_LIB := $(LUA_OBJ)/liblua.a
 LUA_BIN := $(if $(filter release,$(VARIANT)),3rd/lua/lua,$(LUA_OBJ)/lua)
+LUA_PLAIN := $(OBJ)/3rd/lua-plain
 LUA_UNPACKED := $(LUA_SRCDIR)/unpacked.stamp
 LUA_READY := $(LUA_SRCDIR)/headers-$(LUA_MODE).stamp
 
@@ -80,3 +82,8 @@ $(LUA_BIN): $(LUA_OBJ)/lua.o $(LUA_LIB) $(LUA_READY)
 	@mkdir -p $(@D)
 	$(CC) $(LINK_$(VARIANT)) $(LDFLAGS) -o $@ $(LUA_OBJ)/lua.o \
 		-Wl,--whole-archive $(LUA_LIB) -Wl,--no-whole-archive $(EXPORT) $(SYSLIBS)
+
+$(LUA_PLAIN): $(LUA_READY)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -O2 -DLUA_USE_POSIX -DLUA_USE_DLOPEN -o $@ \
+		$(LUA_UNITS:%=$(LUA_SRCDIR)/src/%.c) $(LUA_SRCDIR)/src/lua.c $(EXPORT) $(SYSLIBS)

@@ -817,7 +817,11 @@ a_failed_allocation_leaves_nothing_behind(void **state) {
 	call_until_it_succeeds(L, load_file_global);
 	run(L, "require 'skynet.codecache'.clear()");
 	lua_close(L);
+#ifdef LUA_CACHELIB
 	assert_int_equal(stats().chunk_count, before.chunk_count - before.cache_count);
+#else
+	(void)before;
+#endif
 }
 
 static void
