@@ -146,7 +146,7 @@ case("the math library", function()
 	local m, e = math.frexp(8.0)
 	assert(m == 0.5 and e == 4 and math.ldexp(0.5, 4) == 8.0)
 	test.err("expected", math.max)
-	test.err("bad argument #2 to 'fmod' (zero)", math.fmod, 1, 0)
+	test.err("(zero)", math.fmod, 1, 0)
 end)
 
 case("random keeps its promises", function()
