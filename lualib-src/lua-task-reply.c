@@ -155,7 +155,7 @@ pack_response(lua_State *L, void **msg, size_t *sz)
 	return 0;
 }
 
-/* Lua: R(ok, ...) -> was it delivered? */
+/* Lua: R(true, ...), R(false [, why]) -> was it delivered? R("TEST") -> wanted? */
 static int
 use_response(lua_State *L)
 {
@@ -181,7 +181,8 @@ use_response(lua_State *L)
 			sent = n != -1;
 		}
 	} else if (!r->gone) {
-		sent = sched_send_error(S, r->source, r->session, "refused");
+		const char *cause = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "refused";
+		sent = sched_send_error(S, r->source, r->session, cause);
 	}
 	r->done = true;
 	unlink_response(r);
