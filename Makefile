@@ -27,6 +27,7 @@ linux freebsd macosx: all
 include 3rd/deps.mk
 include 3rd/jemalloc/jemalloc.mk
 include 3rd/lua/lua.mk
+include 3rd/lpeg/lpeg.mk
 
 #------------------------------------------------------------------ variants
 

@@ -11,9 +11,10 @@
 # (${XDG_CACHE_HOME:-~/.cache}/skynet-3rd/); the machine's own Debian archive, in
 # its own suites first and then in forky and sid.
 #
-# A tarball from the archive is vouched for by apt's signed index. When it is
-# not the one we know, it is accepted with a notice, and its checksum is kept
-# beside it in the cache so that later runs can still verify it.
+# A tarball from the archive is vouched for by apt's signed index. The one we
+# know is preferred; when no suite has it, the first other one is accepted with a
+# notice. The checksum is kept beside the tarball in the cache, so that later runs
+# can still verify it.
 #
 # Runs of several builds at once are serialised by a lock in the cache folder,
 # and a tarball appears there under its final name only when it is complete.
@@ -128,12 +129,12 @@ for file in /usr/share/keyrings/debian-archive-keyring.gpg \
 	[ ! -r "$file" ] || keyring="[signed-by=$file]"
 done
 
-# try URI SUITE: downloads the tarball into $work/SUITE; fails quietly.
+# try DIR URI SUITE: downloads the tarball into the new folder DIR. What apt says
+# goes to DIR/log.
 try() {
-	dir=$work/$2
-	rm -rf "$dir"
+	dir=$1
 	mkdir -p "$dir/state/lists/partial" "$dir/cache/archives/partial"
-	echo "deb-src $keyring $1 $2 main" >"$dir/sources.list"
+	echo "deb-src $keyring $2 $3 main" >"$dir/sources.list"
 	# Everything that apt writes goes to the private folder; the machine's
 	# proxy and preference settings still apply, its update hooks do not.
 	cat >"$dir/apt.conf" <<END
@@ -154,22 +155,20 @@ END
 	) >"$dir/log" 2>&1
 }
 
-# keep DIR SUITE: moves the tarball from DIR into the cache.
-keep() {
+# tarball_in DIR: prints the path of the tarball in DIR, if there is one.
+tarball_in() {
 	for file in "$1/$package"_*.orig.tar.*; do
-		case $file in *.asc) continue ;; esac
-		[ -f "$file" ] || continue
-		name=${file##*/}
-		sum=$(sum_of "$file")
-		[ "$sum" = "$known" ] ||
-			say "notice: $2 has $name, which is not the version we test with"
-		cp "$file" "$cache/.$name.$$"
-		echo "$sum" >"$cache/$name.sha256"
-		mv "$cache/.$name.$$" "$cache/$name"
-		found=$cache/$name
-		return 0
+		case $file in *.asc) ;; *) [ ! -f "$file" ] || echo "$file" ;; esac
 	done
-	return 1
+}
+
+# keep FILE: moves the tarball into the cache and prints where it is now.
+keep() {
+	name=${1##*/}
+	cp "$1" "$cache/.$name.$$"
+	sum_of "$1" >"$cache/$name.sha256"
+	mv "$cache/.$name.$$" "$cache/$name"
+	echo "$cache/$name"
 }
 
 own_archives >"$work/own"
@@ -185,13 +184,25 @@ uris=$(cut -d' ' -f1 "$work/own" | sort -u)
 } >"$work/candidates"
 
 say "looking for the source tarball in this machine's Debian archive"
+other=
+tries=0
 while read -r uri suite; do
-	if try "$uri" "$suite" && keep "$work/$suite" "$suite"; then
-		say "got ${found##*/} from $suite"
-		echo "$found"
-		exit 0
+	tries=$((tries + 1))
+	dir=$work/try$tries
+	if try "$dir" "$uri" "$suite"; then
+		file=$(tarball_in "$dir")
+		if [ -n "$file" ] && [ "$(sum_of "$file")" = "$known" ]; then
+			say "got ${file##*/} from $suite"
+			keep "$file"
+			exit 0
+		fi
+		other=${other:-$file}
 	fi
-	last=$work/$suite/log
 done <"$work/candidates"
-tail -n 3 "$last" >&2
+if [ -n "$other" ]; then
+	say "notice: ${other##*/} is not the version we test with"
+	keep "$other"
+	exit 0
+fi
+tail -n 3 "$dir/log" >&2
 give_up "none of the suites $(cut -d' ' -f2 "$work/candidates" | tr '\n' ' ')has it"

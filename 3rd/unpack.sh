@@ -16,4 +16,8 @@ tar -xf "$tarball" -C "$temp" --strip-components 1 --no-same-owner
 	exit 1
 }
 rm -rf "$dest"
-mv "$temp/$folder" "$dest"
+if [ "$folder" = . ]; then
+	mv "$temp" "$dest"
+else
+	mv "$temp/$folder" "$dest"
+fi
