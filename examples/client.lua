@@ -77,6 +77,9 @@ local function receive()
 	end
 end
 
+-- Whether `quit` was sent because the input ended.
+local leaving = false
+
 send_request "handshake"
 send_request("set", { what = "hello", value = "world" })
 while true do
@@ -86,6 +89,9 @@ while true do
 		send_request "quit"
 	elseif line and line ~= "" then
 		send_request("get", { what = line })
+	elseif not leaving and socket.stdin_ended() then
+		leaving = true
+		send_request "quit"
 	else
 		socket.usleep(IDLE)
 	end

@@ -31,7 +31,7 @@ trap 'exit 1' INT TERM
 # An empty answer there: the server ended before it was ready.
 {
 	told=
-	while read -r line; do
+	while IFS= read -r line; do
 		echo "server | $line"
 		case $line in
 		*"Watchdog listen on"*)
@@ -63,7 +63,7 @@ exec 3>"$dir/in" 4<"$dir/out"
 
 # Read the client's lines until one that contains the words of $1.
 expect() {
-	while read -r line <&4; do
+	while IFS= read -r line <&4; do
 		echo "client | $line"
 		case $(echo "$line" | tr '\t' ' ') in
 		*"$1"*) return ;;
@@ -84,7 +84,7 @@ expect "result world"
 expect "REQUEST heartbeat"
 say quit
 expect "Server closed"
-while read -r line <&4; do
+while IFS= read -r line <&4; do
 	echo "client | $line"
 done
 wait $client

@@ -33,9 +33,8 @@ class Game(Node):
     def command(self, line):
         """Output lines of one console command."""
         with Client(self.console) as c:
-            c.recv_until("Welcome to skynet console\n")
             c.send(line + "\n")
-            return c.recv_until("<CMD OK>\n").decode().splitlines()[:-1]
+            return c.recv_until("<CMD OK>\n").decode().splitlines()[1:-1]
 
     def count(self, line, pattern):
         return sum(1 for x in self.command(line) if re.search(pattern, x))
