@@ -576,39 +576,47 @@ test.case("resolve of numbers and names", function()
 	test.err(function() socket.resolve("no.such.host.invalid") end, "Name or service not known")
 end)
 
+-- A port number that no other test uses, held by a TCP listener.
+local function udp_port(host)
+	local id, _, port = socket.listen(host, 0)
+	return port, id
+end
+
 test.case("datagrams go to and fro over IPv4", function()
+	local port, holder = udp_port("127.0.0.1")
 	local server
 	server = socket.udp(function(text, from)
 		socket.sendto(server, from, "OK " .. text)
-	end, "127.0.0.1", 28766)
+	end, "127.0.0.1", port)
 	local got = {}
 	local client = socket.udp(function(text, from)
-		test.eq({ socket.udp_address(from) }, { "127.0.0.1", 28766 })
+		test.eq({ socket.udp_address(from) }, { "127.0.0.1", port })
 		got[#got + 1] = text
 	end)
-	socket.udp_connect(client, "127.0.0.1", 28766)
+	socket.udp_connect(client, "127.0.0.1", port)
 	for i = 1, 20 do
 		socket.write(client, "hello " .. i)
 	end
 	test.wait_for(function() return #got == 20 end)
 	test.eq(got[20], "OK hello 20")
-	close(server, client)
+	close(server, client, holder)
 end)
 
 test.case("udp_listen and udp_dial over IPv6", function()
+	local port, holder = udp_port("::1")
 	local server
-	server = socket.udp_listen("::1", 28767, function(text, from)
+	server = socket.udp_listen("::1", port, function(text, from)
 		socket.sendto(server, from, "OK " .. text)
 	end)
 	local got = {}
-	local client = socket.udp_dial("::1", 28767, function(text)
+	local client = socket.udp_dial("::1", port, function(text)
 		got[#got + 1] = text
 	end)
 	for i = 1, 20 do
 		socket.write(client, "hello " .. i)
 	end
 	test.wait_for(function() return #got == 20 end)
-	close(server, client)
+	close(server, client, holder)
 end)
 
 test.case("a family that does not fit is logged and harmless", function()

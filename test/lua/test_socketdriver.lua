@@ -185,7 +185,9 @@ test.case("one pool serves many buffers", function()
 end)
 
 test.case("wrong arguments of the buffer functions raise", function()
-	test.err(function() driver.push({}, {}, driver.str2p "x") end, "need buffer object at param 1")
+	local p, n = driver.str2p "x"
+	test.err(function() driver.push({}, {}, p, n) end, "need buffer object at param 1")
+	driver.drop(p, n)
 	test.err(function() driver.push(driver.buffer(), {}, nil, 1) end, "need message block at param 3")
 end)
 
@@ -419,9 +421,11 @@ end)
 test.case("datagrams arrive with their sender", function()
 	local server = driver.udp("127.0.0.1", 0)
 	local probe = driver.udp()
-	-- The port of the server: let it send to a socket that tells the sender.
-	local known = driver.udp_listen("127.0.0.1", 28765)
-	test.eq(driver.udp_send(server, "\1\x70\x5d\127\0\0\1", "hello"), true)
+	-- A TCP listener holds a port number that no other test uses. The port of
+	-- the server: let it send to a socket that tells the sender.
+	local holder, known_port = listen()
+	local known = driver.udp_listen("127.0.0.1", known_port)
+	test.eq(driver.udp_send(server, string.pack(">BI2BBBB", 1, known_port, 127, 0, 0, 1), "hello"), true)
 	local e = event(UDP, known)
 	test.eq(e.text, "hello")
 	test.eq(#e.from, 7)
@@ -432,7 +436,7 @@ test.case("datagrams arrive with their sender", function()
 	driver.udp_connect(probe, "127.0.0.1", port)
 	test.eq(driver.send(probe, "default"), true)
 	test.eq(event(UDP, server).text, "default")
-	for _, id in ipairs { server, probe, known } do
+	for _, id in ipairs { server, probe, known, holder } do
 		driver.close(id)
 		event(CLOSE, id)
 	end
