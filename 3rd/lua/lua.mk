@@ -44,8 +44,9 @@ LUA_SIZES := $(if $(filter share,$(LUA_MODE)),-DMINSTRTABSIZE=32 -DSTRCACHE_N=23
 
 # Lua's own assertions and API checks are on in every checked variant.
 LUA_CHECKS = $(if $(filter release,$(VARIANT)),,-DLUAI_ASSERT -DLUA_USE_APICHECK)
+LUA_TSAN = $(if $(filter tsan,$(VARIANT)),-include 3rd/lua/overlay/tsan.h)
 LUA_CFLAGS = -std=gnu11 $(filter-out -D%,$(OPT_$(VARIANT))) -fPIC -DLUA_USE_POSIX \
-	-DLUA_USE_DLOPEN $(LUA_SIZES) $(LUA_CHECKS) -I$(LUA_SRCDIR)/src -MMD -MP
+	-DLUA_USE_DLOPEN $(LUA_SIZES) $(LUA_CHECKS) $(LUA_TSAN) -I$(LUA_SRCDIR)/src -MMD -MP
 
 $(LUA_UNPACKED): 3rd/lua/fetch.sh 3rd/fetch-source.sh 3rd/unpack.sh $(LUA_SRC)
 	@tarball=$$(LUA_SRC="$(LUA_SRC)" sh 3rd/lua/fetch.sh) && \
