@@ -7,6 +7,7 @@ local PTYPE_RESPONSE <const> = 1
 local PTYPE_CLIENT <const> = 3
 
 local kept = {}
+local is_forwarding = false
 local command = {}
 
 local function handle(type, ptr, size, session, source)
@@ -14,7 +15,11 @@ local function handle(type, ptr, size, session, source)
 		return
 	end
 	local name, rest = core.tostring(ptr, size):match "^(%S*) ?(.*)$"
+	local is_mine = is_forwarding and name ~= "keep"
 	local answer = command[name](rest, ptr, size)
+	if is_mine then
+		core.trash(ptr, size)
+	end
 	if session ~= 0 then
 		core.send(source, PTYPE_RESPONSE, session, tostring(answer))
 	end
@@ -51,7 +56,8 @@ function command.replace()
 end
 
 function command.forward(on)
-	core.callback(handle, on == "on")
+	is_forwarding = on == "on"
+	core.callback(handle, is_forwarding)
 	return on
 end
 
