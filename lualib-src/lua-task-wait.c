@@ -321,7 +321,7 @@ task_abandon_wait(struct sched *S, struct task *t)
 {
 	struct pending e;
 	if (t->queued) {
-		task_queue_remove(t->failed ? &S->fail : &S->wake, t);
+		task_queue_remove(t->state == TASK_READY ? &S->fork : t->failed ? &S->fail : &S->wake, t);
 	}
 	if (t->deadline != 0) {
 		pending_void(S, t->deadline, PENDING_TICK, 0);
@@ -350,9 +350,7 @@ kill_task(struct sched *S, struct task *t)
 {
 	switch (t->state) {
 	case TASK_READY:
-		if (!task_queue_remove(&S->fork, t)) {
-			task_abandon_wait(S, t);
-		}
+		task_abandon_wait(S, t);
 		lua_settop(t->L, 0);
 		task_release(S, t);
 		return true;

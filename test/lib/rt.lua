@@ -53,13 +53,18 @@ end
 ---Run f in a task of its own; returns a table that gets done, ok and results.
 function rt.start(f, ...)
 	local r = {}
-	skynet.fork(function(...)
+	r.co = skynet.fork(function(...)
 		r.list = table.pack(pcall(f, ...))
 		r.ok, r.value = r.list[1], r.list[2]
 		r.done = true
 		skynet.wakeup(r)
 	end, ...)
 	return r
+end
+
+---The session that a task of rt.start waits for. Yields.
+function rt.session(r)
+	return test.wait_for(function() return skynet.task(r.co) end)
 end
 
 ---Wait for a task of rt.start. Yields.
