@@ -1,6 +1,8 @@
 // The inside of the socket server, shared by its files (socket_*.c) and by no
 // one else. One file per subject:
-//   socket_server.c    the poll loop, requests, start, pause, close
+//   socket_server.c    the poll loop and the requests it serves
+//   socket_request.c   requests as their callers see them
+//   socket_close.c     the end of sockets
 //   socket_stream.c    connect, listen, accept, read
 //   socket_write.c     queues of unsent bytes, direct writes, backlog warnings
 //   socket_udp.c       datagrams
@@ -310,11 +312,15 @@ void loop_emit_close(struct socket_loop *loop, struct socket_slot *s);
 int loop_watch(struct socket_loop *loop, struct socket_slot *s, bool reading, bool writing);
 // Tells the poller what the slot wants: s->reading and s->write_polled.
 int loop_apply_interest(struct socket_loop *loop, struct socket_slot *s);
+// Closes the descriptor, unless it is attached: then hands it back as it came.
+void loop_close_descriptor(struct socket_loop *loop, struct socket_slot *s);
 // Closes the descriptor and frees the slot, dropping unsent bytes; silent. If a
 // sender is writing this very moment it is finished later. Loop.
 void loop_destroy(struct socket_loop *loop, struct socket_slot *s);
 // Gives the peer of a closed socket linger_ms from now to make progress.
 void loop_limit_linger(struct socket_loop *loop, struct socket_slot *s);
+// That time has passed.
+void loop_linger_over(struct socket_loop *loop, struct socket_slot *s);
 // The end of a graceful close, when nothing is left to send. Loop.
 void loop_finish(struct socket_loop *loop, struct socket_slot *s);
 // close(id): what was accepted still goes out.

@@ -1,5 +1,4 @@
-// The heart of the socket server: the poll loop, the requests it serves, and the end
-// of sockets. See socket_server.h for the design and socket_impl.h for the map.
+// The heart of the socket server: the poll loop and the requests it serves. See socket_server.h for the design and socket_impl.h for the map.
 #include "socket_impl.h"
 
 #include <errno.h>
@@ -14,8 +13,6 @@
 #define CONNECT_RESOLVE_LIMIT_MS 30000
 // A closed socket whose peer reads nothing for this long is aborted.
 #define LINGER_DEFAULT_MS 60000
-// Unread bytes thrown away before a graceful close, see discard_unread.
-#define DISCARD_READS 4
 
 //-------------------------------------------------------------------- events
 
@@ -89,128 +86,6 @@ loop_read_buffer(struct socket_loop *loop) {
 		loop->read_buffer = skynet_malloc(READ_SIZE);
 	}
 	return loop->read_buffer;
-}
-
-//----------------------------------------------------------------------- end
-
-// Closing a stream with unread bytes makes the kernel send a reset, which may
-// destroy what the peer has not read yet. So throw them away, as far as a few
-// reads go.
-static void
-discard_unread(struct socket_loop *loop, struct socket_slot *s) {
-	char *buf = loop_read_buffer(loop);
-	for (int i = 0; i < DISCARD_READS; i++) {
-		if (recv(s->fd, buf, READ_SIZE, MSG_DONTWAIT) < READ_SIZE) {
-			return;
-		}
-	}
-}
-
-static void
-detach(struct socket_slot *s) {
-	if (s->restore_blocking) {
-		int fl = fcntl(s->fd, F_GETFL);
-		if (fl >= 0) {
-			fcntl(s->fd, F_SETFL, fl & ~O_NONBLOCK);
-		}
-	}
-}
-
-static void
-close_descriptor(struct socket_loop *loop, struct socket_slot *s) {
-	if (s->fd < 0) {
-		return;
-	}
-	if (s->polled != 0) {
-		loop->ops->del(loop->poller, s->fd);
-	}
-	if (s->kind == KIND_FOREIGN) {
-		detach(s);
-	} else {
-		close(s->fd);
-	}
-}
-
-void
-loop_destroy(struct socket_loop *loop, struct socket_slot *s) {
-	pthread_mutex_lock(&s->lock);
-	s->closing = true;
-	s->reap = s->writer_active;
-	bool busy = s->writer_active;
-	if (!busy) {
-		write_discard(loop->ss, s);
-	}
-	slot_unlock(s);
-	s->close_told = true;
-	if (busy) {
-		loop_watch(loop, s, false, false);
-		return;
-	}
-	deadline_clear(loop, s);
-	stream_attempt_free(s);
-	close_descriptor(loop, s);
-	slot_free(loop->ss, s);
-}
-
-void
-loop_finish(struct socket_loop *loop, struct socket_slot *s) {
-	if (s->kind == KIND_STREAM && s->fd >= 0 && s->state == SLOT_CONNECTED) {
-		discard_unread(loop, s);
-	}
-	loop_destroy(loop, s);
-}
-
-void
-loop_limit_linger(struct socket_loop *loop, struct socket_slot *s) {
-	int ms = atomic_load_explicit(&loop->ss->linger_ms, memory_order_relaxed);
-	if (ms > 0) {
-		pthread_mutex_lock(&s->lock);
-		s->linger_mark = s->write_count;
-		slot_unlock(s);
-		deadline_set(loop, s, (uint64_t)ms);
-	}
-}
-
-static void
-linger_over(struct socket_loop *loop, struct socket_slot *s) {
-	pthread_mutex_lock(&s->lock);
-	bool moved = s->write_count != s->linger_mark;
-	size_t left = s->backlog;
-	slot_unlock(s);
-	if (moved) {
-		loop_limit_linger(loop, s);
-		return;
-	}
-	skynet_error(NULL, "socket-server : close of %d gave up, %zu bytes unsent.",
-		atomic_load_explicit(&s->id, memory_order_relaxed), left);
-	loop_destroy(loop, s);
-}
-
-void
-loop_close(struct socket_loop *loop, struct socket_slot *s) {
-	pthread_mutex_lock(&s->lock);
-	s->closing = s->draining = true;
-	bool pending = s->writer_active || s->high.head != NULL || s->low.head != NULL;
-	bool can_drain = s->state != SLOT_HALFCLOSE_WRITE;
-	bool was_unstarted = s->state == SLOT_PACCEPT;
-	if (was_unstarted) {
-		s->state = SLOT_CONNECTED;
-	}
-	slot_unlock(s);
-	loop_emit_close(loop, s);
-	if (!pending || !can_drain) {
-		loop_finish(loop, s);
-		return;
-	}
-	if (s->polled != 0 && s->state != SLOT_CONNECTING) {
-		loop_watch(loop, s, false, s->write_polled);
-	}
-	if (s->deadline_index < 0) {
-		loop_limit_linger(loop, s);
-	}
-	if (was_unstarted) {
-		write_flush(loop, s);
-	}
 }
 
 //------------------------------------------------------------------ requests
@@ -515,7 +390,7 @@ on_deadline(struct socket_loop *loop, struct socket_slot *s) {
 		loop_watch(loop, s, true, false);
 		break;
 	default:
-		linger_over(loop, s);
+		loop_linger_over(loop, s);
 		break;
 	}
 }
@@ -635,7 +510,7 @@ release_slot(struct socket_slot *s, void *ud) {
 	struct socket_loop *loop = ud;
 	write_discard(loop->ss, s);
 	stream_attempt_free(s);
-	close_descriptor(loop, s);
+	loop_close_descriptor(loop, s);
 }
 
 void

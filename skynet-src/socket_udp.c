@@ -151,8 +151,7 @@ socket_server_udp_send(struct socket_server *ss, const struct socket_udp_address
 		write_refuse(ss, b);
 		return -1;
 	}
-	bool matches = is_udp(s) && !s->closing && addr->byte[0] == (s->kind == KIND_UDP6 ? ADDRESS_V6 : ADDRESS_V4);
-	if (!matches) {
+	if (!is_udp(s) || s->closing || !fits(s, addr)) {
 		bool closing = s->closing;
 		slot_unlock(s);
 		write_refuse(ss, b);

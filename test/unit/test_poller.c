@@ -30,12 +30,16 @@ struct fixture {
 
 #define TAG ((uintptr_t)0x12345)
 
+static const struct poller_ops *ops;
+
 static int
-setup(struct fixture *f, const struct poller_ops *ops) {
+setup_fixture(void **state) {
+	struct fixture *f = calloc(1, sizeof(*f));
 	f->ops = ops;
 	f->p = ops->create();
 	assert_non_null(f->p);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, f->fd), 0);
+	*state = f;
 	return 0;
 }
 
@@ -55,12 +59,6 @@ teardown(void **state) {
 	f->ops->release(f->p);
 	free(f);
 	return 0;
-}
-
-static int
-setup_native(void **state) {
-	*state = calloc(1, sizeof(struct fixture));
-	return setup(*state, poller_native());
 }
 
 // The readiness of TAG, merged over the separate events a back end may use.
@@ -250,36 +248,31 @@ many_ready_descriptors_are_all_reported_in_rounds(void **state) {
 	}
 }
 
-#define CONFORMANCE(setup) \
-	cmocka_unit_test_setup_teardown(nothing_is_reported_without_watched_descriptors, setup, teardown), \
-	cmocka_unit_test_setup_teardown(data_is_reported_until_it_is_read, setup, teardown), \
-	cmocka_unit_test_setup_teardown(interest_follows_set, setup, teardown), \
-	cmocka_unit_test_setup_teardown(add_with_write_interest_reports_room, setup, teardown), \
-	cmocka_unit_test_setup_teardown(a_deleted_descriptor_is_silent_and_can_be_added_again, setup, teardown), \
-	cmocka_unit_test_setup_teardown(end_of_stream_is_readable, setup, teardown), \
-	cmocka_unit_test_setup_teardown(hang_up_is_reported_with_write_interest, setup, teardown), \
-	cmocka_unit_test_setup_teardown(failed_connect_ends_as_writable, setup, teardown), \
-	cmocka_unit_test_setup_teardown(a_regular_file_is_refused, setup, teardown), \
-	cmocka_unit_test_setup_teardown(wake_ends_the_next_wait_once, setup, teardown), \
-	cmocka_unit_test_setup_teardown(wake_reaches_a_waiting_thread, setup, teardown), \
-	cmocka_unit_test_setup_teardown(time_limit_ends_a_wait, setup, teardown), \
-	cmocka_unit_test_setup_teardown(many_ready_descriptors_are_all_reported_in_rounds, setup, teardown)
+#define CLAIM(f) cmocka_unit_test_setup_teardown(f, setup_fixture, teardown)
 
-#ifdef __linux__
-static int
-setup_shim(void **state) {
-	*state = calloc(1, sizeof(struct fixture));
-	return setup(*state, poller_kqueue_shim());
-}
-#endif
+static const struct CMUnitTest claims[] = {
+	CLAIM(nothing_is_reported_without_watched_descriptors),
+	CLAIM(data_is_reported_until_it_is_read),
+	CLAIM(interest_follows_set),
+	CLAIM(add_with_write_interest_reports_room),
+	CLAIM(a_deleted_descriptor_is_silent_and_can_be_added_again),
+	CLAIM(end_of_stream_is_readable),
+	CLAIM(hang_up_is_reported_with_write_interest),
+	CLAIM(failed_connect_ends_as_writable),
+	CLAIM(a_regular_file_is_refused),
+	CLAIM(wake_ends_the_next_wait_once),
+	CLAIM(wake_reaches_a_waiting_thread),
+	CLAIM(time_limit_ends_a_wait),
+	CLAIM(many_ready_descriptors_are_all_reported_in_rounds),
+};
 
 int
 main(void) {
-	const struct CMUnitTest native[] = { CONFORMANCE(setup_native) };
-	int failed = cmocka_run_group_tests_name(poller_native()->name, native, NULL, NULL);
+	ops = poller_native();
+	int failed = cmocka_run_group_tests_name(ops->name, claims, NULL, NULL);
 #ifdef __linux__
-	const struct CMUnitTest shim[] = { CONFORMANCE(setup_shim) };
-	failed += cmocka_run_group_tests_name("kqueue over shim", shim, NULL, NULL);
+	ops = poller_kqueue_shim();
+	failed += cmocka_run_group_tests_name("kqueue over a shim", claims, NULL, NULL);
 #endif
 	return failed;
 }
