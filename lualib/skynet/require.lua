@@ -102,27 +102,32 @@ local function run(chunk, name, filename, list)
 	return value
 end
 
+-- A load in progress. Closing it, also because its task is killed, lets the tasks
+-- that wait for it go on.
+local load_meta = {
+	__close = function(entry)
+		context[entry.co] = entry.outer
+		loading[entry.name] = nil
+		if #entry.waiting > 0 then
+			local skynet = standard_require "skynet"
+			for _, waiting in ipairs(entry.waiting) do
+				skynet.wakeup(waiting)
+			end
+		end
+	end,
+}
+
 local function load_module(name, filename, chunk, co)
-	local entry = { co = co, waiting = {} }
-	local outer = context[co]
 	local list = {}
+	local entry <close> = setmetatable({ name = name, co = co, outer = context[co], waiting = {} },
+		load_meta)
 	loading[name] = entry
 	context[co] = list
 	local ok, value = xpcall(run, debug.traceback, chunk, name, filename, list)
-	context[co] = outer
-	loading[name] = nil
-	if ok then
-		package.loaded[name] = value
-	end
-	if #entry.waiting > 0 then
-		local skynet = standard_require "skynet"
-		for _, waiting in ipairs(entry.waiting) do
-			skynet.wakeup(waiting)
-		end
-	end
 	if not ok then
 		error(value, 0)
 	end
+	package.loaded[name] = value
 	return value, filename
 end
 
