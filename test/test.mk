@@ -26,7 +26,7 @@ $(OUT)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB)
 
 $(OBJ)/test/unit/%.o: SK_CFLAGS += -Ilualib-src
 
-.PRECIOUS: $(OBJ)/test/unit/%.o
+.SECONDARY:
 
 test-build: $(LUA_PLAIN) products $(UNIT_BIN) $(CMODULE_SO)
 

@@ -29,7 +29,8 @@ local function burst(list)
 			targets[i] = list[math.random(#list)]
 		end
 		skynet.fork(function()
-			right = right + skynet.call(addr, "lua", "burst", targets)
+			local n = skynet.call(addr, "lua", "burst", targets)
+			right = right + n
 			left = left - 1
 		end)
 	end
@@ -60,10 +61,14 @@ end
 
 local function settled(c_want, all_want)
 	local c, all
-	test.wait_for(function()
+	local ok = pcall(test.wait_for, function()
 		c, all = held()
 		return c <= c_want and all <= all_want
-	end, 2000, string.format("memory to come back to %d and %d", c_want, all_want))
+	end, 2000)
+	if not ok then
+		error(string.format("C memory %d, want at most %.0f; all memory %d, want at most %.0f",
+			c, c_want, all, all_want), 0)
+	end
 end
 
 test.case("services in great number answer every call and give their memory back", function()
