@@ -4,8 +4,11 @@
  *
  * The queue of that service is bounded: beyond the limits lines are dropped,
  * and the first line that gets through again is preceded by their number. A
- * line that finds no log service goes to stderr, except before there has ever
- * been one: then it is discarded.
+ * line that finds no log service, or that one dies before it got the line,
+ * goes to stderr; before there has ever been one, lines are discarded.
+ *
+ * The block of a line is its text, a NUL, and the source's address, which only
+ * line_lost reads.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -43,6 +46,11 @@ static struct {
 	_Atomic(size_t) limit; /* lines that may wait; 0 = not read yet */
 } L;
 
+static char *
+line_alloc(size_t size) {
+	return skynet_malloc(size + 1 + sizeof(uint32_t));
+}
+
 /* The log service with a reference, looked up again if it died. NULL = none. */
 static struct skynet_context *
 grab_logger(void) {
@@ -71,10 +79,20 @@ print_line(uint32_t source, const char *text, size_t size) {
 	funlockfile(stderr);
 }
 
+/* The log service will never see this line; its block is freed by the caller. */
+static void
+line_lost(void *text, size_t size) {
+	uint32_t source;
+	memcpy(&source, (char *)text + size + 1, sizeof(source));
+	print_line(source, text, size);
+}
+
 /* Queue a line: takes text if the result is 0; -1 when the service is dead. */
 static int
 push_line(struct skynet_context *logger, uint32_t source, char *text, size_t size) {
 	struct mailbox_node *node = mailbox_node_new();
+	memcpy(text + size + 1, &source, sizeof(source));
+	node->dispose = line_lost;
 	node->msg.source = source;
 	node->msg.session = 0;
 	node->msg.data = text;
@@ -123,10 +141,11 @@ report_dropped(struct skynet_context *logger) {
 		return;
 	}
 	unsigned long long n = atomic_exchange_explicit(&L.dropped, 0, memory_order_relaxed);
-	char *text = NULL;
 	if (n > 0) {
-		int size = asprintf(&text, "error: The log service is too slow, dropped %llu lines", n);
-		if (size > 0 && push_line(logger, 0, text, (size_t)size) != 0) {
+		char *text = line_alloc(LINE_SIZE);
+		int size =
+		    snprintf(text, LINE_SIZE, "error: The log service is too slow, dropped %llu lines", n);
+		if (push_line(logger, 0, text, (size_t)size) != 0) {
 			skynet_free(text);
 		}
 	}
@@ -163,7 +182,7 @@ format(const char *fmt, va_list ap, size_t *size) {
 	char *text = NULL;
 	if (n >= 0) {
 		*size = (size_t)n;
-		text = skynet_malloc(*size + 1);
+		text = line_alloc(*size);
 		if (*size < sizeof(line)) {
 			memcpy(text, line, *size + 1);
 		} else {
@@ -185,7 +204,7 @@ skynet_error(struct skynet_context *ctx, const char *fmt, ...) {
 		int length = va_arg(ap, int);
 		const char *bytes = va_arg(ap, const char *);
 		size = length > 0 ? (size_t)length : 0;
-		text = skynet_malloc(size + 1);
+		text = line_alloc(size);
 		memcpy(text, size > 0 ? bytes : "", size);
 		text[size] = '\0';
 	} else {

@@ -131,3 +131,30 @@ def test_broken_pipe_signal_is_ignored():
         node.wait_for("idle ready")
         node.signal(signal.SIGPIPE)
         assert node.stop() == 0
+
+
+def test_bootstrap_script_that_fails_ends_the_node():
+    refuse('bootstrap = "snlua nosuch"', "lua loader error", "nosuch.lua")
+
+
+def test_keys_of_the_file_reach_every_lua_service():
+    script = """
+local skynet = require "skynet"
+require "skynet.manager"
+skynet.start(function()
+	for _, key in ipairs { "b", "n", "e", "s", "empty", "none", "thread", "logservice", "lualoader" } do
+		skynet.error(key .. "=" .. tostring(skynet.getenv(key)))
+	end
+	skynet.setenv("later", "x")
+	skynet.error(pcall(skynet.setenv, "later", "y"))
+	skynet.abort()
+end)
+"""
+    code, text = run_node(
+        'luaservice = "./?.lua;" .. luaservice\nstart = "keys"\nthread = 3\n'
+        'b = true n = 1.5 e = 1e15 s = "$SKYNET_TEST_WORD/x" empty = ""',
+        files={"keys.lua": script}, env={"SKYNET_TEST_WORD": "w"})
+    assert code == 0, text
+    must_contain(text, "] b=true\n", "] n=1.5\n", "] e=1e+15\n", "] s=w/x\n", "] empty=\n",
+                 "] none=nil\n", "] thread=3\n", "] logservice=logger\n",
+                 "Can't setenv exist key : later")

@@ -139,3 +139,62 @@ def test_message_log_that_cannot_be_opened():
     text, log = message_log('logpath = "./missing"')
     assert log is None
     assert re.search(r"Open log file \./missing/[0-9a-f]{8}\.log fail\n", text), text
+
+
+SERVICES = 'luaservice = "./svc/?.lua;" .. luaservice\n'
+
+
+def test_lua_values_become_one_line():
+    script = """
+local skynet = require "skynet"
+require "skynet.manager"
+skynet.start(function()
+	skynet.error("a", 1, 2.5, nil, true)
+	skynet.error()
+	skynet.error("100%d %s")
+	skynet.error("two\\nlines")
+	skynet.error("nul\\0byte")
+	skynet.abort()
+end)
+"""
+    code, text = run_node(SERVICES + 'start = "talk"', files={"svc/talk.lua": script})
+    assert code == 0, text
+    record = r"\[:[0-9a-f]{8}\] "
+    for line in ("a 1 2\\.5 nil true", "nil", "100%d %s", "two\nlines", "nul\0byte"):
+        assert re.search(f"^{record}{line}$", text, re.M), (line, text)
+
+
+def test_log_service_in_lua_gets_lines_and_the_reopen_notice():
+    userlog = """
+local skynet = require "skynet"
+local file = assert(io.open("user.log", "w"))
+local function write(...)
+	file:write(string.format(...), "\\n")
+	file:flush()
+end
+skynet.register_protocol {
+	name = "text", id = skynet.PTYPE_TEXT, unpack = skynet.tostring,
+	dispatch = function(_, address, msg) write("%08x %s", address, msg) end,
+}
+skynet.register_protocol {
+	name = "SYSTEM", id = skynet.PTYPE_SYSTEM, unpack = function(...) return ... end,
+	dispatch = function() write("reopen") end,
+}
+skynet.start(function() end)
+"""
+    config = SERVICES + 'logservice = "snlua"\nlogger = "userlog"\nbootstrap = "t_ticker"\n'
+    with Node(config, files={"svc/userlog.lua": userlog}) as node:
+        log = node.path("user.log")
+        wait_file(log, "^00000002 LAUNCH t_ticker \n(.*\n)*00000002 tick 3\n")
+        node.signal(signal.SIGHUP)
+        wait_file(log, "\nreopen\n(.*\n)*00000002 tick ")
+        assert node.stop() == 0
+
+
+def test_log_service_that_fails_leaves_its_lines_on_stderr():
+    for config in ('logservice = "snlua"', 'logservice = "snlua"\nlogger = "nosuch"'):
+        with Node(config + '\nbootstrap = "t_ticker"') as node:
+            node.wait_for(r"^\[:00000001\] lua loader error")
+            node.wait_for(r"^\[:00000002\] LAUNCH t_ticker $")
+            node.wait_for(r"^\[:00000002\] tick 3$")
+            assert node.stop() == 0, node.text
