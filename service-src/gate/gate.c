@@ -1,0 +1,421 @@
+/*
+ * The gate in C: accepts connections, cuts their bytes into packages and hands
+ * these to a broker, an agent per connection, or a watchdog.
+ *
+ * Launched with `HEADER WATCHDOG BINDING TAG MAX`: S or L for lengths of two or
+ * four bytes, a service name or `!`, [host:]port, the message type of forwarded
+ * packages (0 = client), and how many connections fit.
+ *
+ * It owns the listener and the connections, which it closes when it ends. A
+ * connection is in the table from its ACCEPT event until its end was reported.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gate_stream.h"
+#include "skynet.h"
+#include "skynet_imp.h"
+#include "skynet_socket.h"
+
+#define BACKLOG 128
+#define MIN_BUCKETS 16
+#define BLANKS " \t\r\n"
+
+struct connection {
+	struct connection *next; /* in its bucket */
+	int id;
+	uint32_t agent;
+	uint32_t client;
+	bool is_broken; /* its stream is of no more use; it is being closed */
+	struct gate_stream stream;
+};
+
+struct gate {
+	struct skynet_context *ctx;
+	int listener; /* -1 = none */
+	uint32_t watchdog;
+	uint32_t broker;
+	int client_tag;
+	size_t header_size;
+	int max;
+	int n;
+	struct connection **bucket;
+	unsigned mask; /* number of buckets - 1 */
+};
+
+struct gate *gate_create(void);
+void gate_release(struct gate *g);
+int gate_init(struct gate *g, struct skynet_context *ctx, const char *param);
+
+struct gate *
+gate_create(void) {
+	struct gate *g = skynet_calloc(1, sizeof(*g));
+	g->listener = -1;
+	return g;
+}
+
+/*--------------------------------------------------------------- connections */
+
+static struct connection **
+find_slot(struct gate *g, int id) {
+	struct connection **slot = &g->bucket[(unsigned)id & g->mask];
+	while (*slot != NULL && (*slot)->id != id) {
+		slot = &(*slot)->next;
+	}
+	return slot;
+}
+
+static struct connection *
+find(struct gate *g, int id) {
+	return *find_slot(g, id);
+}
+
+static void
+add_connection(struct gate *g, int id) {
+	struct connection **slot = find_slot(g, id);
+	struct connection *c = skynet_calloc(1, sizeof(*c));
+	c->id = id;
+	c->next = *slot;
+	*slot = c;
+	g->n++;
+}
+
+static void
+remove_connection(struct gate *g, int id) {
+	struct connection **slot = find_slot(g, id);
+	struct connection *c = *slot;
+	*slot = c->next;
+	gate_stream_clear(&c->stream);
+	skynet_free(c);
+	g->n--;
+}
+
+void
+gate_release(struct gate *g) {
+	if (g->listener >= 0) {
+		skynet_socket_close(g->ctx, g->listener);
+	}
+	for (unsigned i = 0; g->bucket != NULL && i <= g->mask; i++) {
+		while (g->bucket[i] != NULL) {
+			skynet_socket_close(g->ctx, g->bucket[i]->id);
+			remove_connection(g, g->bucket[i]->id);
+		}
+	}
+	skynet_free(g->bucket);
+	skynet_free(g);
+}
+
+/*------------------------------------------------------------------ packages */
+
+static void
+report(struct gate *g, const char *text) {
+	if (g->watchdog != 0) {
+		skynet_send(g->ctx, 0, g->watchdog, PTYPE_TEXT, 0, (void *)(uintptr_t)text, strlen(text));
+	}
+}
+
+/* The package with the words before it that a watchdog expects. Takes package. */
+static void
+give_watchdog(struct gate *g, int id, char *package, size_t size) {
+	char head[32];
+	size_t n = (size_t)snprintf(head, sizeof(head), "%d data ", id);
+	char *text = skynet_malloc(n + size);
+	memcpy(text, head, n);
+	memcpy(text + n, package, size);
+	skynet_free(package);
+	skynet_send(g->ctx, 0, g->watchdog, PTYPE_TEXT | PTYPE_TAG_DONTCOPY, id, text, n + size);
+}
+
+struct delivery {
+	struct gate *gate;
+	struct connection *connection;
+};
+
+static void
+deliver(void *ud, char *package, size_t size) {
+	struct delivery *d = ud;
+	struct gate *g = d->gate;
+	struct connection *c = d->connection;
+	int tag = g->client_tag | PTYPE_TAG_DONTCOPY;
+	if (g->broker != 0) {
+		skynet_send(g->ctx, 0, g->broker, tag, c->id, package, size);
+	} else if (c->agent != 0) {
+		skynet_send(g->ctx, c->client, c->agent, tag, c->id, package, size);
+	} else if (g->watchdog != 0) {
+		give_watchdog(g, c->id, package, size);
+	} else {
+		skynet_free(package);
+	}
+}
+
+/* Data towards a client: payload, then its id. 1 when the block was taken. */
+static int
+write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
+	if (sz <= 4) {
+		skynet_error(g->ctx, "Invalid client message from %x", source);
+		return 0;
+	}
+	const uint8_t *tail = (const uint8_t *)msg + sz - 4;
+	uint32_t id = tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 |
+	              (uint32_t)tail[3] << 24;
+	if (id > INT32_MAX || find(g, (int)id) == NULL) {
+		skynet_error(g->ctx, "Invalid client id %d from %x", (int)id, source);
+		return 0;
+	}
+	skynet_socket_send(g->ctx, (int)id, msg, (int)(sz - 4));
+	return 1;
+}
+
+/*------------------------------------------------------------------- sockets */
+
+static void
+on_data(struct gate *g, const struct skynet_socket_message *m) {
+	struct connection *c = find(g, m->id);
+	struct delivery d = {g, c};
+	if (c == NULL) {
+		skynet_error(g->ctx, "Drop unknown connection %d message", m->id);
+		skynet_socket_close(g->ctx, m->id);
+	} else if (!c->is_broken && gate_stream_feed(&c->stream, g->header_size, m->buffer,
+	                                             (size_t)m->ud, deliver, &d) != 0) {
+		skynet_error(g->ctx, "Recv socket message > 16M");
+		c->is_broken = true;
+		skynet_socket_close(g->ctx, m->id);
+	}
+	skynet_free(m->buffer);
+}
+
+static void
+on_accept(struct gate *g, const struct skynet_socket_message *m, size_t text_size) {
+	if (g->n >= g->max) {
+		skynet_socket_close(g->ctx, m->ud);
+		return;
+	}
+	add_connection(g, m->ud);
+	const char *address = (const char *)(m + 1);
+	char text[256];
+	snprintf(text, sizeof(text), "%d open %d %.*s:0", m->ud, m->ud, (int)text_size, address);
+	report(g, text);
+	skynet_error(g->ctx, "socket open: %x", m->ud);
+}
+
+static void
+on_end(struct gate *g, const struct skynet_socket_message *m) {
+	if (m->id == g->listener) {
+		return;
+	}
+	skynet_socket_close(g->ctx, m->id);
+	if (find(g, m->id) != NULL) {
+		remove_connection(g, m->id);
+		char text[32];
+		snprintf(text, sizeof(text), "%d close", m->id);
+		report(g, text);
+	}
+}
+
+static void
+on_socket(struct gate *g, const struct skynet_socket_message *m, size_t sz) {
+	switch (m->type) {
+	case SKYNET_SOCKET_TYPE_DATA:
+		on_data(g, m);
+		break;
+	case SKYNET_SOCKET_TYPE_ACCEPT:
+		on_accept(g, m, sz - sizeof(*m));
+		break;
+	case SKYNET_SOCKET_TYPE_CLOSE:
+	case SKYNET_SOCKET_TYPE_ERROR:
+		on_end(g, m);
+		break;
+	case SKYNET_SOCKET_TYPE_WARNING:
+		skynet_error(g->ctx, "fd (%d) send buffer (%d)K", m->id, m->ud);
+		break;
+	default: /* CONNECT: a start took effect */
+		break;
+	}
+}
+
+/*------------------------------------------------------------------ commands */
+
+/* "Xhex" without its first character. */
+static uint32_t
+parse_address(const char *word) {
+	return (uint32_t)strtoul(word + 1, NULL, 16);
+}
+
+static void
+command_forward(struct gate *g, char **rest) {
+	const char *id = strtok_r(NULL, BLANKS, rest);
+	const char *agent = strtok_r(NULL, BLANKS, rest);
+	const char *client = strtok_r(NULL, BLANKS, rest);
+	struct connection *c = client == NULL ? NULL : find(g, atoi(id));
+	if (c != NULL) {
+		c->agent = parse_address(agent);
+		c->client = parse_address(client);
+	}
+}
+
+/* The id that a word names if it is a connection's, or -1. */
+static int
+known_id(struct gate *g, const char *word) {
+	int id = word == NULL ? -1 : atoi(word);
+	return id >= 0 && find(g, id) != NULL ? id : -1;
+}
+
+static void
+run_command(struct gate *g, const char *text, char *words) {
+	char *rest = NULL;
+	const char *name = strtok_r(words, BLANKS, &rest);
+	if (name == NULL) {
+		name = "";
+	}
+	if (strcmp(name, "forward") == 0) {
+		command_forward(g, &rest);
+	} else if (strcmp(name, "start") == 0) {
+		int id = known_id(g, strtok_r(NULL, BLANKS, &rest));
+		if (id >= 0) {
+			skynet_socket_start(g->ctx, id);
+		}
+	} else if (strcmp(name, "kick") == 0) {
+		int id = known_id(g, strtok_r(NULL, BLANKS, &rest));
+		if (id >= 0) {
+			skynet_socket_close(g->ctx, id);
+		}
+	} else if (strcmp(name, "broker") == 0) {
+		const char *word = strtok_r(NULL, BLANKS, &rest);
+		g->broker = word == NULL ? 0 : skynet_queryname(g->ctx, word);
+	} else if (strcmp(name, "close") == 0) {
+		if (g->listener >= 0) {
+			skynet_socket_close(g->ctx, g->listener);
+			g->listener = -1;
+		}
+	} else {
+		skynet_error(g->ctx, "[gate] Unknown command : %s", text);
+	}
+}
+
+/* Is it the kernel's notice that the node goes down? */
+static bool
+is_shutdown(uint32_t source, const void *msg, size_t sz) {
+	static const char text[] = "shutdown";
+	return source == 0 && sz == sizeof(text) - 1 && memcmp(msg, text, sz) == 0;
+}
+
+static int
+gate_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
+        const void *msg, size_t sz) {
+	struct gate *g = ud;
+	(void)session;
+	if (type == PTYPE_SYSTEM && is_shutdown(source, msg, sz)) {
+		skynet_command(ctx, "EXIT", NULL);
+	} else if (type == PTYPE_TEXT) {
+		char *text = skynet_strndup(msg == NULL ? "" : msg, sz);
+		char *words = skynet_strdup(text);
+		run_command(g, text, words);
+		skynet_free(words);
+		skynet_free(text);
+	} else if (type == PTYPE_CLIENT) {
+		return write_client(g, source, (void *)(uintptr_t)msg, sz);
+	} else if (type == PTYPE_SOCKET && sz >= sizeof(struct skynet_socket_message)) {
+		on_socket(g, msg, sz);
+	}
+	return 0;
+}
+
+/*--------------------------------------------------------------------- start */
+
+/* Listen on `[host:]port`. Cuts the text. 0, or -1 after a log line. */
+static int
+listen_on(struct gate *g, char *binding) {
+	char *colon = strrchr(binding, ':');
+	const char *host = "";
+	const char *port_text = binding;
+	if (colon != NULL) {
+		host = binding;
+		port_text = colon + 1;
+	}
+	int port = atoi(port_text);
+	if (port <= 0 || port > UINT16_MAX) {
+		skynet_error(g->ctx, "Invalid gate address %s", binding);
+		return -1;
+	}
+	if (colon != NULL) {
+		*colon = '\0';
+	}
+	g->listener = skynet_socket_listen(g->ctx, host, port, BACKLOG);
+	if (g->listener < 0) {
+		skynet_error(g->ctx, "gate: can't listen on %s:%d", host, port);
+		return -1;
+	}
+	skynet_socket_start(g->ctx, g->listener);
+	return 0;
+}
+
+static int
+set_watchdog(struct gate *g, const char *name) {
+	if (name[0] == '!') {
+		return 0;
+	}
+	g->watchdog = skynet_queryname(g->ctx, name);
+	if (g->watchdog == 0) {
+		skynet_error(g->ctx, "Invalid watchdog %s", name);
+		return -1;
+	}
+	return 0;
+}
+
+static void
+make_table(struct gate *g) {
+	unsigned buckets = MIN_BUCKETS;
+	while (buckets < (unsigned)g->max) {
+		buckets *= 2;
+	}
+	g->bucket = skynet_calloc(buckets, sizeof(struct connection *));
+	g->mask = buckets - 1;
+}
+
+/* The most connections: as many as there can be socket ids at a time. */
+#define MAX_CONNECTION (1 << 20)
+
+static int
+configure(struct gate *g, const char *param, char *words) {
+	char *rest = NULL;
+	char *field[5];
+	int n = 0;
+	for (char *w = strtok_r(words, BLANKS, &rest); w != NULL && n < 5;
+	     w = strtok_r(NULL, BLANKS, &rest)) {
+		field[n++] = w;
+	}
+	if (n < 4) {
+		skynet_error(g->ctx, "Invalid gate parm %s", param);
+		return -1;
+	}
+	g->max = n == 5 ? atoi(field[4]) : 0;
+	if (g->max <= 0 || g->max > MAX_CONNECTION) {
+		skynet_error(g->ctx, "Need max connection");
+		return -1;
+	}
+	if (strcmp(field[0], "S") != 0 && strcmp(field[0], "L") != 0) {
+		skynet_error(g->ctx, "Invalid data header style");
+		return -1;
+	}
+	g->header_size = field[0][0] == 'S' ? 2 : 4;
+	int tag = atoi(field[3]);
+	g->client_tag = tag <= 0 || tag > UINT8_MAX ? PTYPE_CLIENT : tag;
+	make_table(g);
+	return set_watchdog(g, field[1]) != 0 ? -1 : listen_on(g, field[2]);
+}
+
+int
+gate_init(struct gate *g, struct skynet_context *ctx, const char *param) {
+	g->ctx = ctx;
+	const char *text = param == NULL ? "" : param;
+	char *words = skynet_strdup(text);
+	int result = configure(g, text, words);
+	skynet_free(words);
+	if (result != 0) {
+		return 1;
+	}
+	skynet_callback(ctx, g, gate_cb);
+	return 0;
+}

@@ -1,0 +1,236 @@
+"""The gate in C (module `gate`), driven by a Lua service over text commands."""
+
+import socket
+import struct
+
+from harness import Client, Node, free_port
+
+# Logs the gate's reports; text from clients named `cmd ...` is run as a command
+# of the gate, with FD replaced by the connection.
+WATCHDOG = """
+local skynet = require "skynet"
+require "skynet.manager"
+local core = require "skynet.core"
+local gate
+local first -- in mode `late` the first connection is started by the second
+local function command(text) core.send(gate, skynet.PTYPE_TEXT, 0, text) end
+skynet.register_protocol {
+	name = "text", id = skynet.PTYPE_TEXT, unpack = skynet.tostring,
+	dispatch = function(session, source, text)
+		local fd, what = text:match "^(%d+) (%a+)"
+		if what == "open" and MODE == "late" and not first then
+			first = fd
+		elseif what == "open" then
+			command("start " .. (first or fd))
+		end
+		local cmd = text:match "^%d+ data cmd (.*)"
+		if cmd then command((cmd:gsub("FD", fd))) end
+		local echo = text:match "^%d+ data echo (.*)"
+		if echo then
+			core.send(gate, skynet.PTYPE_CLIENT, 0, echo .. string.pack("<I4", fd))
+		end
+		-- Last: who has seen this line knows that the command is on its way.
+		skynet.error("told", session, text)
+	end,
+}
+skynet.register_protocol {
+	name = "client", id = skynet.PTYPE_CLIENT, unpack = skynet.tostring,
+	dispatch = function(session, source, text)
+		skynet.ignoreret()
+		skynet.error("agent got", session, skynet.address(source), text)
+	end,
+}
+skynet.start(function()
+	skynet.register ".wd"
+	gate = skynet.launch("gate", PARAM)
+	skynet.error("gate", gate and skynet.address(gate), skynet.address(skynet.self()))
+	skynet.dispatch("lua", function(_, _, text)
+		if text == "kill" then skynet.kill(gate) end
+	end)
+end)
+"""
+
+
+class Gate(Node):
+    def __init__(self, header="S", watchdog=".wd", tail="0 4", mode="", param=None):
+        self.port = free_port()
+        if param is None:
+            param = f"{header} {watchdog} 127.0.0.1:{self.port} {tail}"
+        head = f'local MODE, PARAM = "{mode}", "{param}"\n'
+        super().__init__('luaservice = luaservice .. ";./svc/?.lua"\nstart = "wd"\n',
+                         files={"svc/wd.lua": head + WATCHDOG})
+        m = self.wait_for(r"gate (\S+) :(\w+)$")
+        self.gate, self.watchdog = m.group(1), m.group(2)
+
+    def client(self):
+        start = len(self.text)
+        c = Client(self.port)
+        c.fd = self.wait_for(r"told 0 (\d+) open \1 127\.0\.0\.1:%d:0$" % c.sock.getsockname()[1],
+                             start=start).group(1)
+        return c
+
+
+def frame(data, form=">H"):
+    return struct.pack(form, len(data)) + data
+
+
+def test_bad_parameters_fail_the_launch_with_a_line():
+    for param, line in {
+        "S .wd": "Invalid gate parm S .wd",
+        "S .wd 127.0.0.1:7 0": "Need max connection",
+        "S .wd 127.0.0.1:7 0 0": "Need max connection",
+        "X .wd 127.0.0.1:7 0 4": "Invalid data header style",
+        "S .nobody 127.0.0.1:7 0 4": "Invalid watchdog .nobody",
+        "S .wd 127.0.0.1: 0 4": "Invalid gate address 127.0.0.1:",
+        "S .wd 127.0.0.1:70000 0 4": "Invalid gate address 127.0.0.1:70000",
+        "S .wd 192.0.2.1:7000 0 4": "can't listen on 192.0.2.1:7000",
+    }.items():
+        with Gate(param=param) as n:
+            assert n.gate == "nil", (param, n.text)
+            assert line in n.text, (param, n.text)
+
+
+def test_packages_reach_the_watchdog_and_empty_ones_do_not():
+    with Gate() as n, n.client() as c:
+        n.wait_for(f"socket open: {int(c.fd):x}$")
+        c.send(frame(b"hello") + frame(b"") + frame(b"wor"))
+        for byte in frame(b"ld"):
+            c.send(bytes([byte]))
+        n.wait_for(f"told {c.fd} {c.fd} data hello$")
+        n.wait_for(f"told {c.fd} {c.fd} data wor$")
+        n.wait_for(f"told {c.fd} {c.fd} data ld$")
+        assert n.text.count(" data ") == 3, n.text
+
+
+def test_data_sent_before_start_is_delivered_after_it():
+    with Gate(mode="late") as n, n.client() as c:
+        c.send(frame(b"early"))
+        assert c.quiet()
+        assert "early" not in n.text
+        with n.client():
+            n.wait_for(f"told {c.fd} {c.fd} data early$")
+
+
+def test_forward_gives_packages_to_an_agent():
+    with Gate() as n, n.client() as c:
+        c.send(frame(f"cmd forward FD :{n.watchdog} :77".encode()))
+        n.wait_for("data cmd forward")
+        c.send(frame(b"to the agent"))
+        n.wait_for(f"agent got {c.fd} :00000077 to the agent$")
+        with n.client() as other:
+            other.send(frame(f"cmd forward FD :{n.watchdog} :0".encode()))
+            n.wait_for(f"told {other.fd} {other.fd} data cmd forward")
+            other.send(frame(b"from the gate"))
+            n.wait_for(f"agent got {other.fd} {n.gate} from the gate$")
+
+
+def test_broker_gets_everything():
+    with Gate() as n, n.client() as c, n.client() as d:
+        c.send(frame(b"cmd broker .wd"))
+        n.wait_for("data cmd broker")
+        c.send(frame(b"from c"))
+        d.send(frame(b"from d"))
+        n.wait_for(f"agent got {c.fd} {n.gate} from c$")
+        n.wait_for(f"agent got {d.fd} {n.gate} from d$")
+
+
+def test_client_data_is_written_raw():
+    with Gate() as n, n.client() as c:
+        c.send(frame(b"echo raw bytes"))
+        assert c.recv_exact(9) == b"raw bytes"
+        # Too short, and for a connection that is not there.
+        c.send(frame(b"echo "))
+        n.wait_for(f"Invalid client message from {int(n.watchdog, 16):x}$")
+        c.send(frame(b"cmd kick FD"))
+        assert c.recv_eof() == b""
+        n.wait_for(f"told 0 {c.fd} close$")
+
+
+def test_commands_are_exact():
+    with Gate() as n, n.client() as c:
+        for text in ("k FD", "nosuch 1", "startx FD"):
+            c.send(frame(f"cmd {text}".encode()))
+            n.wait_for(r"\[gate\] Unknown command : " + text.replace("FD", c.fd) + "$")
+        for text in ("kick 99999", "start x", "kick", "forward FD", "forward", "broker"):
+            c.send(frame(f"cmd {text}".encode()))
+        c.send(frame(b"still here"))
+        n.wait_for("data still here$")
+
+
+def test_close_ends_the_listener_only():
+    with Gate() as n, n.client() as c:
+        c.send(frame(b"cmd close"))
+        for _ in range(1000):
+            try:
+                socket.create_connection(("127.0.0.1", n.port), timeout=0.1).close()
+            except (ConnectionRefusedError, ConnectionResetError):
+                break
+            except TimeoutError:
+                pass
+        else:
+            raise AssertionError("the listener is still there")
+        c.send(frame(b"served"))
+        n.wait_for(f"told {c.fd} {c.fd} data served$")
+
+
+def test_long_header_and_its_limit():
+    with Gate(header="L") as n, n.client() as c, n.client() as d, n.client() as e:
+        big = b"b" * 300000
+        c.send(frame(big, ">I") + frame(b"after", ">I"))
+        n.wait_for(f"told {c.fd} {c.fd} data after$", limit=60)
+        assert len(n.wait_for(f"told {c.fd} {c.fd} data (b+)$").group(1)) == len(big)
+        for hostile, head in ((d, b"\x01\0\0\0"), (e, b"\xff\xff\xff\xff")):
+            start = len(n.text)
+            hostile.send(head + b"x" * 100)
+            hostile.recv_eof()
+            n.wait_for("Recv socket message > 16M$", start=start)
+            n.wait_for(f"told 0 {hostile.fd} close$", start=start)
+        assert "data x" not in n.text
+        c.send(frame(b"fine", ">I"))
+        n.wait_for(f"told {c.fd} {c.fd} data fine$")
+
+
+def test_exactly_max_connections_fit():
+    with Gate(tail="0 2") as n, n.client() as c, n.client():
+        with Client(n.port) as refused:
+            assert refused.recv_eof() == b""
+        c.close()
+        n.wait_for(f"told 0 {c.fd} close$")
+        with n.client():
+            assert n.text.count(" open ") == 3, n.text
+
+
+def test_packages_for_a_dead_agent_are_dropped_whole():
+    with Gate() as n, n.client() as c, n.client() as d:
+        c.send(frame(b"cmd forward FD :fffff :0"))
+        n.wait_for("data cmd forward")
+        c.send(frame(b"nobody") + frame(b"hears") + frame(b"back again")[:5])
+        d.send(frame(f"cmd forward {c.fd} :{n.watchdog} :0".encode()))
+        n.wait_for(f"told {d.fd} {d.fd} data cmd forward")
+        c.send(frame(b"back again")[5:])
+        n.wait_for(f"agent got {c.fd} {n.gate} back again$")
+        assert "nobody" not in n.text and "hears" not in n.text
+
+
+def test_a_gate_may_have_no_watchdog():
+    with Gate(watchdog="!") as n:
+        with Client(n.port) as c:
+            n.wait_for(r"socket open: \w+$")
+            c.send(frame(b"nobody"))
+            assert c.quiet()
+        assert "told" not in n.text
+
+
+def test_reset_is_reported_as_close():
+    with Gate() as n, n.client() as c:
+        c.send(frame(b"half")[:3])
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.close()
+        n.wait_for(f"told 0 {c.fd} close$")
+
+
+def test_end_of_the_node_closes_connections():
+    with Gate() as n, n.client() as c:
+        c.send(b"\x00\x09unfin")
+        assert n.stop() == 0
+        assert c.recv_eof() == b""
