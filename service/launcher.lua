@@ -14,6 +14,9 @@ local services = {}
 -- Handle -> { reply = response closure, session, source } of unfinished launches.
 local pending = {}
 
+-- Dead entries are dropped at least once in so many launches.
+local PRUNE_PERIOD = 4096
+
 -- Returned by a command that answers by itself or not at all.
 local NORET = {}
 
@@ -52,6 +55,17 @@ local function prune()
 	end
 end
 
+-- Launches until the list is looked through, though nobody asks for it.
+local launches_left = PRUNE_PERIOD
+
+local function count_launch()
+	launches_left = launches_left - 1
+	if launches_left == 0 then
+		launches_left = PRUNE_PERIOD
+		prune()
+	end
+end
+
 -- The handle that any spelling of a local address means, or nil.
 local function to_handle(address)
 	if type(address) ~= "string" then
@@ -72,6 +86,7 @@ local function launch(source, session, module, ...)
 		reply(false)
 		return
 	end
+	count_launch()
 	services[handle] = module .. " " .. words
 	pending[handle] = { reply = reply, session = session, source = source }
 	return handle
