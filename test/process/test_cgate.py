@@ -163,10 +163,10 @@ def test_close_ends_the_listener_only():
         for _ in range(1000):
             try:
                 socket.create_connection(("127.0.0.1", n.port), timeout=0.1).close()
-            except (ConnectionRefusedError, ConnectionResetError):
+            except ConnectionRefusedError:
                 break
-            except TimeoutError:
-                pass
+            except (TimeoutError, ConnectionResetError):
+                pass  # the kernel's queue is full, or was closed just now
         else:
             raise AssertionError("the listener is still there")
         c.send(frame(b"served"))
