@@ -365,8 +365,8 @@ test.case("malformed bundles are refused", function()
 		return string.pack("<s4", string.pack("<I2", #words // 2) .. words .. string.pack("<s4", name))
 	end
 	local integer = "\0\0\2\0\1\0\2\0"
-	test.ok(core.newproto(bundle_of(type_of("T", field_of(integer, "x")))))
-	test.ok(core.newproto(bundle_of(type_of("T", ""))))
+	sproto.new(bundle_of(type_of("T", field_of(integer, "x"))))
+	sproto.new(bundle_of(type_of("T", "")))
 	local refused = {
 		nothing = "",
 		empty = "\0\0",
