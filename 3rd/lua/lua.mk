@@ -8,35 +8,34 @@
 #   LUA_READY  a stamp: the headers are in LUA_INC
 # LUA_SHARE=off builds stock Lua, with everything in lshare.h done by copying.
 
-ifeq ($(LUA_SHARE),off)
-LUA_MODE := stock
-else
-LUA_MODE := share
-endif
-
 LUA_INC := 3rd/lua
 LUA_SRCDIR := $(BUILD)/3rd/lua
-LUA_OBJ := $(OBJ)/3rd/lua-$(LUA_MODE)
-LUA_LIB := $(LUA_OBJ)/liblua.a
-LUA_BIN := $(if $(filter release,$(VARIANT)),3rd/lua/lua,$(LUA_OBJ)/lua)
-LUA_PLAIN := $(OBJ)/3rd/lua-plain
 LUA_UNPACKED := $(LUA_SRCDIR)/unpacked.stamp
-LUA_READY := $(LUA_SRCDIR)/headers-$(LUA_MODE).stamp
 
 LUA_UNITS := lapi lcode lctype ldebug ldo ldump lfunc lgc llex lmem lobject lopcodes lparser \
 	lstate lstring ltable ltm lundump lvm lzio lauxlib lbaselib lcorolib ldblib liolib lmathlib \
 	loadlib loslib lstrlib ltablib lutf8lib linit
-
-# Stock units that an overlay unit compiles, and units of our own.
-ifeq ($(LUA_MODE),share)
+# Stock units that an overlay unit compiles, and all units of our own.
 LUA_REPLACED := lapi lgc llex lstate lstring ltable lvm lauxlib
-LUA_OURS := share_cache share_code share_collect share_memory share_string share_table
-else
-LUA_REPLACED :=
-LUA_OURS := lshare_off
+LUA_SHARED := $(LUA_REPLACED:%=overlay_%) share_cache share_code share_collect share_memory \
+	share_string share_table
+
+# LUA_MODE is share or stock. Only a release of Lua that we do not know needs a
+# look; the answer is an included makefile, so that make has it before the rules.
+ifeq ($(LUA_SHARE),off)
+LUA_MODE := stock
+else ifneq ($(filter-out clean cleanall,$(or $(MAKECMDGOALS),all)),)
+include $(LUA_SRCDIR)/mode.mk
 endif
-LUA_LIBOBJ := $(patsubst %,$(LUA_OBJ)/%.o,$(filter-out $(LUA_REPLACED),$(LUA_UNITS)) \
-	$(LUA_REPLACED:%=overlay_%) $(LUA_OURS))
+
+LUA_OBJ := $(OBJ)/3rd/lua-$(LUA_MODE)
+LUA_LIB := $(LUA_OBJ)/liblua.a
+LUA_BIN := $(if $(filter release,$(VARIANT)),3rd/lua/lua,$(LUA_OBJ)/lua)
+LUA_PLAIN := $(OBJ)/3rd/lua-plain
+LUA_READY := $(LUA_SRCDIR)/headers-$(LUA_MODE).stamp
+
+LUA_LIBOBJ := $(patsubst %,$(LUA_OBJ)/%.o,$(if $(filter share,$(LUA_MODE)), \
+	$(filter-out $(LUA_REPLACED),$(LUA_UNITS)) $(LUA_SHARED),$(LUA_UNITS) lshare_off))
 
 # Nearly all of a state's strings are shared, so its own table starts smaller
 # than in stock Lua; so does the cache of strings that C code asks for.
@@ -52,6 +51,11 @@ $(LUA_UNPACKED): 3rd/lua/fetch.sh 3rd/fetch-source.sh 3rd/unpack.sh $(LUA_SRC)
 	@tarball=$$(LUA_SRC="$(LUA_SRC)" sh 3rd/lua/fetch.sh) && \
 		sh 3rd/unpack.sh "$$tarball" $(LUA_SRCDIR)/src src
 	@touch $@
+
+$(LUA_SRCDIR)/mode.mk: $(LUA_UNPACKED) 3rd/lua/probe.sh $(wildcard 3rd/lua/overlay/*)
+	@mode=$$(LUA_STOCK="$(filter-out $(LUA_REPLACED),$(LUA_UNITS))" LUA_OURS="$(LUA_SHARED)" \
+		sh 3rd/lua/probe.sh $(LUA_SRCDIR)/src $(LUA_SRCDIR)/probe $(CC)) && \
+		echo "LUA_MODE := $$mode" >$@
 
 # Only one stamp exists at a time, so that a change of the mode is noticed.
 $(LUA_READY): $(LUA_UNPACKED) 3rd/lua/install-headers.sh 3rd/lua/overlay/lshare.h
