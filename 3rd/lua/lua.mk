@@ -38,8 +38,9 @@ LUA_LIBOBJ := $(patsubst %,$(LUA_OBJ)/%.o,$(if $(filter share,$(LUA_MODE)), \
 	$(filter-out $(LUA_REPLACED),$(LUA_UNITS)) $(LUA_SHARED),$(LUA_UNITS) lshare_off))
 
 # Nearly all of a state's strings are shared, so its own table starts smaller
-# than in stock Lua; so does the cache of strings that C code asks for.
-LUA_SIZES := $(if $(filter share,$(LUA_MODE)),-DMINSTRTABSIZE=32 -DSTRCACHE_N=23 -DSTRCACHE_M=2)
+# than in stock Lua; so does the cache of strings that C code asks for, which
+# comes after one for all states (overlay_lstring.c).
+LUA_SIZES := $(if $(filter share,$(LUA_MODE)),-DMINSTRTABSIZE=32 -DSTRCACHE_N=5 -DSTRCACHE_M=1)
 
 # Lua's own assertions and API checks are on in every checked variant.
 LUA_CHECKS = $(if $(filter release,$(VARIANT)),,-DLUAI_ASSERT -DLUA_USE_APICHECK)

@@ -96,11 +96,47 @@ TString *luaS_newlstr (lua_State *L, const char *str, size_t l) {
 
 
 /*
-** Same cache as the stock function.
+** Returns the state's own string with the text of a shared one, or NULL.
+*/
+static TString *owntwin (lua_State *L, const TString *shared) {
+  stringtable *tb = &G(L)->strt;
+  TString *ts = tb->hash[lmod(shared->hash, tb->size)];
+  for (; ts != NULL; ts = ts->u.hnext) {
+    if (ts->hash == shared->hash && ts->shrlen == shared->shrlen &&
+        memcmp(getshrstr(ts), getshrstr(shared),
+               cast_sizet(ts->shrlen)) == 0)
+      return ts;
+  }
+  return NULL;
+}
+
+
+/*
+** Shared strings by the address of the C string that asked for them: most C
+** strings are literals, and most literals name something that is shared. All
+** states use the one cache. Shared strings live for ever, so that an entry is
+** never wrong, only unhelpful.
+*/
+#define ADDRESSES	1021  /* a prime: literals lie close together */
+
+static _Atomic(TString *) byaddress[ADDRESSES];
+
+
+/*
+** Asks the cache of all states, then that of the state as the stock function.
 */
 TString *luaS_new (lua_State *L, const char *str) {
-  TString **p = G(L)->strcache[point2uint(str) % STRCACHE_N];
+  _Atomic(TString *) *entry = &byaddress[point2uint(str) % ADDRESSES];
+  /* pairs with the release below */
+  TString *ts = atomic_load_explicit(entry, memory_order_acquire);
+  TString **p;
   int j;
+  if (ts != NULL && strcmp(str, getshrstr(ts)) == 0) {
+    TString *own = owntwin(L, ts);
+    if (own == NULL)
+      return ts;
+  }
+  p = G(L)->strcache[point2uint(str) % STRCACHE_N];
   for (j = 0; j < STRCACHE_M; j++) {
     if (strcmp(str, getstr(p[j])) == 0)
       return p[j];
@@ -108,6 +144,9 @@ TString *luaS_new (lua_State *L, const char *str) {
   for (j = STRCACHE_M - 1; j > 0; j--)
     p[j] = p[j - 1];  /* move out last element */
   p[0] = luaS_newlstr(L, str, strlen(str));
+  if (isshared(p[0]) && strisshr(p[0]))
+    /* pairs with the acquire above: who finds the string sees its text */
+    atomic_store_explicit(entry, p[0], memory_order_release);
   return p[0];
 }
 
