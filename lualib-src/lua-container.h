@@ -62,6 +62,17 @@ struct lua_container {
 	int (*start_failed)(struct lua_container *c);
 };
 
+/*
+ * The container of L's VM, whose allocator it is. Only in a VM that has one, as
+ * lua_container tells.
+ */
+static inline struct lua_container *
+lua_container_here(lua_State *L) {
+	void *c;
+	lua_getallocf(L, &c);
+	return c;
+}
+
 /* The container of L's VM, or NULL. Look it up once, when a library is opened. */
 static inline struct lua_container *
 lua_container(lua_State *L) {

@@ -1,7 +1,8 @@
 /*
  * skynet.core: the kernel's functions for Lua, one C function each. Opened in
- * a VM whose registry field skynet_context holds the service's context, which
- * is the upvalue of every function that needs one. Nothing here yields.
+ * a VM whose registry field skynet_context holds the service's context. In a VM
+ * of the Lua container the functions find it through the container; in another
+ * host's it is their upvalue. Nothing here yields.
  *
  * A message reaches Lua through a Lua thread of its own, made by callback();
  * the registry keeps it alive. Its stack holds the error handler, the function
@@ -41,7 +42,8 @@ static const char callback_key;
 
 static struct skynet_context *
 context(lua_State *L) {
-	return lua_touserdata(L, lua_upvalueindex(1));
+	void *ctx = lua_touserdata(L, lua_upvalueindex(1));
+	return ctx != NULL ? ctx : lua_container_here(L)->ctx;
 }
 
 struct skynet_context *
@@ -543,7 +545,11 @@ luaopen_skynet_core(lua_State *L) {
 	lua_createtable(L, 0, (int)(sizeof with_context / sizeof *with_context +
 	                            sizeof plain / sizeof *plain - 2));
 	luaL_setfuncs(L, plain, 0);
-	lua_pushlightuserdata(L, ctx);
-	luaL_setfuncs(L, with_context, 1);
+	if (lua_container(L) != NULL) {
+		luaL_setfuncs(L, with_context, 0);
+	} else {
+		lua_pushlightuserdata(L, ctx);
+		luaL_setfuncs(L, with_context, 1);
+	}
 	return 1;
 }

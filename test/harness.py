@@ -148,8 +148,7 @@ class Node:
         return self
 
     def __exit__(self, kind, value, trace):
-        status = self.proc.poll()
-        if status is None:
+        if self.proc.poll() is None:
             self.proc.kill()
             self.proc.wait()
         self._reader.join(5)
@@ -157,9 +156,6 @@ class Node:
         shutil.rmtree(self.dir, ignore_errors=True)
         if kind is None:
             check_sanitizer(self.text)
-        elif hasattr(value, "add_note") and self.text:
-            state = "was running" if status is None else f"had ended with {status}"
-            value.add_note(f"the node {state}; its last output:\n{self.text[-3000:]}")
 
 
 SANITIZER = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )")

@@ -113,6 +113,7 @@ prepare(struct snlua *l, lua_State *L) {
 	open_profile(L);
 	luaL_requiref(L, "skynet.codecache", luaopen_cache, 0);
 	lua_pop(L, 1);
+	snlua_open_search(L);
 	set_global(L, "LUA_PATH", optional_env("lua_path", "./lualib/?.lua;./lualib/?/init.lua"));
 	set_global(L, "LUA_CPATH", optional_env("lua_cpath", "./luaclib/?.so"));
 	set_global(L, "LUA_SERVICE", optional_env("luaservice", "./service/?.lua"));

@@ -49,6 +49,9 @@ struct snlua_turn {
 	int hook_count;
 };
 
+/* As skynet.codecache.mode; ON is what a new VM starts with. */
+enum cache_mode { CACHE_ON, CACHE_EXIST, CACHE_OFF };
+
 struct snlua {
 	struct lua_container base; /* first: libraries hold a pointer to it */
 	lua_State *L;              /* NULL until the first message */
@@ -58,11 +61,18 @@ struct snlua {
 	lua_State *cb_thread; /* what skynet.core or skynet.task installed */
 	void *cb_ud;
 	skynet_cb cb;
+	enum cache_mode cache_mode;
 };
 
 static inline struct snlua *
 snlua_of(struct lua_container *c) {
 	return (struct snlua *)c;
+}
+
+/* The container of the VM that runs; only inside one. */
+static inline struct snlua *
+snlua_here(lua_State *L) {
+	return snlua_of(lua_container_here(L));
 }
 
 /* ------------------------------------------------------------- snlua_memory.c */
@@ -103,5 +113,10 @@ int snlua_open_profile(lua_State *L);
 int snlua_resume_measured(struct lua_container *c, lua_State *co, lua_State *from, int nargs,
                           int *nresults);
 void snlua_forget_measured(struct lua_container *c, lua_State *co);
+
+/* ------------------------------------------------------------- snlua_search.c */
+
+/* Remember where modules are; after package and skynet.codecache are loaded. */
+void snlua_open_search(lua_State *L);
 
 #endif

@@ -27,11 +27,6 @@ struct record {
 	uint64_t total;                   /* ns */
 };
 
-static struct lua_container *
-container(lua_State *L) {
-	return lua_touserdata(L, lua_upvalueindex(1));
-}
-
 static int
 record_gc(lua_State *L) {
 	struct record *r = lua_touserdata(L, 1);
@@ -165,7 +160,7 @@ optional_thread(lua_State *L) {
 /* start([thread]) */
 static int
 lstart(lua_State *L) {
-	struct lua_container *c = container(L);
+	struct lua_container *c = lua_container_here(L);
 	lua_State *co = optional_thread(L);
 	if (find_record(L, co) != NULL) {
 		return luaL_error(L, "Thread %p start profile more than once", (void *)co);
@@ -215,7 +210,7 @@ resume_with(lua_State *L, lua_State *co, int nargs) {
 		return -1;
 	}
 	lua_xmove(L, co, nargs);
-	int status = lua_container_resume(container(L), co, L, nargs, &nresults);
+	int status = lua_container_resume(lua_container_here(L), co, L, nargs, &nresults);
 	if (status != LUA_OK && status != LUA_YIELD) {
 		lua_xmove(co, L, 1);
 		return -1;
@@ -240,10 +235,10 @@ lresume(lua_State *L) {
 	return values + 1;
 }
 
-/* What wrap returned; upvalues: container, thread. */
+/* What wrap returned; upvalue: the thread. */
 static int
 call_wrapped(lua_State *L) {
-	lua_State *co = lua_tothread(L, lua_upvalueindex(2));
+	lua_State *co = lua_tothread(L, lua_upvalueindex(1));
 	int n = resume_with(L, co, lua_gettop(L));
 	if (n >= 0) {
 		return n;
@@ -267,11 +262,10 @@ call_wrapped(lua_State *L) {
 static int
 lwrap(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
-	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_State *co = lua_newthread(L);
 	lua_pushvalue(L, 1);
 	lua_xmove(L, co, 1);
-	lua_pushcclosure(L, call_wrapped, 2);
+	lua_pushcclosure(L, call_wrapped, 1);
 	return 1;
 }
 
@@ -284,8 +278,6 @@ snlua_open_profile(lua_State *L) {
 		{"wrap", lwrap},
 		{NULL, NULL},
 	};
-	luaL_newlibtable(L, functions);
-	lua_pushlightuserdata(L, lua_container(L));
-	luaL_setfuncs(L, functions, 1);
+	luaL_newlib(L, functions);
 	return 1;
 }

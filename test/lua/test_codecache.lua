@@ -108,4 +108,56 @@ test.case("a second service gets the code of the first", function()
 	os.remove(name)
 end)
 
+test.case("where a file was found is remembered until the cache is cleared", function()
+	needs_sharing()
+	local dir = os.tmpname()
+	os.remove(dir)
+	os.execute("mkdir -p " .. dir .. "/a " .. dir .. "/b")
+	local path = dir .. "/a/?.lua;" .. dir .. "/b/?.lua"
+	local first, second = dir .. "/a/some/mod.lua", dir .. "/b/some/mod.lua"
+	os.execute("mkdir -p " .. dir .. "/a/some " .. dir .. "/b/some")
+	test.eq(package.searchpath("some.mod", path), nil)
+	write(second, "return 'second'")
+	test.eq(package.searchpath("some.mod", path), second)
+	write(first, "return 'first'")
+	test.eq(package.searchpath("some.mod", path), second)
+	cache.mode "OFF"
+	test.eq(package.searchpath("some.mod", path), first)
+	cache.mode "EXIST"
+	test.eq(package.searchpath("some.mod", path), second)
+	cache.clear()
+	test.eq(package.searchpath("some.mod", path), first)
+	os.remove(first)
+	test.eq(package.searchpath("some.mod", path), second)
+	cache.mode "ON"
+	os.execute("rm -r " .. dir)
+end)
+
+test.case("searchpath keeps the meaning of its arguments", function()
+	local dir = os.tmpname()
+	os.remove(dir)
+	os.execute("mkdir -p " .. dir)
+	write(dir .. "/x.y.lua", "")
+	write(dir .. "/x-y.lua", "")
+	local path = dir .. "/?.lua"
+	for _ = 1, 2 do
+		test.eq(package.searchpath("x.y", path, ""), dir .. "/x.y.lua")
+		test.eq(package.searchpath("x.y", path, ".", "-"), dir .. "/x-y.lua")
+		test.eq(package.searchpath("x.y", path), nil)
+		local _, message = package.searchpath("x.y", path)
+		test.match(message, "x/y%.lua")
+	end
+	test.err(function() package.searchpath("x") end, "#2")
+	os.execute("rm -r " .. dir)
+end)
+
+test.case("a module that is nowhere is reported as in standard Lua", function()
+	local message = test.err(function() require "no.such.module" end)
+	test.match(message, "module 'no.such.module' not found:")
+	test.match(message, "no field package.preload%['no.such.module'%]")
+	test.match(message, "no file '[^']*no/such/module%.lua'")
+	test.match(message, "no file '[^']*no/such/module%.so'")
+	test.match(message, "no file '[^']*/no%.so'")
+end)
+
 test.run()
