@@ -13,22 +13,37 @@
 #include "share.h"
 #include "share_write.h"
 
-static int stock_luaH_psetint (Table *t, lua_Integer key, TValue *val);
-static int stock_luaH_psetshortstr (Table *t, TString *key, TValue *val);
-static int stock_luaH_psetstr (Table *t, TString *key, TValue *val);
-static int stock_luaH_pset (Table *t, const TValue *key, TValue *val);
-static void stock_luaH_set (lua_State *L, Table *t, const TValue *key,
-                                                    TValue *value);
-static void stock_luaH_setint (lua_State *L, Table *t, lua_Integer key,
-                                                       TValue *value);
-static void stock_luaH_finishset (lua_State *L, Table *t, const TValue *key,
-                                                TValue *value, int hres);
-static void stock_luaH_resize (lua_State *L, Table *t, unsigned nasize,
-                                                       unsigned nhsize);
-static void stock_luaH_resizearray (lua_State *L, Table *t, unsigned nasize);
-static int stock_luaH_next (lua_State *L, Table *t, StkId key);
-static lua_Unsigned stock_luaH_getn (lua_State *L, Table *t);
+/*
+** The stock functions become static. The ones that running code uses all the
+** time are compiled into their replacements, which then cost no extra call.
+*/
+#define STOCK	static
+#define HOT	static inline __attribute__((always_inline))
 
+HOT lu_byte stock_luaH_get (Table *t, const TValue *key, TValue *res);
+HOT lu_byte stock_luaH_getshortstr (Table *t, TString *key, TValue *res);
+STOCK lu_byte stock_luaH_getstr (Table *t, TString *key, TValue *res);
+HOT const TValue *stock_luaH_Hgetshortstr (Table *t, TString *key);
+HOT int stock_luaH_psetint (Table *t, lua_Integer key, TValue *val);
+HOT int stock_luaH_psetshortstr (Table *t, TString *key, TValue *val);
+STOCK int stock_luaH_psetstr (Table *t, TString *key, TValue *val);
+HOT int stock_luaH_pset (Table *t, const TValue *key, TValue *val);
+STOCK void stock_luaH_set (lua_State *L, Table *t, const TValue *key,
+                                                   TValue *value);
+STOCK void stock_luaH_setint (lua_State *L, Table *t, lua_Integer key,
+                                                      TValue *value);
+STOCK void stock_luaH_finishset (lua_State *L, Table *t, const TValue *key,
+                                               TValue *value, int hres);
+STOCK void stock_luaH_resize (lua_State *L, Table *t, unsigned nasize,
+                                                      unsigned nhsize);
+STOCK void stock_luaH_resizearray (lua_State *L, Table *t, unsigned nasize);
+STOCK int stock_luaH_next (lua_State *L, Table *t, StkId key);
+STOCK lua_Unsigned stock_luaH_getn (lua_State *L, Table *t);
+
+#define luaH_get stock_luaH_get
+#define luaH_getshortstr stock_luaH_getshortstr
+#define luaH_getstr stock_luaH_getstr
+#define luaH_Hgetshortstr stock_luaH_Hgetshortstr
 #define luaH_psetint stock_luaH_psetint
 #define luaH_psetshortstr stock_luaH_psetshortstr
 #define luaH_psetstr stock_luaH_psetstr
@@ -41,6 +56,10 @@ static lua_Unsigned stock_luaH_getn (lua_State *L, Table *t);
 #define luaH_next stock_luaH_next
 #define luaH_getn stock_luaH_getn
 #include "ltable.c"
+#undef luaH_get
+#undef luaH_getshortstr
+#undef luaH_getstr
+#undef luaH_Hgetshortstr
 #undef luaH_psetint
 #undef luaH_psetshortstr
 #undef luaH_psetstr
@@ -52,6 +71,47 @@ static lua_Unsigned stock_luaH_getn (lua_State *L, Table *t);
 #undef luaH_resizearray
 #undef luaH_next
 #undef luaH_getn
+
+
+/*
+** {======================================================
+** Twins
+** =======================================================
+*/
+
+/*
+** Returns the key of 't' with the same text as 'key', or 'key' itself if there
+** is none. What follows can then compare keys by address, as stock Lua does.
+*/
+static __attribute__((noinline)) TString *twinkey (Table *t, TString *key) {
+  Node *n = hashstr(t, key);
+  for (;;) {
+    int nx = gnext(n);
+    if (keyisshrstr(n) &&
+        (keystrval(n) == key || share_istwin(keystrval(n), key)))
+      return keystrval(n);
+    if (nx == 0)
+      return key;
+    n += nx;
+  }
+}
+
+
+/* the key to use for a string */
+#define samekey(t,key) \
+  (share_meetstwins() ? twinkey(t, key) : (key))
+
+
+/* the key to use for any value; 'aux' is room for it */
+#define samekeyTV(t,key,aux) \
+  (share_meetstwins() && ttisshrstring(key) ? twinkeyTV(t, key, aux) : (key))
+
+static const TValue *twinkeyTV (Table *t, const TValue *key, TValue *aux) {
+  setsvalue(cast(lua_State *, NULL), aux, twinkey(t, tsvalue(key)));
+  return aux;
+}
+
+/* }====================================================== */
 
 
 /*
@@ -80,27 +140,31 @@ int luaH_psetint (Table *t, lua_Integer key, TValue *val) {
 int luaH_psetshortstr (Table *t, TString *key, TValue *val) {
   if (l_unlikely(isshared(t)))
     return HNOTFOUND;
-  return stock_luaH_psetshortstr(t, key, val);
+  return stock_luaH_psetshortstr(t, samekey(t, key), val);
 }
 
 
 int luaH_psetstr (Table *t, TString *key, TValue *val) {
   if (l_unlikely(isshared(t)))
     return HNOTFOUND;
+  if (strisshr(key))
+    key = samekey(t, key);
   return stock_luaH_psetstr(t, key, val);
 }
 
 
 int luaH_pset (Table *t, const TValue *key, TValue *val) {
+  TValue aux;
   if (l_unlikely(isshared(t)))
     return HNOTFOUND;
-  return stock_luaH_pset(t, key, val);
+  return stock_luaH_pset(t, samekeyTV(t, key, &aux), val);
 }
 
 
 void luaH_set (lua_State *L, Table *t, const TValue *key, TValue *value) {
+  TValue aux;
   checkwrite(L, t);
-  stock_luaH_set(L, t, key, value);
+  stock_luaH_set(L, t, samekeyTV(t, key, &aux), value);
 }
 
 
@@ -137,6 +201,29 @@ void luaH_resizearray (lua_State *L, Table *t, unsigned nasize) {
 ** =======================================================
 */
 
+lu_byte luaH_get (Table *t, const TValue *key, TValue *res) {
+  TValue aux;
+  return stock_luaH_get(t, samekeyTV(t, key, &aux), res);
+}
+
+
+lu_byte luaH_getshortstr (Table *t, TString *key, TValue *res) {
+  return stock_luaH_getshortstr(t, samekey(t, key), res);
+}
+
+
+lu_byte luaH_getstr (Table *t, TString *key, TValue *res) {
+  if (strisshr(key))
+    key = samekey(t, key);
+  return stock_luaH_getstr(t, key, res);
+}
+
+
+const TValue *luaH_Hgetshortstr (Table *t, TString *key) {
+  return stock_luaH_Hgetshortstr(t, samekey(t, key));
+}
+
+
 /*
 ** The array part of a shared table ends at a border ('share_table.c' sees to
 ** that), so there is nothing to search and no hint to keep.
@@ -148,17 +235,10 @@ lua_Unsigned luaH_getn (lua_State *L, Table *t) {
 }
 
 
-/*
-** Stock 'next' finds strings by address. If the key has a twin in the table,
-** that one is meant.
-*/
 int luaH_next (lua_State *L, Table *t, StkId key) {
   TValue *k = s2v(key);
-  if (share_meetstwins() && ttisshrstring(k)) {
-    const TValue *slot = luaH_Hgetshortstr(t, tsvalue(k));
-    if (!isabstkey(slot))
-      getnodekey(L, k, nodefromval(slot));
-  }
+  if (share_meetstwins() && ttisshrstring(k))
+    setsvalue(L, k, twinkey(t, tsvalue(k)));
   return stock_luaH_next(L, t, key);
 }
 

@@ -7,7 +7,6 @@
 #ifndef share_write_h
 #define share_write_h
 
-#include "lstring.h"
 #include "ltable.h"
 #include "share.h"
 
@@ -21,12 +20,5 @@
         { fval2arr(h, u, tag, val); hres = HOK; } \
       else hres = ~cast_int(u); } \
     else { hres = luaH_psetint(h, k, val); }}
-
-/*
-** Short strings are equal when their pointers are, unless a state met twins.
-*/
-#undef eqshrstr
-#define eqshrstr(a,b) \
-  ((a) == (b) || (share_meetstwins() && share_istwin(a, b)))
 
 #endif
