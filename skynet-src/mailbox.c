@@ -21,8 +21,12 @@
 #define COUNT_SHIFT 38
 #define BYTES_MASK ((UINT64_C(1) << COUNT_SHIFT) - 1)
 
-/* The length is looked at when the stack is taken and every so many pops. */
-#define CHECK_INTERVAL 32
+/*
+ * The length is looked at when the stack is taken, when the consumer asks for it
+ * and every so many pops. At every pop, consumer and producers would pull the
+ * line of `pushed` to and fro.
+ */
+#define CHECK_INTERVAL 8
 
 _Static_assert(sizeof(struct mailbox_node) <= 64, "a node is a cache line");
 
@@ -240,6 +244,11 @@ mailbox_overload(struct mailbox *m) {
 
 	m->overload = 0;
 	return length;
+}
+
+void
+mailbox_check_soon(struct mailbox *m) {
+	m->unchecked = CHECK_INTERVAL;
 }
 
 void

@@ -96,6 +96,12 @@ bool mailbox_rest(struct mailbox *m);
 /* Consumer: the length that crossed the overload threshold, once; else 0. */
 uint64_t mailbox_overload(struct mailbox *m);
 
+/*
+ * Consumer: time has passed, so much may have come; compare the length with the
+ * threshold at the next pop. Otherwise that happens every few pops only.
+ */
+void mailbox_check_soon(struct mailbox *m);
+
 /* Messages and payload bytes waiting; exact while nobody pushes. Any thread. */
 size_t mailbox_length(const struct mailbox *m);
 size_t mailbox_bytes(const struct mailbox *m);

@@ -24,6 +24,7 @@ static size_t reserve_size;
 static _Atomic(malloc_oom_hook) oom_hook;
 static atomic_flag someone_is_dying = ATOMIC_FLAG_INIT;
 static __thread bool i_am_dying;
+static __thread size_t dying_size; /* what failed, until it is reported */
 
 static void
 reserve_release(void) {
@@ -61,11 +62,22 @@ malloc_set_oom_hook(malloc_oom_hook f) {
 	atomic_store_explicit(&oom_hook, f, memory_order_release);
 }
 
+/* The second failure on the dying thread: say what was not said, and end. */
+static void
+die_again(size_t size) {
+	if (dying_size != 0) {
+		malloc_report("xmalloc: Out of memory trying to allocate %zu bytes for :%08x", dying_size,
+			malloc_charged());
+	} else {
+		malloc_report("xmalloc: Out of memory in the hook, trying to allocate %zu bytes", size);
+	}
+	abort();
+}
+
 void
 malloc_oom(size_t size, int tries) {
 	if (i_am_dying) {
-		malloc_report("xmalloc: Out of memory in the hook, trying to allocate %zu bytes", size);
-		abort();
+		die_again(size);
 	}
 	if (atomic_flag_test_and_set(&someone_is_dying)) {
 		if (tries == 0) {
@@ -76,10 +88,14 @@ malloc_oom(size_t size, int tries) {
 		}
 	}
 	i_am_dying = true;
+	dying_size = size;
 	reserve_release();
 	uint32_t owner = malloc_charged();
+	/* The namer should not allocate, but who knows. */
+	const char *name = malloc_report_name(owner);
 	malloc_report("xmalloc: Out of memory trying to allocate %zu bytes for :%08x %s", size, owner,
-		malloc_report_name(owner));
+		name);
+	dying_size = 0;
 	malloc_oom_hook f = atomic_load_explicit(&oom_hook, memory_order_acquire);
 	if (f != NULL) {
 		f(size, owner);

@@ -77,8 +77,8 @@ runqueue_pop(struct runqueue *q) {
 }
 
 /*
- * Thief, the owner of `into`, which is empty: move the older half of q, and
- * return its first item instead of queueing it. NULL when q is empty or was
+ * Thief, the owner of `into`: move the older half of q, as far as there is room,
+ * and return its first item instead of queueing it. NULL when q is empty or was
  * changed meanwhile.
  */
 static inline struct runnable *
@@ -89,6 +89,9 @@ runqueue_steal(struct runqueue *q, struct runqueue *into) {
 	uint32_t tail = atomic_load_explicit(&q->tail, memory_order_acquire);
 	uint32_t n = tail - head;
 	uint32_t to = atomic_load_explicit(&into->tail, memory_order_relaxed);
+	/* Acquire: as in runqueue_push. */
+	uint32_t room = RUNQUEUE_SIZE - (to - atomic_load_explicit(&into->head,
+	                                                           memory_order_acquire));
 	struct runnable *first;
 	uint32_t i;
 
@@ -96,6 +99,9 @@ runqueue_steal(struct runqueue *q, struct runqueue *into) {
 		return NULL;
 	}
 	n -= n / 2;
+	if (n > room + 1) {
+		n = room + 1;
+	}
 	first = atomic_load_explicit(&q->ring[head % RUNQUEUE_SIZE], memory_order_relaxed);
 	for (i = 1; i < n; i++) {
 		struct runnable *r = atomic_load_explicit(&q->ring[(head + i) % RUNQUEUE_SIZE],

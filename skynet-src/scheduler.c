@@ -12,7 +12,8 @@
  * waiting, and from a queue whose only item has not moved since it looked
  * before the last nap (its worker is stuck in a long callback). So a pair that
  * calls each other stays together, and a service behind a long callback still
- * starts within a nap or two.
+ * starts within a nap or two. When nobody has time to watch, busy workers look
+ * at each other's queues every now and then, and rescue what is stuck.
  *
  * Wake-ups. Nobody may sleep through work. Every pusher publishes its item and
  * then reads `watch` and `sleeping`; every worker that stops looking publishes
@@ -39,6 +40,10 @@
 #define INJECT_INTERVAL 16
 /* At most this many are moved from the inject list at once. */
 #define INJECT_BATCH 64
+/* Turns between two looks at a queue that may be stuck behind a callback. */
+#define RESCUE_INTERVAL 64
+/* A queue is stuck when its first item has not moved for this long. */
+#define RESCUE_NS 100000
 /* How long a watcher spins before it naps: twice the price of a futex wake. */
 #define SPIN_NS 10000
 /* A nap doubles from the first to the second value while nothing is found. */
@@ -58,6 +63,10 @@ struct worker {
 	int weight;
 	uint32_t turn;          /* this worker only */
 	uint32_t rests;         /* the same: times it ran out of work */
+	/* The same: whose queue it suspects to be stuck, at which item, since when. */
+	int suspect;
+	uint32_t suspect_head;
+	uint64_t suspect_ticks;
 	struct skynet_monitor *monitor;
 	struct worker *below;   /* in the stack of sleepers; under its mutex */
 	bool is_sleeping;       /* the same */
@@ -114,6 +123,9 @@ worker_new(int index) {
 	w->weight = scheduler_weight_of(index);
 	w->turn = 0;
 	w->rests = 0;
+	w->suspect = index;
+	w->suspect_head = 0;
+	w->suspect_ticks = 0;
 	w->monitor = skynet_monitor_new();
 	w->below = NULL;
 	w->is_sleeping = false;
@@ -253,12 +265,38 @@ pull(struct worker *w) {
 	pthread_mutex_unlock(&S.inject_mutex);
 }
 
+/*
+ * A busy worker's look at another one's queue: take from it if that worker has
+ * not come to it for long. Looks at the same queue until it has moved.
+ */
+static struct runnable *
+rescue(struct worker *w) {
+	struct runqueue *q = &S.workers[w->suspect]->queue;
+	uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
+	uint64_t now = platform_ticks();
+
+	if (w->suspect == w->index || runqueue_length(q) == 0 || head != w->suspect_head) {
+		w->suspect = (w->suspect + 1) % S.count;
+		q = &S.workers[w->suspect]->queue;
+		w->suspect_head = atomic_load_explicit(&q->head, memory_order_relaxed);
+		w->suspect_ticks = now;
+		return NULL;
+	}
+	if (now - w->suspect_ticks < platform_ns_to_ticks(RESCUE_NS)) {
+		return NULL;
+	}
+	return runqueue_steal(q, &w->queue);
+}
+
 struct runnable *
 scheduler_next(struct worker *w) {
 	struct runnable *r = NULL;
 
 	if (++w->turn % INJECT_INTERVAL == 0) {
 		pull(w);
+		if (w->turn % RESCUE_INTERVAL == 0 && (r = rescue(w)) != NULL) {
+			return r;
+		}
 	}
 	r = runqueue_pop(&w->queue);
 	if (r == NULL && atomic_load_explicit(&S.injected, memory_order_relaxed) > 0) {

@@ -19,6 +19,8 @@
 
 /* Callbacks shorter than this are timed by the tick counter alone. */
 #define LONG_CALLBACK_NS 100000
+/* After a callback of this length the mailbox may have filled up. */
+#define BUSY_CALLBACK_NS 20000
 /* The relation of ticks to CPU time is refreshed at least this often. */
 #define SYNC_INTERVAL_NS 10000000
 /* Turns at one service before the worker looks around, nothing else waiting. */
@@ -43,6 +45,7 @@ static __thread struct cpu_clock cpu_clock;
 static struct {
 	bool is_on; /* the rest is set before threads start, too */
 	uint64_t long_ticks;
+	uint64_t busy_ticks;
 	uint64_t sync_ticks;
 } profile;
 
@@ -50,6 +53,7 @@ void
 skynet_profile_enable(int enable) {
 	profile.is_on = enable != 0;
 	profile.long_ticks = platform_ns_to_ticks(LONG_CALLBACK_NS);
+	profile.busy_ticks = platform_ns_to_ticks(BUSY_CALLBACK_NS);
 	profile.sync_ticks = platform_ns_to_ticks(SYNC_INTERVAL_NS);
 }
 
@@ -87,13 +91,14 @@ clock_measure(const struct cpu_clock *c, uint64_t cpu_now) {
 	return cpu_now > before ? cpu_now - before : 0;
 }
 
-/* Ticks of CPU time that the callback took. */
+/* Ticks of CPU time that the callback took; *whole becomes its whole time. */
 static uint64_t
-clock_end(void) {
+clock_end(uint64_t *whole) {
 	struct cpu_clock *c = &cpu_clock;
 	uint64_t now = platform_ticks();
 	uint64_t spent = now - c->begin;
 
+	*whole = spent;
 	if (spent > profile.long_ticks) {
 		uint64_t cpu_now = platform_thread_cpu_ns();
 		uint64_t measured = platform_ns_to_ticks(clock_measure(c, cpu_now));
@@ -200,11 +205,16 @@ deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w)
 	}
 	CALLING_BEGIN(ctx);
 	if (profile.is_on) {
+		uint64_t whole;
 		clock_begin(w);
 		is_taken = ctx->cb(ctx, ctx->cb_ud, type, msg.session, msg.source, msg.data, size);
-		add_to(&ctx->cpu_ticks, clock_end());
+		add_to(&ctx->cpu_ticks, clock_end(&whole));
+		if (whole > profile.busy_ticks) {
+			mailbox_check_soon(&ctx->mailbox);
+		}
 	} else {
 		is_taken = ctx->cb(ctx, ctx->cb_ud, type, msg.session, msg.source, msg.data, size);
+		mailbox_check_soon(&ctx->mailbox);
 	}
 	CALLING_END(ctx);
 	if (!is_taken) {

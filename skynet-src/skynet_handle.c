@@ -302,6 +302,22 @@ skynet_handle_findname(const char *name) {
 	return handle;
 }
 
+const char *
+skynet_handle_peekname(uint32_t handle) {
+	size_t i;
+
+	for (i = 0; i < NAME_BUCKETS; i++) {
+		struct handle_name *n = atomic_load(&H.names[i]);
+		while (n && n->handle != handle) {
+			n = atomic_load(&n->next);
+		}
+		if (n) {
+			return n->text;
+		}
+	}
+	return NULL;
+}
+
 static struct handle_name *
 new_entry(const char *name, uint32_t hash, uint32_t handle) {
 	size_t size = strlen(name) + 1;

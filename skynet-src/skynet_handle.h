@@ -68,6 +68,12 @@ void skynet_handle_retireall(void);
 uint32_t skynet_handle_findname(const char *name);
 
 /*
+ * A name of the handle (without the dot), or NULL. Looks through all names, takes
+ * no lock. Only inside an epoch section, and only valid until it ends.
+ */
+const char *skynet_handle_peekname(uint32_t handle);
+
+/*
  * Give a live local service a name (without the dot, not empty). Returns
  * `name` itself, or NULL when the name is taken or the handle is not live.
  */

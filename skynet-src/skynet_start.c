@@ -18,6 +18,7 @@
 #include "skynet_handle.h"
 #include "skynet_harbor.h"
 #include "skynet_imp.h"
+#include "skynet_memory.h"
 #include "skynet_module.h"
 #include "skynet_monitor.h"
 #include "skynet_server.h"
@@ -433,6 +434,7 @@ init_parts(struct skynet_config *config) {
 	sem_init(&P.events, 0, 0);
 	P.check_ns = env_seconds("endless_check", 5);
 	P.shutdown_ns = env_seconds("shutdown_timeout", 5);
+	skynet_memory_init();
 	skynet_harbor_init(config->harbor);
 	skynet_handle_init(config->harbor, config->thread);
 	skynet_module_init(config->module_path);

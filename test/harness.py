@@ -148,7 +148,8 @@ class Node:
         return self
 
     def __exit__(self, kind, value, trace):
-        if self.proc.poll() is None:
+        status = self.proc.poll()
+        if status is None:
             self.proc.kill()
             self.proc.wait()
         self._reader.join(5)
@@ -156,6 +157,9 @@ class Node:
         shutil.rmtree(self.dir, ignore_errors=True)
         if kind is None:
             check_sanitizer(self.text)
+        elif hasattr(value, "add_note") and self.text:
+            state = "was running" if status is None else f"had ended with {status}"
+            value.add_note(f"the node {state}; its last output:\n{self.text[-3000:]}")
 
 
 SANITIZER = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )")

@@ -1,6 +1,7 @@
 /*
  * Says that it is up and then does nothing, or what its parameter asks for:
- * `abort` and `exit` at its first message; anything else is logged.
+ * `abort`, `status` (abort with status 3) and `exit` at its first message;
+ * anything else is logged.
  */
 #include <string.h>
 
@@ -19,6 +20,8 @@ idle_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t so
 			skynet_error(ctx, "last words %d", i);
 		}
 		skynet_command(ctx, "ABORT", NULL);
+	} else if (strcmp(param, "status") == 0) {
+		skynet_command(ctx, "ABORT", "3");
 	} else if (strcmp(param, "exit") == 0) {
 		skynet_command(ctx, "EXIT", NULL);
 	}

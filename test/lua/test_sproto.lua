@@ -309,7 +309,7 @@ end
 test.case("noise only ever returns or raises", function()
 	local sp = sproto.parse(vectors.load "sproto_encode".schema)
 	local decoded = 0
-	for i = 1, 20000 do
+	for i = 1, 5000 do
 		local data = noise(random(60))
 		if pcall(sp.decode, sp, "Unit", data) then decoded = decoded + 1 end
 		pcall(sproto.unpack, data)
@@ -342,7 +342,7 @@ test.case("damaged data and bundles only ever return or raise", function()
 		return s:sub(1, at - 1) .. noise(3) .. s:sub(at)
 	end
 	local accepted = 0
-	for _ = 1, 10000 do
+	for _ = 1, 4000 do
 		pcall(sp.decode, sp, "Unit", damage(sample))
 		local ok, other = pcall(sproto.new, damage(bundle))
 		if ok then

@@ -24,6 +24,10 @@ def test_api_keeps_its_contract():
         "[:00000002] error: Destination address can't be 0\n")
 
 
+def test_api_keeps_its_contract_with_one_worker():
+    run_claims("t_capi", "thread = 1")
+
+
 def test_services_live_and_die_by_the_rules():
     text = run_claims("t_life")
     assert re.search(r"^\[:[0-9a-f]{8}\] error: launch t_probe FAILED$", text, re.M), text
@@ -33,6 +37,10 @@ def test_harbor_service_of_a_single_node():
     text = run_claims("t_harbor")
     must_contain(text, "Drop message to harbor 5", "Invalid global name SEVENTEEN_IS_MORE",
                  "Invalid harbor command in single node mode: S 1 2")
+
+
+def test_harbor_service_with_one_worker():
+    run_claims("t_harbor", "thread = 1")
 
 
 def test_module_without_create_gets_the_all_ones_instance():

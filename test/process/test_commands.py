@@ -16,6 +16,10 @@ def test_every_command_does_what_it_says():
         "[:00000002] LAUNCH t_commands \n")
 
 
+def test_every_command_works_with_one_worker():
+    run_claims("t_commands", "thread = 1")
+
+
 def test_failed_launches_say_why():
     text = run_claims("t_commands")
     must_contain(

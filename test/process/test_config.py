@@ -118,6 +118,11 @@ def test_abort_ends_with_status_0_and_all_its_lines():
         must_contain(text, f"[:00000002] last words {i}\n")
 
 
+def test_abort_can_set_the_exit_status():
+    code, text = run_node('bootstrap = "t_idle status"', limit=20)
+    assert code == 3, text
+
+
 def test_node_ends_when_its_last_service_exits():
     # The log service counts too: it goes when it is the last one.
     with Node('bootstrap = "t_idle exit"') as node:

@@ -141,6 +141,24 @@ def test_message_log_that_cannot_be_opened():
     assert re.search(r"Open log file \./missing/[0-9a-f]{8}\.log fail\n", text), text
 
 
+def test_message_log_switched_while_messages_flow_has_whole_records():
+    with Node('bootstrap = "t_lograce"\nlogpath = "."') as node:
+        assert node.wait_exit() == 0, node.text
+        logs = [n for n in os.listdir(node.dir) if re.fullmatch(r"[0-9a-f]{8}\.log", n)]
+        text = read(node.path(logs[0]))
+        record = r"(open time: .*|close time: \d+|:00000002 3 0 \d+ 30313233343536373839)"
+        for line in text.splitlines():
+            assert re.fullmatch(record, line), line
+        assert text.count("open time: ") == text.count("close time: ") == 50
+
+
+def test_full_disk_is_reported_and_survived():
+    with Node('bootstrap = "t_ticker"\nlogger = "/dev/full"') as node:
+        node.wait_for(r"^logger: can't write /dev/full: No space left on device$")
+        assert node.stop() == 0
+        assert node.text.count("can't write") == 1, node.text
+
+
 SERVICES = 'luaservice = "./svc/?.lua;" .. luaservice\n'
 
 

@@ -395,8 +395,9 @@ unused_code_is_freed_while_the_state_lives(void **state) {
 		"kept = {{x = {dofile(file)}}}",
 		"kept = setmetatable({}, {__gc = dofile(file)(2)})",
 		"local s = select(2, dofile(file)) kept = function() return s end",
-		"local s = select(2, dofile(file)) kept = coroutine.create(function() local x = s coroutine.yield(x) end) "
-		"coroutine.resume(kept)",
+		("local s = select(2, dofile(file)) "
+		 "kept = coroutine.create(function() local x = s coroutine.yield(x) end) "
+		 "coroutine.resume(kept)"),
 		"kept = string.gmatch(select(2, dofile(file)), 'x')",
 	};
 	lua_State *L = open_state();

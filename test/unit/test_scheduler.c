@@ -131,6 +131,33 @@ thief_takes_the_older_half(void **state) {
 	assert_int_equal(runqueue_length(&from), 0);
 }
 
+static void
+thief_takes_no_more_than_it_has_room_for(void **state) {
+	static struct runqueue from, into;
+	static struct runnable items[10], full[RUNQUEUE_SIZE];
+	int i;
+
+	(void)state;
+	runqueue_init(&from);
+	runqueue_init(&into);
+	for (i = 0; i < 10; i++) {
+		runqueue_push(&from, &items[i]);
+	}
+	for (i = 0; i < RUNQUEUE_SIZE - 2; i++) {
+		runqueue_push(&into, &full[i]);
+	}
+	assert_ptr_equal(runqueue_steal(&from, &into), &items[0]);
+	assert_int_equal(runqueue_length(&into), RUNQUEUE_SIZE);
+	assert_ptr_equal(runqueue_steal(&from, &into), &items[3]);
+	assert_int_equal(runqueue_length(&into), RUNQUEUE_SIZE);
+	for (i = 0; i < RUNQUEUE_SIZE - 2; i++) {
+		assert_ptr_equal(runqueue_pop(&into), &full[i]);
+	}
+	assert_ptr_equal(runqueue_pop(&into), &items[1]);
+	assert_ptr_equal(runqueue_pop(&into), &items[2]);
+	assert_int_equal(runqueue_length(&from), 6);
+}
+
 /*-------------------------------------------------------------------- running */
 
 #define ITEMS 2000
@@ -277,6 +304,37 @@ work_behind_a_spinning_callback_is_stolen(void **state) {
 	}
 	assert_false(atomic_load(&is_given_up));
 	end();
+}
+
+static struct runnable player;
+
+/* Keeps its worker busy with short turns until the work behind is done. */
+static void
+run_player(struct runnable *r, struct worker *w) {
+	(void)w;
+	if (!atomic_load(&is_blocker_done)) {
+		scheduler_push(r);
+	}
+}
+
+static void
+work_behind_a_spinning_callback_is_rescued_by_the_busy(void **state) {
+	int i;
+
+	(void)state;
+	blocker.run = run_blocker;
+	behind.run = run_behind;
+	player.run = run_player;
+	for (i = 0; i < 5; i++) {
+		begin(2);
+		atomic_store(&is_behind_done, 0);
+		atomic_store(&is_blocker_done, 0);
+		scheduler_push(&player);
+		scheduler_push(&blocker);
+		wait_for(&is_blocker_done, 1);
+		end();
+	}
+	assert_false(atomic_load(&is_given_up));
 }
 
 /*------------------------------------------------------------------ wake-ups */
@@ -431,9 +489,11 @@ main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(run_queue_is_a_bounded_fifo),
 		cmocka_unit_test(thief_takes_the_older_half),
+		cmocka_unit_test(thief_takes_no_more_than_it_has_room_for),
 		cmocka_unit_test(everything_pushed_runs_once),
 		cmocka_unit_test(nobody_starves_among_the_busy),
 		cmocka_unit_test(work_behind_a_spinning_callback_is_stolen),
+		cmocka_unit_test(work_behind_a_spinning_callback_is_rescued_by_the_busy),
 		cmocka_unit_test(no_push_is_slept_through),
 		cmocka_unit_test(chains_of_work_never_break_and_then_all_sleep),
 		cmocka_unit_test(first_wake_up_after_rest_is_reported),

@@ -1,0 +1,41 @@
+"""What a node says when memory ends, or when a service misuses it."""
+
+import signal
+
+from harness import VARIANT, Node, Skip
+
+# Address space of the node; the sanitizers need more than exists.
+LIMITED = ("sh", "-c", "ulimit -v 600000; ulimit -c 0; exec \"$@\"", "sh")
+
+
+def need_accounts():
+    if VARIANT in ("asan", "tsan"):
+        raise Skip("this build does not account for memory")
+
+
+def run_out(config):
+    with Node('start = "memory_hog"\n' + config, wrapper=LIMITED) as node:
+        node.wait_for(r"^xmalloc: Out of memory trying to allocate 83886\d\d bytes "
+                      r"for :0000[0-9a-f]{4} snlua \.hog$")
+        code = node.wait_exit()
+        assert code == -signal.SIGABRT, code
+        return node.text
+
+
+def test_out_of_memory_names_size_and_service():
+    need_accounts()
+    text = run_out("")
+    first = [line for line in text.splitlines() if " holds " in line][0]
+    assert first.endswith(" snlua .hog"), text
+    assert int(first.split()[3]) > 100 << 20, text
+
+
+def test_out_of_memory_without_a_reserve_still_reports():
+    need_accounts()
+    run_out("memory_reserve = 0\n")
+
+
+def test_bad_settings_are_refused():
+    with Node('start = "main"\nmemory_reserve = "much"\n') as node:
+        assert node.wait_exit() == 1
+        assert "memory_reserve" in node.text, node.text
