@@ -67,6 +67,10 @@ probe_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t s
 	atomic_store(&probe.size, sz);
 	atomic_store(&probe.is_null, msg == NULL);
 	atomic_store(&probe.first, msg == NULL ? -1 : (int)*(const unsigned char *)msg);
+	if (type == PTYPE_TEXT && sz == 4 && memcmp(msg, "keep", 4) == 0) {
+		atomic_store(&probe.kept, (char *)(uintptr_t)msg);
+		return 1;
+	}
 	if (type == PTYPE_TEXT && msg != NULL) {
 		run_text(ctx, source, session, msg);
 	}

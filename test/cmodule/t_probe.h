@@ -16,10 +16,11 @@ struct probe_notes {
 	atomic_size_t size;
 	atomic_bool is_null;
 	atomic_bool param_is_null;
-	atomic_bool gate;    /* the driver opens it */
-	atomic_bool waiting; /* in a callback, for the gate */
-	uint32_t current;    /* current handle in init */
-	uint32_t failed;     /* handle of the instance that failed */
+	atomic_bool gate;     /* the driver opens it */
+	atomic_bool waiting;  /* in a callback, for the gate */
+	_Atomic(char *) kept; /* data of the message `keep`, for the driver to free */
+	uint32_t current;     /* current handle in init */
+	uint32_t failed;      /* handle of the instance that failed */
 	char param[64];
 };
 
