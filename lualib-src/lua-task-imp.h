@@ -172,19 +172,42 @@ struct sched {
 	bool in_debugger;          /* hooks may suspend tasks */
 };
 
-/* ------------------------------------------------------------ lua-task.c */
+/* Scratch values that the dispatcher may push on the thread it runs on. */
+#define SCHED_SCRATCH_STACK 40
+
+/* ----------------------------------------------------- lua-task-module.c */
 
 /* The scheduler of L's VM. Raises when `skynet.task` is not loaded. */
 struct sched *sched_of(lua_State *L);
 void sched_set_callback(struct sched *S, skynet_cb cb);
+/* Push a module, loading it if need be. */
+void sched_require(lua_State *L, const char *module);
+
+/* ------------------------------------------------------------ lua-task.c */
+
+/* The kernel's callback of a service. */
+int sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
+	const void *msg, size_t sz);
 /* Process one message; texts of failures are collected in S->failure. */
 void sched_deliver(struct sched *S, lua_State *from, const struct inbound *in);
-/* Push registry[S->ref_hooks][name], a function that the Lua side gave us. */
-int sched_push_hook(lua_State *L, struct sched *S, const char *name);
-/* Push the class table of the protocol at index arg, or raise. */
-void sched_push_class(lua_State *L, struct sched *S, int arg);
+/* Push the function that Lua code set for an event. Raises; may load a module. */
+void sched_push_hook(lua_State *L, struct sched *S, const char *name);
 /* handle is gone: fail every call to it, drop deferred answers for it. */
 void sched_source_dead(struct sched *S, lua_State *L, uint32_t handle);
+
+/* Dispatch of class `error`. Lua: (session, source, ptr, size). */
+int task_on_error(lua_State *L);
+extern const luaL_Reg task_dispatch_functions[];
+
+/* ------------------------------------------------------ lua-task-start.c */
+
+/* Register class `lua`, and prepare those that are made when first needed. */
+void class_init(lua_State *L, struct sched *S);
+/* Make the class with this id; pushes it, or nil and returns false. */
+bool class_push_builtin(lua_State *L, struct sched *S, int id);
+/* Push the class table of the protocol at index arg, or raise. */
+void sched_push_class(lua_State *L, struct sched *S, int arg);
+extern const luaL_Reg task_start_functions[];
 
 /* ------------------------------------------------------- lua-task-pool.c */
 

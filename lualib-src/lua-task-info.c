@@ -4,6 +4,8 @@
  */
 #include "lua-task-imp.h"
 
+#include <stdio.h>
+
 #include "skynet_server.h"
 
 /* Lua: self() -> handle */
@@ -11,6 +13,21 @@ static int
 task_self(lua_State *L)
 {
 	lua_pushinteger(L, sched_of(L)->handle);
+	return 1;
+}
+
+/* Lua: address(addr) -> ":%08x" for an integer, else tostring(addr) */
+static int
+task_address(lua_State *L)
+{
+	luaL_checkany(L, 1);
+	if (lua_isinteger(L, 1)) {
+		char text[16];
+		snprintf(text, sizeof(text), ":%08x", (unsigned)(uint32_t)lua_tointeger(L, 1));
+		lua_pushstring(L, text);
+	} else {
+		luaL_tolstring(L, 1, NULL);
+	}
 	return 1;
 }
 
@@ -103,6 +120,7 @@ task_root(lua_State *L)
 
 const luaL_Reg task_info_functions[] = {
 	{ "self", task_self },
+	{ "address", task_address },
 	{ "_pending", task_pending },
 	{ "_count", task_count },
 	{ "_session", task_session_of },

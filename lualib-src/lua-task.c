@@ -1,68 +1,16 @@
 /*
- * lua-task: module `skynet.task`, the scheduler of one Lua service: set-up,
- * and what a message of each type does.
- *
- * The module table is the `skynet` table itself: lualib/skynet.lua adds what
- * is better said in Lua. The functions are light C functions, which cost a VM
- * nothing but their table slot; they find the scheduler through the extra
- * space of their thread (see lua-task-imp.h).
+ * lua-task: what a message does, by its type.
  *
  * Invariant of the message path: outside of a resumed coroutine nothing here
  * raises a Lua error; what can raise (unpacking, user functions, looking up
  * class fields) runs inside the task.
  */
-#include "lua-task.h"
 #include "lua-task-imp.h"
 
 #include <string.h>
 
-#include "lua-container.h"
 #include "lua-seri.h"
-#include "lua-skynet.h"
 #include "skynet_malloc.h"
-#include "skynet_server.h"
-
-#define SCHED_KEY "skynet_sched"
-#define INITIAL_SLOTS 8
-/* Scratch values that the dispatcher may push on the main thread. */
-#define SCRATCH_STACK 40
-
-struct sched *
-sched_of(lua_State *L)
-{
-	struct task *t = task_of(L);
-	if (t != NULL && t->S != NULL) {
-		return t->S;
-	}
-	/* L is older than the scheduler. */
-	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
-	struct sched *S = lua_touserdata(L, -1);
-	lua_pop(L, 1);
-	if (S == NULL) {
-		luaL_error(L, "module skynet.task is not loaded");
-	}
-	return S;
-}
-
-int
-sched_push_hook(lua_State *L, struct sched *S, const char *name)
-{
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_hooks);
-	int type = lua_getfield(L, -1, name);
-	lua_remove(L, -2);
-	return type;
-}
-
-void
-sched_push_class(lua_State *L, struct sched *S, int arg)
-{
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
-	lua_pushvalue(L, arg);
-	if (lua_rawget(L, -2) != LUA_TTABLE) {
-		luaL_error(L, "unknown protocol type: %s", luaL_tolstring(L, arg, NULL));
-	}
-	lua_remove(L, -2);
-}
 
 /* ------------------------------------------------------------- requests */
 
@@ -156,6 +104,10 @@ request_body(lua_State *L)
 	begin_debt(t, &in);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	bool known = lua_rawgeti(L, 1, in.type) == LUA_TTABLE;
+	if (!known) {
+		lua_pop(L, 1);
+		known = class_push_builtin(L, S, in.type);
+	}
 	if (!known && is_shutdown(&in)) {
 		t->debt = false;
 		sched_push_hook(L, S, "shutdown");
@@ -246,20 +198,29 @@ on_deadline(struct sched *S, struct task *t)
 	task_fail_call(S, t, cause, 0);
 }
 
+/* Body of a task for an answer that nobody waits for. */
+static int
+unknown_response_body(lua_State *L)
+{
+	struct sched *S = task_of(L)->S;
+	const struct inbound in = S->in;
+	sched_push_hook(L, S, "unknown_response");
+	lua_pushinteger(L, in.session);
+	lua_pushinteger(L, in.source);
+	lua_pushlightuserdata(L, (void *)in.msg);
+	lua_pushinteger(L, (lua_Integer)in.sz);
+	lua_callk(L, 4, 0, 0, request_done);
+	return 0;
+}
+
 static void
-on_unknown(struct sched *S, lua_State *L, const struct inbound *in)
+on_unknown(struct sched *S, lua_State *L)
 {
 	struct task *t = task_new(S, L);
-	if (t == NULL) {
-		return;
+	if (t != NULL) {
+		lua_pushcfunction(t->L, unknown_response_body);
+		task_run(S, t, 0);
 	}
-	/* The hook table and the key exist: neither line can raise. */
-	sched_push_hook(t->L, S, "unknown_response");
-	lua_pushinteger(t->L, in->session);
-	lua_pushinteger(t->L, in->source);
-	lua_pushlightuserdata(t->L, (void *)in->msg);
-	lua_pushinteger(t->L, (lua_Integer)in->sz);
-	task_run(S, t, 4);
 }
 
 /* The wait of t is over by a message; the queue may hold it as woken. */
@@ -275,19 +236,25 @@ continue_task(struct sched *S, struct task *t)
 }
 
 static void
+start_timer_task(struct sched *S, struct task *t)
+{
+	t->session = 0;
+	task_run(S, t, lua_gettop(t->L) - 1);
+}
+
+static void
 on_response(struct sched *S, lua_State *L, const struct inbound *in)
 {
 	struct pending e;
 	if (!pending_take(S, in->session, &e)) {
-		on_unknown(S, L, in);
+		on_unknown(S, L);
 		return;
 	}
 	switch (pending_kind(&e)) {
 	case PENDING_TASK:
 		if (pending_task(&e)->state == TASK_READY) {
 			/* A timer whose coroutine was made in advance. */
-			pending_task(&e)->session = 0;
-			task_run(S, pending_task(&e), 0);
+			start_timer_task(S, pending_task(&e));
 		} else {
 			continue_task(S, pending_task(&e));
 		}
@@ -411,8 +378,8 @@ sched_source_dead(struct sched *S, lua_State *L, uint32_t handle)
 }
 
 /* Default dispatch of class `error`: (session, source, ptr, size). */
-static int
-on_error(lua_State *L)
+int
+task_on_error(lua_State *L)
 {
 	struct sched *S = sched_of(L);
 	struct inbound in = {
@@ -464,18 +431,8 @@ sched_deliver(struct sched *S, lua_State *from, const struct inbound *in)
 	S->from = outer_from;
 }
 
-void
-sched_set_callback(struct sched *S, skynet_cb cb)
-{
-	if (S->container != NULL) {
-		S->container->callback(S->container, S->main.L, S, cb);
-	} else {
-		skynet_callback(S->ctx, S, cb);
-	}
-}
-
-static int
-on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
+int
+sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
 	const void *msg, size_t sz)
 {
 	struct sched *S = ud;
@@ -500,7 +457,7 @@ dispatch_message(lua_State *L)
 		.session = (int)luaL_checkinteger(L, 4),
 		.source = (uint32_t)luaL_checkinteger(L, 5),
 	};
-	luaL_checkstack(L, SCRATCH_STACK, NULL);
+	luaL_checkstack(L, SCHED_SCRATCH_STACK, NULL);
 	sched_deliver(S, L, &in);
 	if (S->failure != NULL) {
 		/* The string is made first: the C copy must not be lost. */
@@ -513,179 +470,7 @@ dispatch_message(lua_State *L)
 	return 0;
 }
 
-/*
- * Lua: begin(init). Install the dispatcher and start init in a task, by a
- * timer that fires behind everything queued so far.
- */
-static int
-begin(lua_State *L)
-{
-	struct sched *S = sched_of(L);
-	luaL_checktype(L, 1, LUA_TFUNCTION);
-	if (S->started) {
-		return luaL_error(L, "skynet.start was called before in this service");
-	}
-	struct task *t = task_new(S, L);
-	if (t == NULL) {
-		return luaL_error(L, "not enough memory");
-	}
-	S->started = true;
-	if (!lua_toboolean(L, 2)) {
-		sched_set_callback(S, on_message);
-		S->init_slot = t->slot;
-	}
-	lua_settop(L, 1);
-	lua_xmove(L, t->L, 1);
-	t->session = sched_new_session(S);
-	pending_add(S, t->session, PENDING_TASK, (uintptr_t)t, 0);
-	sched_arm(S, t->session, 0);
-	return 0;
-}
-
-/* ----------------------------------------------------------------- open */
-
-static int
-sched_gc(lua_State *L)
-{
-	struct sched *S = lua_touserdata(L, 1);
-	task_bind(S->main.L, NULL);
-	sched_bounce_debts(S);
-	pending_free(S);
-	sched_free_tasks(S);
-	skynet_free(S->failure);
-	S->failure = NULL;
-	return 0;
-}
-
-static void
-set_gc(lua_State *L, lua_CFunction f)
-{
-	lua_createtable(L, 0, 1);
-	lua_pushcfunction(L, f);
-	lua_setfield(L, -2, "__gc");
-	lua_setmetatable(L, -2);
-}
-
-/* A dead sentinel: a collection has run. Trim, and lay the next one out. */
-static int
-sentinel_gc(lua_State *L)
-{
-	struct sched *S = *(struct sched **)lua_touserdata(L, 1);
-	if (task_of(S->main.L) == NULL) {
-		return 0;
-	}
-	sched_trim(S);
-	struct sched **next = lua_newuserdatauv(L, sizeof(*next), 0);
-	*next = S;
-	lua_getmetatable(L, 1);
-	lua_setmetatable(L, -2);
-	return 0;
-}
-
-static int
-new_ref(lua_State *L)
-{
-	lua_newtable(L);
-	return luaL_ref(L, LUA_REGISTRYINDEX);
-}
-
-static lua_State *
-main_thread(lua_State *L)
-{
-	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
-	lua_State *M = lua_tothread(L, -1);
-	lua_pop(L, 1);
-	return M;
-}
-
-static struct sched *
-new_sched(lua_State *L)
-{
-	struct skynet_context *ctx = lua_skynet_context(L);
-	struct sched *S = lua_newuserdatauv(L, sizeof(*S), 0);
-	memset(S, 0, sizeof(*S));
-	S->ctx = ctx;
-	S->handle = skynet_context_handle(ctx);
-	S->container = lua_container(L);
-	S->main.S = S->orphan.S = S;
-	S->main.L = S->main.top = S->from = main_thread(L);
-	S->responses.prev = S->responses.next = &S->responses;
-	S->slot_free = 1;
-	S->all_cap = INITIAL_SLOTS;
-	S->all = skynet_calloc(INITIAL_SLOTS, sizeof(*S->all));
-	pending_init(S);
-	set_gc(L, sched_gc);
-	lua_setfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
-	luaL_checkstack(S->main.L, SCRATCH_STACK, NULL);
-	S->ref_threads = new_ref(L);
-	S->ref_values = new_ref(L);
-	S->ref_proto = new_ref(L);
-	S->ref_tokens = new_ref(L);
-	S->ref_hooks = new_ref(L);
-	task_bind(S->main.L, &S->main);
-	if (L != S->main.L) {
-		task_bind(L, &S->main);
-	}
-	return S;
-}
-
-static void
-lay_sentinel(lua_State *L, struct sched *S)
-{
-	struct sched **sentinel = lua_newuserdatauv(L, sizeof(*sentinel), 0);
-	*sentinel = S;
-	set_gc(L, sentinel_gc);
-	lua_pop(L, 1);
-}
-
-static const luaL_Reg functions[] = {
+const luaL_Reg task_dispatch_functions[] = {
 	{ "dispatch_message", dispatch_message },
-	{ "_begin", begin },
-	{ "_on_error", on_error },
 	{ NULL, NULL },
 };
-
-static void
-add_constants(lua_State *L)
-{
-	static const struct { const char *name; int value; } type[] = {
-		{ "PTYPE_TEXT", PTYPE_TEXT }, { "PTYPE_RESPONSE", PTYPE_RESPONSE },
-		{ "PTYPE_MULTICAST", PTYPE_MULTICAST }, { "PTYPE_CLIENT", PTYPE_CLIENT },
-		{ "PTYPE_SYSTEM", PTYPE_SYSTEM }, { "PTYPE_HARBOR", PTYPE_HARBOR },
-		{ "PTYPE_SOCKET", PTYPE_SOCKET }, { "PTYPE_ERROR", PTYPE_ERROR },
-		{ "PTYPE_QUEUE", PTYPE_RESERVED_QUEUE }, { "PTYPE_DEBUG", PTYPE_RESERVED_DEBUG },
-		{ "PTYPE_LUA", PTYPE_RESERVED_LUA }, { "PTYPE_SNAX", PTYPE_RESERVED_SNAX },
-		{ "PTYPE_TRACE", TYPE_TRACE },
-	};
-	for (size_t i = 0; i < sizeof(type) / sizeof(type[0]); i++) {
-		lua_pushinteger(L, type[i].value);
-		lua_setfield(L, -2, type[i].name);
-	}
-}
-
-int
-luaopen_skynet_task(lua_State *L)
-{
-	luaL_checkversion(L);
-	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
-	if (!lua_isnil(L, -1)) {
-		return luaL_error(L, "module skynet.task is loaded already");
-	}
-	struct sched *S = new_sched(L);
-	lay_sentinel(L, S);
-	/* skynet.lua adds about as many entries as are here. */
-	lua_createtable(L, 0, 128);
-	luaL_setfuncs(L, functions, 0);
-	luaL_setfuncs(L, task_wait_functions, 0);
-	luaL_setfuncs(L, task_call_functions, 0);
-	luaL_setfuncs(L, task_reply_functions, 0);
-	luaL_setfuncs(L, task_fail_functions, 0);
-	luaL_setfuncs(L, task_trace_functions, 0);
-	luaL_setfuncs(L, task_info_functions, 0);
-	add_constants(L);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
-	lua_setfield(L, -2, "_proto");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_hooks);
-	lua_setfield(L, -2, "_hooks");
-	return 1;
-}

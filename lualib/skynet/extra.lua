@@ -1,12 +1,10 @@
--- skynet.extra: the functions of `skynet` that most services never call. They
--- are added to the table when one of them is first used, so that an idle service
--- does not carry them. Nothing else is owned here.
+-- skynet.extra: the functions of `skynet` that most services never call. Loaded
+-- when a name is read that nothing else knows. Owns nothing.
 
 local c = require "skynet.core"
 local skynet = require "skynet"
 
----@class skynet
-local M = skynet
+local M = {}
 
 local hooks = skynet._hooks
 
@@ -16,22 +14,24 @@ M.pcall = pcall
 
 ------------------------------------------------------------------- handlers
 
+local function set_hook(name, fn)
+	local before = hooks[name] or require "skynet.hooks"[name]
+	hooks[name] = assert(fn)
+	return before
+end
+
 ---Replace what happens to a plain message that nobody handles.
 ---@param fn fun(session: integer, source: integer, msg: lightuserdata, size: integer, type: string|integer)
 ---@return function # the function so far
 function M.dispatch_unknown_request(fn)
-	local before = hooks.unknown_request
-	hooks.unknown_request = assert(fn)
-	return before
+	return set_hook("unknown_request", fn)
 end
 
 ---Replace what happens to an answer that nobody waits for.
 ---@param fn fun(session: integer, source: integer, msg: lightuserdata, size: integer)
 ---@return function # the function so far
 function M.dispatch_unknown_response(fn)
-	local before = hooks.unknown_response
-	hooks.unknown_response = assert(fn)
-	return before
+	return set_hook("unknown_response", fn)
 end
 
 ---Do something when the node is shut down, before the service exits. Functions
@@ -143,29 +143,25 @@ end
 
 ---A set of requests that are sent at once, see skynet.request.
 ---@param first table?
----@return table
+---@return skynet.request_set
 function M.request(first)
-	M.request = require "skynet.request"
-	return M.request(first)
+	return require "skynet.request"(first)
 end
 
 ---Number of waiting tasks, or a dump; see skynet.taskinfo.
 function M.task(what)
-	M.task = require "skynet.taskinfo".task
-	return M.task(what)
+	return require "skynet.taskinfo".task(what)
 end
 
 ---Waiting tasks grouped by traceback; see skynet.taskinfo.
 ---@return table<string, string>
 function M.uniqtask()
-	M.uniqtask = require "skynet.taskinfo".uniqtask
-	return M.uniqtask()
+	return require "skynet.taskinfo".uniqtask()
 end
 
 ---Remember where timers are armed from now on; task dumps show it.
 ---@param on boolean
 function M.trace_timeout(on)
-	hooks.timeout_note = require "skynet.taskinfo".note_timeout
 	skynet._trace_timeout(on)
 end
 

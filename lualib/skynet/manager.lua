@@ -98,9 +98,7 @@ function M.forward_type(map, start_func)
 			error(err, 0)
 		end
 	end, true)
-	skynet._begin(function()
-		skynet.init_service(start_func)
-	end, true)
+	skynet._begin(start_func)
 end
 
 ---Instead of skynet.start: every message passes through f first.
@@ -111,9 +109,7 @@ function M.filter(f, start_func)
 	c.callback(function(...)
 		dispatch(f(...))
 	end)
-	skynet._begin(function()
-		skynet.init_service(start_func)
-	end, true)
+	skynet._begin(start_func)
 end
 
 ---Make a global unique service the monitor of this node: it gets an empty message

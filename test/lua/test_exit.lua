@@ -158,7 +158,7 @@ test.case("on_shutdown functions run in order, then the service exits", function
 	skynet.rawsend(other, "system", "shutdown")
 	skynet.rawsend(other, "probe", "shut")
 	rt.run(other, "skynet.ret()")
-	test.eq(rt.lines("hook", from), {})
+	test.eq(rt.lines("%] hook %d", from), {})
 	skynet.rawsend(other, "probe", "shutdown")
 	rt.wait_gone(other)
 	local seen = {}

@@ -1,0 +1,331 @@
+/*
+ * lua-task-module: module `skynet.task`: the scheduler's birth and end, and the
+ * module table, which is the `skynet` table itself.
+ *
+ * A VM's share of the table is what it uses: a name is looked up in the static
+ * lists below when it is first read, and only then stored in the table. The
+ * functions are light C functions, which cost nothing but that slot; they find
+ * the scheduler through the extra space of their thread (lua-task-imp.h).
+ * pairs(skynet) fills everything in first.
+ */
+#include "lua-task.h"
+#include "lua-task-imp.h"
+
+#include <string.h>
+
+#include "lua-container.h"
+#include "lua-seri.h"
+#include "lua-skynet.h"
+#include "skynet_malloc.h"
+#include "skynet_server.h"
+
+#define SCHED_KEY "skynet_sched"
+#define INITIAL_SLOTS 8
+
+struct sched *
+sched_of(lua_State *L)
+{
+	struct task *t = task_of(L);
+	if (t != NULL && t->S != NULL) {
+		return t->S;
+	}
+	/* L is older than the scheduler. */
+	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
+	struct sched *S = lua_touserdata(L, -1);
+	lua_pop(L, 1);
+	if (S == NULL) {
+		luaL_error(L, "module skynet.task is not loaded");
+	}
+	return S;
+}
+
+void
+sched_push_hook(lua_State *L, struct sched *S, const char *name)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_hooks);
+	if (lua_getfield(L, -1, name) == LUA_TNIL) {
+		/* The usual ones are set by this module. */
+		sched_require(L, "skynet.hooks");
+		lua_pop(L, 2);
+		lua_getfield(L, -1, name);
+	}
+	lua_remove(L, -2);
+}
+
+void
+sched_set_callback(struct sched *S, skynet_cb cb)
+{
+	if (S->container != NULL) {
+		S->container->callback(S->container, S->main.L, S, cb);
+	} else {
+		skynet_callback(S->ctx, S, cb);
+	}
+}
+
+/* -------------------------------------------------------- module table */
+
+static const luaL_Reg *const groups[] = {
+	task_dispatch_functions, task_start_functions, task_wait_functions, task_call_functions,
+	task_reply_functions, task_fail_functions, task_trace_functions, task_info_functions,
+};
+
+static const struct { const char *name; int value; } constants[] = {
+	{ "PTYPE_TEXT", PTYPE_TEXT }, { "PTYPE_RESPONSE", PTYPE_RESPONSE },
+	{ "PTYPE_MULTICAST", PTYPE_MULTICAST }, { "PTYPE_CLIENT", PTYPE_CLIENT },
+	{ "PTYPE_SYSTEM", PTYPE_SYSTEM }, { "PTYPE_HARBOR", PTYPE_HARBOR },
+	{ "PTYPE_SOCKET", PTYPE_SOCKET }, { "PTYPE_ERROR", PTYPE_ERROR },
+	{ "PTYPE_QUEUE", PTYPE_RESERVED_QUEUE }, { "PTYPE_DEBUG", PTYPE_RESERVED_DEBUG },
+	{ "PTYPE_LUA", PTYPE_RESERVED_LUA }, { "PTYPE_SNAX", PTYPE_RESERVED_SNAX },
+	{ "PTYPE_TRACE", TYPE_TRACE },
+};
+
+/* Fields of other modules, by the name they have there. */
+static const struct { const char *name; const char *module; } borrowed[] = {
+	{ "error", "skynet.core" }, { "harbor", "skynet.core" }, { "tostring", "skynet.core" },
+	{ "trash", "skynet.core" }, { "init", "skynet.require" }, { "newservice", "skynet.find" },
+	{ "uniqueservice", "skynet.find" }, { "queryservice", "skynet.find" },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+/* Everything else that Lua code offers. */
+#define EXTRA_MODULE "skynet.extra"
+
+static bool
+push_function(lua_State *L, const char *name)
+{
+	for (size_t g = 0; g < COUNT(groups); g++) {
+		for (const luaL_Reg *r = groups[g]; r->name != NULL; r++) {
+			if (strcmp(r->name, name) == 0) {
+				lua_pushcfunction(L, r->func);
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+static bool
+push_constant(lua_State *L, const char *name)
+{
+	for (size_t i = 0; i < COUNT(constants); i++) {
+		if (strcmp(constants[i].name, name) == 0) {
+			lua_pushinteger(L, constants[i].value);
+			return true;
+		}
+	}
+	return false;
+}
+
+static const char *
+home_module(const char *name)
+{
+	for (size_t i = 0; i < COUNT(borrowed); i++) {
+		if (strcmp(borrowed[i].name, name) == 0) {
+			return borrowed[i].module;
+		}
+	}
+	return EXTRA_MODULE;
+}
+
+void
+sched_require(lua_State *L, const char *module)
+{
+	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+	if (lua_getfield(L, -1, module) == LUA_TNIL) {
+		lua_getglobal(L, "require");
+		lua_pushstring(L, module);
+		lua_call(L, 1, 1);
+		lua_replace(L, -2);
+	}
+	lua_remove(L, -2);
+}
+
+/* Lua: __index(skynet, key) */
+static int
+table_index(lua_State *L)
+{
+	if (lua_type(L, 2) != LUA_TSTRING) {
+		return 0;
+	}
+	const char *name = lua_tostring(L, 2);
+	struct sched *S = sched_of(L);
+	if (strcmp(name, "_proto") == 0) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
+	} else if (strcmp(name, "_hooks") == 0) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_hooks);
+	} else if (!push_function(L, name) && !push_constant(L, name)) {
+		sched_require(L, home_module(name));
+		if (!lua_istable(L, -1) || lua_getfield(L, -1, name) == LUA_TNIL) {
+			return 0;
+		}
+	}
+	lua_pushvalue(L, 2);
+	lua_pushvalue(L, -2);
+	lua_rawset(L, 1);
+	return 1;
+}
+
+static void
+touch(lua_State *L, const char *name)
+{
+	lua_getfield(L, 1, name);
+	lua_pop(L, 1);
+}
+
+static int
+table_next(lua_State *L)
+{
+	lua_settop(L, 2);
+	return lua_next(L, 1) ? 2 : 0;
+}
+
+/* Lua: __pairs(skynet) */
+static int
+table_pairs(lua_State *L)
+{
+	for (size_t g = 0; g < COUNT(groups); g++) {
+		for (const luaL_Reg *r = groups[g]; r->name != NULL; r++) {
+			touch(L, r->name);
+		}
+	}
+	for (size_t i = 0; i < COUNT(constants); i++) {
+		touch(L, constants[i].name);
+	}
+	for (size_t i = 0; i < COUNT(borrowed); i++) {
+		touch(L, borrowed[i].name);
+	}
+	touch(L, "_proto");
+	sched_require(L, EXTRA_MODULE);
+	lua_pushnil(L);
+	while (lua_next(L, 2)) {
+		touch(L, lua_tostring(L, -2));
+		lua_pop(L, 1);
+	}
+	lua_settop(L, 1);
+	lua_pushcfunction(L, table_next);
+	lua_insert(L, 1);
+	lua_pushnil(L);
+	return 3;
+}
+
+static void
+push_module(lua_State *L)
+{
+	static const luaL_Reg meta[] = {
+		{ "__index", table_index }, { "__pairs", table_pairs }, { NULL, NULL },
+	};
+	lua_newtable(L);
+	luaL_newlib(L, meta);
+	lua_setmetatable(L, -2);
+}
+
+/* ----------------------------------------------------------------- open */
+
+static int
+sched_gc(lua_State *L)
+{
+	struct sched *S = lua_touserdata(L, 1);
+	task_bind(S->main.L, NULL);
+	sched_bounce_debts(S);
+	pending_free(S);
+	sched_free_tasks(S);
+	skynet_free(S->failure);
+	S->failure = NULL;
+	return 0;
+}
+
+static void
+set_gc(lua_State *L, lua_CFunction f)
+{
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, f);
+	lua_setfield(L, -2, "__gc");
+	lua_setmetatable(L, -2);
+}
+
+/* A dead sentinel: a collection has run. Trim, and lay the next one out. */
+static int
+sentinel_gc(lua_State *L)
+{
+	struct sched *S = *(struct sched **)lua_touserdata(L, 1);
+	if (task_of(S->main.L) == NULL) {
+		return 0;
+	}
+	sched_trim(S);
+	struct sched **next = lua_newuserdatauv(L, sizeof(*next), 0);
+	*next = S;
+	lua_getmetatable(L, 1);
+	lua_setmetatable(L, -2);
+	return 0;
+}
+
+static int
+new_ref(lua_State *L)
+{
+	lua_newtable(L);
+	return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static lua_State *
+main_thread(lua_State *L)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+	lua_State *M = lua_tothread(L, -1);
+	lua_pop(L, 1);
+	return M;
+}
+
+static struct sched *
+new_sched(lua_State *L)
+{
+	struct skynet_context *ctx = lua_skynet_context(L);
+	struct sched *S = lua_newuserdatauv(L, sizeof(*S), 0);
+	memset(S, 0, sizeof(*S));
+	S->ctx = ctx;
+	S->handle = skynet_context_handle(ctx);
+	S->container = lua_container(L);
+	S->main.S = S->orphan.S = S;
+	S->main.L = S->main.top = S->from = main_thread(L);
+	S->responses.prev = S->responses.next = &S->responses;
+	S->slot_free = 1;
+	S->all_cap = INITIAL_SLOTS;
+	S->all = skynet_calloc(INITIAL_SLOTS, sizeof(*S->all));
+	pending_init(S);
+	set_gc(L, sched_gc);
+	lua_setfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
+	luaL_checkstack(S->main.L, SCHED_SCRATCH_STACK, NULL);
+	S->ref_threads = new_ref(L);
+	S->ref_values = new_ref(L);
+	S->ref_proto = new_ref(L);
+	S->ref_tokens = new_ref(L);
+	S->ref_hooks = new_ref(L);
+	task_bind(S->main.L, &S->main);
+	if (L != S->main.L) {
+		task_bind(L, &S->main);
+	}
+	return S;
+}
+
+static void
+lay_sentinel(lua_State *L, struct sched *S)
+{
+	struct sched **sentinel = lua_newuserdatauv(L, sizeof(*sentinel), 0);
+	*sentinel = S;
+	set_gc(L, sentinel_gc);
+	lua_pop(L, 1);
+}
+
+int
+luaopen_skynet_task(lua_State *L)
+{
+	luaL_checkversion(L);
+	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
+	if (!lua_isnil(L, -1)) {
+		return luaL_error(L, "module skynet.task is loaded already");
+	}
+	struct sched *S = new_sched(L);
+	lay_sentinel(L, S);
+	class_init(L, S);
+	push_module(L);
+	return 1;
+}
