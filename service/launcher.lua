@@ -45,13 +45,20 @@ local function finish(handle, ok, ...)
 	end
 end
 
--- Forget services that are gone; their unfinished launches fail.
+-- Forget services that are gone; their unfinished launches fail. The list is
+-- made anew, so that it also gives back the room of those that left earlier.
 local function prune()
-	for handle in pairs(services) do
-		if not alive(handle) then
-			services[handle] = nil
-			finish(handle, false)
+	local living, dead = {}, {}
+	for handle, description in pairs(services) do
+		if alive(handle) then
+			living[handle] = description
+		else
+			dead[#dead + 1] = handle
 		end
+	end
+	services = living
+	for _, handle in ipairs(dead) do
+		finish(handle, false)
 	end
 end
 
