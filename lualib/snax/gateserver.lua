@@ -8,7 +8,7 @@
 --
 -- Life of a connection: announced by `connect`, read after openclient, ended by
 -- exactly one `disconnect`, which pairs with `connect`. When the peer ended it,
--- the socket stays writable until closeclient, or LINGER later.
+-- the socket stays writable until closeclient, or `linger` later.
 
 local skynet = require "skynet"
 local netpack = require "skynet.netpack"
@@ -19,8 +19,9 @@ local gateserver = {}
 -- Connections accepted at the same time unless `maxclient` says otherwise.
 local DEFAULT_MAXCLIENT = 1024
 local DEFAULT_BACKLOG = 32
--- How long a connection that the peer closed waits for closeclient, cs.
-local LINGER = 1000
+-- How long a connection that the peer closed waits for closeclient, cs, unless
+-- `linger` says otherwise.
+local DEFAULT_LINGER = 1000
 -- Packages of one connection that may wait in the ordered mode.
 local MAX_PENDING = 1024
 -- How often the time limits of connections are looked at, cs.
@@ -32,18 +33,21 @@ local queue
 local listener
 local settings = { maxclient = 0 }
 
----@class gate.connection
----@field closing boolean? own close or shutdown was requested
----@field gone boolean? `disconnect` was reported
----@field opened boolean? reading was requested
----@field since integer? time of the last package (or accept), for the limits
----@field busy boolean? `message` runs (ordered mode)
----@field pending table? packages that wait for it
-
----@type table<integer, gate.connection>
-local connections = {}
+-- States of a connection. CLOSING: our close or shutdown was requested, its
+-- CLOSE event is still to come. GONE: `disconnect` was reported; the socket is
+-- still there to be written to.
+local OPEN, CLOSING, GONE = 1, 2, 3
+-- fd -> state. An fd is never used twice, so that a number is all there is to
+-- know of most connections.
+---@type table<integer, integer>
+local state = {}
 -- Connections accepted and not yet reported gone.
 local client_number = 0
+-- With time limits: fd -> time of its last package (or accept), and whether it
+-- has sent any.
+local last_seen, has_spoken = {}, {}
+-- In the ordered mode: fd -> { first, last, [n] = package } while `message` runs.
+local waiting = {}
 local handler
 
 -- Runs when the VM is closed, be it by exit or by kill.
@@ -51,7 +55,7 @@ local finaliser = setmetatable({}, { __gc = function()
 	if listener then
 		driver.close(listener.id)
 	end
-	for fd in pairs(connections) do
+	for fd in pairs(state) do
 		driver.close(fd)
 	end
 end })
@@ -59,39 +63,38 @@ end })
 ---Start reading a connection that was announced by `connect`.
 ---@param fd integer unknown or closed: no effect
 function gateserver.openclient(fd)
-	local c = connections[fd]
-	if c and not c.gone and not c.closing then
-		c.opened = true
+	if state[fd] == OPEN then
 		driver.start(fd)
 	end
+end
+
+local function forget(fd)
+	state[fd] = nil
+	last_seen[fd] = nil
+	has_spoken[fd] = nil
 end
 
 ---Forget a connection and close it once its output is sent.
 ---@param fd integer unknown: no effect
 function gateserver.closeclient(fd)
-	local c = connections[fd]
-	if not c then
-		return
-	end
-	if c.gone then
-		connections[fd] = nil
+	local s = state[fd]
+	if s == GONE then
+		forget(fd)
 		driver.close(fd)
-	elseif not c.closing then
-		c.closing = true
+	elseif s == OPEN then
+		state[fd] = CLOSING
 		driver.close(fd)
 	end
 end
 
-local function report_gone(fd, c)
-	c.gone = true
+local function report_gone(fd)
 	client_number = client_number - 1
-	if c.closing then
-		connections[fd] = nil
+	if state[fd] == CLOSING then
+		forget(fd)
 	else
-		skynet.timeout(LINGER, function()
-			if connections[fd] == c then
-				gateserver.closeclient(fd)
-			end
+		state[fd] = GONE
+		skynet.timeout(settings.linger, function()
+			gateserver.closeclient(fd)
 		end)
 	end
 	if handler.disconnect then
@@ -101,26 +104,26 @@ end
 
 -- Connections that were silent for too long are closed. Runs only while a time
 -- limit is set, so that a gate without one never wakes up by itself.
-local sweeping = false
+local is_sweeping = false
 local function sweep()
 	local now = skynet.now()
-	for fd, c in pairs(connections) do
-		local limit = c.idle and settings.idle_timeout or settings.first_timeout
-		if limit and not c.closing and not c.gone and now - c.since > limit then
+	for fd, since in pairs(last_seen) do
+		local limit = has_spoken[fd] and settings.idle_timeout or settings.first_timeout
+		if limit and state[fd] == OPEN and now - since > limit then
 			skynet.error(string.format("gateserver: close silent connection %d", fd))
 			gateserver.closeclient(fd)
 		end
 	end
-	sweeping = next(connections) ~= nil
-	if sweeping then
+	is_sweeping = next(last_seen) ~= nil
+	if is_sweeping then
 		skynet.timeout(SWEEP_PERIOD, sweep)
 	end
 end
 
-local function watch(c)
-	c.since = skynet.now()
-	if not sweeping then
-		sweeping = true
+local function watch(fd)
+	last_seen[fd] = skynet.now()
+	if not is_sweeping then
+		is_sweeping = true
 		skynet.timeout(SWEEP_PERIOD, sweep)
 	end
 end
@@ -130,22 +133,26 @@ local function drop(fd, msg, sz)
 	skynet.error(string.format("Drop message from fd (%d) : %s", fd, text))
 end
 
+local function put_aside(fd, queued, msg, sz)
+	queued.last = queued.last + 1
+	queued[queued.last] = { msg, sz }
+	if queued.last - queued.first >= MAX_PENDING then
+		skynet.error(string.format("gateserver: too many packages wait on fd (%d)", fd))
+		gateserver.closeclient(fd)
+	end
+end
+
 -- One package after the other, although `message` may yield.
-local function deliver_ordered(fd, c, msg, sz)
-	if c.busy then
-		local pending = c.pending or { first = 1, last = 0 }
-		c.pending = pending
-		pending.last = pending.last + 1
-		pending[pending.last] = { msg, sz }
-		if pending.last - pending.first >= MAX_PENDING then
-			skynet.error(string.format("gateserver: too many packages wait on fd (%d)", fd))
-			gateserver.closeclient(fd)
-		end
+local function deliver_ordered(fd, msg, sz)
+	local queued = waiting[fd]
+	if queued then
+		put_aside(fd, queued, msg, sz)
 		return
 	end
-	c.busy = true
+	queued = { first = 1, last = 0 }
+	waiting[fd] = queued
 	while msg do
-		if c.closing or c.gone then
+		if state[fd] ~= OPEN then
 			drop(fd, msg, sz)
 		else
 			local ok, err = xpcall(handler.message, debug.traceback, fd, msg, sz)
@@ -153,39 +160,35 @@ local function deliver_ordered(fd, c, msg, sz)
 				skynet.error(err)
 			end
 		end
-		msg = nil
-		local pending = c.pending
-		if pending and pending.first <= pending.last then
-			local package = pending[pending.first]
-			pending[pending.first] = nil
-			pending.first = pending.first + 1
-			msg, sz = package[1], package[2]
-		end
+		local package = queued[queued.first]
+		queued[queued.first] = nil
+		queued.first = queued.first + 1
+		msg = package and package[1]
+		sz = package and package[2]
 	end
-	c.busy = false
+	waiting[fd] = nil
 end
 
 local event = {}
 
 local function dispatch_package(fd, msg, sz)
-	local c = connections[fd]
-	if not c or c.closing or c.gone then
+	if state[fd] ~= OPEN then
 		drop(fd, msg, sz)
 		return
 	end
 	if sz > settings.maxpackage then
 		skynet.error(string.format("gateserver: package of %d bytes from fd (%d) is too large",
 			sz, fd))
-		netpack.tostring(msg, sz)	-- frees it
+		netpack.tostring(msg, sz) -- frees it
 		gateserver.closeclient(fd)
 		return
 	end
 	if settings.has_limit then
-		c.idle = true
-		c.since = skynet.now()
+		has_spoken[fd] = true
+		last_seen[fd] = skynet.now()
 	end
 	if settings.ordered then
-		deliver_ordered(fd, c, msg, sz)
+		deliver_ordered(fd, msg, sz)
 	else
 		handler.message(fd, msg, sz)
 	end
@@ -217,13 +220,12 @@ function event.open(fd, addr)
 		return
 	end
 	client_number = client_number + 1
-	local c = {}
-	connections[fd] = c
+	state[fd] = OPEN
 	if settings.nodelay then
 		driver.nodelay(fd)
 	end
 	if settings.has_limit then
-		watch(c)
+		watch(fd)
 	end
 	local ok, err = xpcall(handler.connect, debug.traceback, fd, addr)
 	if not ok then
@@ -233,9 +235,9 @@ function event.open(fd, addr)
 end
 
 function event.close(fd)
-	local c = connections[fd]
-	if c and not c.gone then
-		report_gone(fd, c)
+	local s = state[fd]
+	if s == OPEN or s == CLOSING then
+		report_gone(fd)
 	end
 end
 
@@ -248,14 +250,14 @@ function event.error(fd, text)
 		end
 		return
 	end
-	local c = connections[fd]
+	local s = state[fd]
 	driver.shutdown(fd)
-	if not c then
+	if not s then
 		return
-	end
-	c.closing = true
-	if c.gone then
-		connections[fd] = nil	-- no CLOSE will follow
+	elseif s == GONE then
+		forget(fd) -- no CLOSE will follow
+	else
+		state[fd] = CLOSING
 	end
 	if handler.error then
 		handler.error(fd, text)
@@ -281,6 +283,7 @@ local function apply(conf)
 		maxclient = conf.maxclient or DEFAULT_MAXCLIENT,
 		nodelay = conf.nodelay,
 		maxpackage = conf.maxpackage or math.maxinteger,
+		linger = conf.linger or DEFAULT_LINGER,
 		ordered = conf.ordered,
 		first_timeout = conf.first_timeout or conf.idle_timeout,
 		idle_timeout = conf.idle_timeout,
@@ -297,6 +300,7 @@ local command = {}
 ---@field nodelay boolean?
 ---@field backlog integer? default 32
 ---@field maxpackage integer? bytes; a larger package closes its connection
+---@field linger integer? cs until a connection that the peer closed is closed here
 ---@field ordered boolean? packages of a connection wait while `message` yields
 ---@field first_timeout integer? cs a connection may wait with its first package
 ---@field idle_timeout integer? cs between packages

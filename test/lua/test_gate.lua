@@ -173,6 +173,17 @@ test.case("after the peer closed, the connection waits half closed for a kick", 
 	skynet.kill(gate)
 end)
 
+test.case("without a kick it is closed when the time to linger is over", function()
+	local gate, port = open_gate { linger = 1 }
+	local id, fd = connect(port)
+	skynet.call(gate, "lua", "accept", fd)
+	socket.close(id)
+	expect("close", fd)
+	test.wait_for(function() return not record(fd) end)
+	test.eq(#told, 0)
+	skynet.kill(gate)
+end)
+
 test.case("close refuses new connections, serves the old, and open works again", function()
 	local gate, port = open_gate()
 	local id, fd = connect(port)
