@@ -56,7 +56,7 @@ DEFS += -DNOUSE_JEMALLOC
 else
 JEMALLOC_LIB = $(JEMALLOC)
 endif
-SK_CFLAGS = -std=gnu11 $(OPT_$(VARIANT)) $(WARN) $(DEFS) -fPIC -Iskynet-src -I$(LUA_INC) -MMD -MP
+SK_CFLAGS = -std=gnu11 $(OPT_$(VARIANT)) $(WARN) $(DEFS) -fPIC $(NOPLT) -Iskynet-src -I$(LUA_INC) -MMD -MP
 SK_LDFLAGS = $(LINK_$(VARIANT))
 
 #------------------------------------------------------------------- objects

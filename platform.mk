@@ -8,12 +8,15 @@ SHARED := -fPIC -shared
 EXPORT := -Wl,-E
 # For a library with data per thread, which must not vanish with the last VM.
 NODELETE := -Wl,-z,nodelete
+# Libraries call the executable all the time: not through a table of jumps.
+NOPLT := -fno-plt
 SYSLIBS := -lpthread -lm -ldl
 
 ifeq ($(PLAT),macosx)
 SHARED := -fPIC -dynamiclib -Wl,-undefined,dynamic_lookup
 EXPORT :=
 NODELETE :=
+NOPLT :=
 NOUSE_JEMALLOC ?= 1
 endif
 ifeq ($(PLAT),freebsd)

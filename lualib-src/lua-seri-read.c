@@ -29,7 +29,7 @@ struct reader {
 	uint32_t *pairs; /* pairs of each table, in the order the tables start */
 	size_t tables;   /* how many of them are filled (first pass), or used (second) */
 	size_t tables_room;
-	int anchor;    /* stack slot of the userdata that holds `pairs`, when it outgrew `first` */
+	int anchor;    /* stack slot of the userdata that holds `pairs`; 0: it is `first` */
 	int depth_max; /* deepest table seen */
 	uint32_t first[SHAPE_INLINE];
 };
@@ -140,7 +140,11 @@ add_table(struct reader *r) {
 		size_t room = r->tables_room * 4;
 		uint32_t *bigger = lua_newuserdatauv(r->L, room * sizeof *bigger, 0);
 		memcpy(bigger, r->pairs, r->tables * sizeof *bigger);
-		lua_replace(r->L, r->anchor);
+		if (r->anchor != 0) {
+			lua_replace(r->L, r->anchor);
+		} else {
+			r->anchor = lua_gettop(r->L);
+		}
 		r->pairs = bigger;
 		r->tables_room = room;
 	}
@@ -246,8 +250,13 @@ build_table(struct reader *r, unsigned cookie) {
 		build_value(r);
 		lua_rawseti(L, -2, i);
 	}
-	while ((*r->p & TYPE_MASK) != TYPE_NIL) {
-		build_value(r);
+	for (unsigned tag; ((tag = *r->p) & TYPE_MASK) != TYPE_NIL;) {
+		if ((tag & TYPE_MASK) == TYPE_SHORT_STRING) {
+			r->p++;
+			build_string(r, tag >> TYPE_BITS); /* nearly every key */
+		} else {
+			build_value(r);
+		}
 		build_value(r);
 		lua_rawset(L, -3);
 	}
@@ -303,8 +312,7 @@ luaseri_unpack_buffer(lua_State *L, const void *buf, size_t sz) {
 	r.tables_room = SHAPE_INLINE;
 	r.depth_max = 0;
 	luaL_checkstack(L, 2, NULL);
-	lua_pushnil(L);
-	r.anchor = lua_gettop(L);
+	r.anchor = 0;
 	size_t count = 0;
 	while (p < r.end) {
 		p = check_value(&r, p, 0);
@@ -318,7 +326,9 @@ luaseri_unpack_buffer(lua_State *L, const void *buf, size_t sz) {
 	for (size_t i = 0; i < count; i++) {
 		build_value(&r);
 	}
-	lua_remove(L, r.anchor);
+	if (r.anchor != 0) {
+		lua_remove(L, r.anchor);
+	}
 	return (int)count;
 }
 

@@ -3,6 +3,9 @@
  * the Lua API (three calls for each key and each value). Uses the private
  * headers of the Lua that is built with us; nothing is written but the stack.
  *
+ * A value is written as soon as it is found, so the Lua stack never holds more
+ * than a table and an item, however deep the walk is.
+ *
  * Invariant: between reading a table's fields and using them no Lua code runs
  * and nothing is collected. So the walk stops before the first __pairs.
  */
@@ -15,6 +18,13 @@
 #include "lua-seri.h"
 
 static bool walk_table(struct writer *w, const Table *t, int depth);
+
+static inline void
+put_tstring(struct writer *w, const TString *ts) {
+	size_t len;
+	const char *s = getlstr(ts, len);
+	seri_put_string(w, s, len);
+}
 
 static bool
 walk_value(struct writer *w, lu_byte tag, const Value *v, int depth) {
@@ -29,13 +39,9 @@ walk_value(struct writer *w, lu_byte tag, const Value *v, int depth) {
 		seri_put_real(w, v->n);
 		return true;
 	case LUA_VSHRSTR:
-	case LUA_VLNGSTR: {
-		const TString *ts = gco2ts(v->gc);
-		size_t len;
-		const char *s = getlstr(ts, len);
-		seri_put_string(w, s, len);
+	case LUA_VLNGSTR:
+		put_tstring(w, gco2ts(v->gc));
 		return true;
-	}
 	case LUA_VFALSE:
 	case LUA_VTRUE:
 		seri_put_tag(w, TAG(TYPE_BOOLEAN, tag == LUA_VTRUE));
@@ -54,7 +60,7 @@ walk_value(struct writer *w, lu_byte tag, const Value *v, int depth) {
 	}
 }
 
-/* Push the table; there must be a free stack slot. */
+/* Push the table; the walk never needs more than the two slots its caller left it. */
 static void
 push_table(lua_State *L, const Table *t) {
 	sethvalue2s(L, L->top.p, (Table *)(uintptr_t)t);
@@ -137,11 +143,14 @@ walk_nodes(struct writer *w, const Table *t, lua_Unsigned n, int depth) {
 		if (isempty(value)) {
 			continue;
 		}
-		if (keyisinteger(node) && l_castS2U(keyival(node)) - 1 < n) {
+		if (keyisshrstr(node) && depth <= LUASERI_MAX_DEPTH) {
+			put_tstring(w, keystrval(node)); /* nearly every key */
+		} else if (keyisinteger(node) && l_castS2U(keyival(node)) - 1 < n) {
 			continue; /* an item, written before */
+		} else if (!walk_value(w, keytt(node), &keyval(node), depth)) {
+			return false;
 		}
-		if (!walk_value(w, keytt(node), &keyval(node), depth) ||
-		    !walk_value(w, rawtt(value), &value->value_, depth)) {
+		if (!walk_value(w, rawtt(value), &value->value_, depth)) {
 			return false;
 		}
 	}
@@ -151,7 +160,6 @@ walk_nodes(struct writer *w, const Table *t, lua_Unsigned n, int depth) {
 static bool
 walk_table(struct writer *w, const Table *t, int depth) {
 	lua_State *L = w->L;
-	luaL_checkstack(L, LUA_MINSTACK, NULL);
 	if (t->metatable != NULL && has_pairs_metafield(t->metatable)) {
 		return false;
 	}
