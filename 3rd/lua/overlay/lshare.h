@@ -40,8 +40,9 @@ LUAMOD_API int(luaopen_cache)(lua_State *L);
 
 /*
 ** Returns how many results the caller of the running C function wants, or
-** LUA_MULTRET when it takes all of them. Only meaningful inside a C function
-** that Lua or lua_call called.
+** LUA_MULTRET when it takes all of them; that is also the answer when it was
+** called in tail position ("return f()"), where the caller's wish is not known.
+** Only meaningful inside a C function that Lua or lua_call called.
 */
 LUA_API int(lua_wantedresults)(lua_State *L);
 

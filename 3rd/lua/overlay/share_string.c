@@ -161,20 +161,30 @@ share_nthstring(size_t n) {
 	return segments[segment][offset];
 }
 
+/*
+** Makes room in the list for one more. Returns 0 when memory runs out.
+*/
 static int
-append_to_list(TString *ts) {
+reserve_in_list(void) {
 	size_t offset, n = atomic_load_explicit(&count, memory_order_relaxed);
 	unsigned segment = segment_of(n, &offset);
 	if (segments[segment] == NULL) {
 		segments[segment] = alloc_counted(((size_t)FIRST_SEGMENT << segment) * sizeof(TString *));
-		if (segments[segment] == NULL) {
-			return 0;
-		}
 	}
+	return segments[segment] != NULL;
+}
+
+/*
+** A string is counted only when it can be found: whoever has seen the count and
+** then finds no such string in the table may rely on it. (share_hastwins does.)
+*/
+static void
+append_to_list(TString *ts) {
+	size_t offset, n = atomic_load_explicit(&count, memory_order_relaxed);
+	unsigned segment = segment_of(n, &offset);
 	segments[segment][offset] = ts;
 	/* Pairs with the acquire in share_stringcount. */
 	atomic_store_explicit(&count, n + 1, memory_order_release);
-	return 1;
 }
 
 static void *
@@ -208,7 +218,7 @@ make_string(const char *str, size_t len, unsigned hash) {
 		}
 		t = atomic_load_explicit(&current, memory_order_relaxed);
 	}
-	ts = alloc_in_arena(sizestrshr(len));
+	ts = reserve_in_list() ? alloc_in_arena(sizestrshr(len)) : NULL;
 	if (ts == NULL) {
 		return NULL;
 	}
@@ -221,10 +231,8 @@ make_string(const char *str, size_t len, unsigned hash) {
 	ts->u.hnext = NULL;
 	memcpy(getshrstr(ts), str, len);
 	getshrstr(ts)[len] = '\0';
-	if (!append_to_list(ts)) {
-		return NULL;
-	}
 	fill_slot(t, ts);
+	append_to_list(ts);
 	return ts;
 }
 
@@ -246,7 +254,7 @@ share_intern(const char *str, size_t len) {
 
 size_t
 share_stringcount(void) {
-	/* Pairs with the release in append_to_list: the list is complete up to here. */
+	/* Pairs with the release in append_to_list: list and table are complete up to here. */
 	return atomic_load_explicit(&count, memory_order_acquire);
 }
 
