@@ -11,6 +11,10 @@
  * it only takes and another only gives. The stock keeps STOCK_LIMIT magazines;
  * what comes beyond is sorted back into its blocks, and a block that is whole
  * again returns to the allocator.
+ *
+ * A few free nodes in a cache would keep their blocks, scattered all over what
+ * was once a burst. So a thread about to sleep gives back everything it has if
+ * most of the pool is free (nodepool_rest).
  */
 #include "nodepool.h"
 
@@ -21,14 +25,17 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
-/* Big enough that the header and the last odd bytes do not matter. */
-#define BLOCK_BYTES 16384
+/* A page: one block more or less should not matter to anybody's figures. */
+#define BLOCK_BYTES 4096
 /* Messages move between threads in flocks of this size. */
 #define MAGAZINE 64
-/* 16384 nodes, 1 MB of messages: a burst of that size costs no malloc. */
-#define STOCK_LIMIT 256
+/* 8192 nodes, half a MB of messages: a burst of that size costs no malloc. */
+#define STOCK_LIMIT 128
+/* A pool of this many blocks is not worth trimming. */
+#define SMALL_POOL 8
 
 /* A free node. `magazine` is used in the first node of a full magazine. */
 struct node {
@@ -50,7 +57,9 @@ struct pool {
 	struct node *magazines;
 	size_t magazine_count;
 	struct block *partial;
-	size_t block_count;
+	/* Written under mutex, read as a hint without it. */
+	_Atomic(size_t) block_count;
+	_Atomic(size_t) free_nodes; /* in the stock and in the blocks */
 };
 
 struct cache {
@@ -100,6 +109,14 @@ watch_thread(void) {
 		pthread_once(&exit_once, make_exit_key);
 		pthread_setspecific(exit_key, caches);
 	}
+}
+
+/* Under mutex: plain arithmetic on counters that others only look at. */
+static void
+count(_Atomic(size_t) *counter, size_t plus, size_t minus) {
+	size_t v = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, v + plus - minus, memory_order_relaxed);
 }
 
 static struct block *
@@ -192,7 +209,8 @@ disperse(struct pool *p, struct node *list) {
 		}
 		if (b->free_count == p->per_block) {
 			unlink_partial(p, b);
-			p->block_count--;
+			count(&p->block_count, 0, 1);
+			count(&p->free_nodes, 0, p->per_block);
 			b->next = whole;
 			whole = b;
 		}
@@ -231,9 +249,11 @@ refill(struct pool *p, struct cache *c) {
 		pthread_mutex_unlock(&p->mutex);
 		struct block *b = block_new(p);
 		pthread_mutex_lock(&p->mutex);
-		p->block_count++;
+		count(&p->block_count, 1, 0);
+		count(&p->free_nodes, p->per_block, 0);
 		link_partial(p, b);
 	}
+	count(&p->free_nodes, 0, c->loaded_count);
 	pthread_mutex_unlock(&p->mutex);
 }
 
@@ -243,6 +263,7 @@ stock(struct pool *p, struct node *magazine) {
 	struct block *whole = NULL;
 
 	pthread_mutex_lock(&p->mutex);
+	count(&p->free_nodes, MAGAZINE, 0);
 	if (p->magazine_count < STOCK_LIMIT) {
 		magazine->magazine = p->magazines;
 		p->magazines = magazine;
@@ -293,25 +314,67 @@ nodepool_give(enum nodepool_kind kind, void *node) {
 	c->loaded_count++;
 }
 
+/* Sort everything this thread has back into the blocks. */
+static void
+flush(struct pool *p, struct cache *c) {
+	struct block *whole;
+
+	if (c->spare) {
+		stock(p, c->spare);
+		c->spare = NULL;
+	}
+	pthread_mutex_lock(&p->mutex);
+	count(&p->free_nodes, c->loaded_count, 0);
+	whole = disperse(p, c->loaded);
+	pthread_mutex_unlock(&p->mutex);
+	c->loaded = NULL;
+	c->loaded_count = 0;
+	free_blocks(whole);
+}
+
+/* Sort the stock back into the blocks. */
+static void
+clear_stock(struct pool *p) {
+	struct node *magazines;
+
+	pthread_mutex_lock(&p->mutex);
+	magazines = p->magazines;
+	p->magazines = NULL;
+	p->magazine_count = 0;
+	pthread_mutex_unlock(&p->mutex);
+	while (magazines) {
+		struct node *m = magazines;
+		struct block *whole;
+		magazines = m->magazine;
+		pthread_mutex_lock(&p->mutex);
+		whole = disperse(p, m);
+		pthread_mutex_unlock(&p->mutex);
+		free_blocks(whole);
+	}
+}
+
 void
 nodepool_flush(void) {
 	int kind;
 
 	for (kind = 0; kind < NODEPOOL_KINDS; kind++) {
-		struct cache *c = &caches[kind];
-		struct pool *p = &pools[kind];
-		struct block *whole;
+		flush(&pools[kind], &caches[kind]);
+	}
+}
 
-		if (c->spare) {
-			stock(p, c->spare);
-			c->spare = NULL;
+void
+nodepool_rest(void) {
+	int kind;
+
+	for (kind = 0; kind < NODEPOOL_KINDS; kind++) {
+		struct pool *p = &pools[kind];
+		size_t blocks = atomic_load_explicit(&p->block_count, memory_order_relaxed);
+		size_t spare = atomic_load_explicit(&p->free_nodes, memory_order_relaxed);
+
+		if (blocks > SMALL_POOL && spare > blocks * p->per_block / 2) {
+			flush(p, &caches[kind]);
+			clear_stock(p);
 		}
-		pthread_mutex_lock(&p->mutex);
-		whole = disperse(p, c->loaded);
-		pthread_mutex_unlock(&p->mutex);
-		c->loaded = NULL;
-		c->loaded_count = 0;
-		free_blocks(whole);
 	}
 }
 
@@ -320,8 +383,8 @@ nodepool_stats(enum nodepool_kind kind, struct nodepool_stats *out) {
 	struct pool *p = &pools[kind];
 
 	pthread_mutex_lock(&p->mutex);
-	out->blocks = p->block_count;
-	out->reserved_bytes = p->block_count * BLOCK_BYTES;
+	out->blocks = atomic_load_explicit(&p->block_count, memory_order_relaxed);
+	out->reserved_bytes = out->blocks * BLOCK_BYTES;
 	out->stock_nodes = p->magazine_count * MAGAZINE;
 	pthread_mutex_unlock(&p->mutex);
 }

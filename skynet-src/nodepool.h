@@ -26,6 +26,12 @@ void nodepool_give(enum nodepool_kind kind, void *node);
 /* Give the cache of the calling thread back to the stock. */
 void nodepool_flush(void);
 
+/*
+ * The calling thread is about to sleep: the same, and the stock as well, if the
+ * pool holds much more than is in use. Costs two loads if not.
+ */
+void nodepool_rest(void);
+
 struct nodepool_stats {
 	size_t reserved_bytes; /* in blocks */
 	size_t stock_nodes;    /* free, in the shared stock */

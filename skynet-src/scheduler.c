@@ -25,6 +25,7 @@
 #include "scheduler.h"
 
 #include "malloc_hook.h"
+#include "nodepool.h"
 #include "platform.h"
 #include "runqueue.h"
 #include "skynet_malloc.h"
@@ -615,6 +616,7 @@ idle(struct worker *w) {
 	bool is_watcher;
 
 	w->rests++;
+	nodepool_rest();
 	if (S.idle && S.idle(S.idle_ud)) {
 		return NULL;
 	}

@@ -247,6 +247,7 @@ sleep_until_next(void) {
 	uint32_t seen = atomic_load(&T.signal);
 	uint64_t next;
 
+	nodepool_rest();
 	atomic_store(&T.is_sleeping, 1);
 	next = atomic_load(&T.next_wake);
 	if (!atomic_load(&T.is_stopping)) {

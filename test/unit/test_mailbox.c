@@ -358,6 +358,9 @@ pool_returns_its_blocks_after_a_burst(void **state) {
 	}
 	nodepool_stats(NODEPOOL_MESSAGE, &after);
 	assert_true(after.reserved_bytes < peak.reserved_bytes / 5);
+	nodepool_rest();
+	nodepool_stats(NODEPOOL_MESSAGE, &after);
+	assert_int_equal(after.reserved_bytes, 0);
 }
 
 static void
