@@ -176,6 +176,19 @@ make_state(struct snlua *l) {
 	return true;
 }
 
+/*
+ * Start collecting. What the service is made of now will mostly stay: entering
+ * the generational mode makes all of it old, with one collection, so that the
+ * next ones need not look at it.
+ */
+static void
+start_collector(lua_State *L) {
+	if (lua_gc(L, LUA_GCINC) == LUA_GCGEN) {
+		lua_gc(L, LUA_GCGEN); /* unless the script chose otherwise */
+	}
+	lua_gc(L, LUA_GCRESTART);
+}
+
 /* Run the loader. Returns false after logging why the service cannot live. */
 static bool
 launch(struct snlua *l) {
@@ -197,7 +210,7 @@ launch(struct snlua *l) {
 		return false;
 	}
 	lua_settop(L, 0);
-	lua_gc(L, LUA_GCRESTART);
+	start_collector(L);
 	return true;
 }
 
