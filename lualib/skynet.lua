@@ -8,4 +8,7 @@
 --
 -- Everything belongs to the one service that required it.
 
-return require "skynet.task"
+---@type skynet
+local skynet = require "skynet.task"
+
+return skynet

@@ -4,6 +4,7 @@
 local c = require "skynet.core"
 local skynet = require "skynet"
 
+---@class skynet.extra
 local M = {}
 
 local hooks = skynet._hooks

@@ -3,6 +3,7 @@
 
 local skynet = require "skynet"
 
+---@class skynet.find
 local M = {}
 
 ---Launch a Lua service and wait until it has started. Yields. Raises when it

@@ -4,7 +4,7 @@
 local skynet = require "skynet"
 local c = require "skynet.core"
 
----@class skynet
+---@class skynet.manager
 local M = skynet
 
 ---Create a service without waiting until it has started and without telling the
