@@ -13,6 +13,8 @@ local alive = require "skynet.alive"
 local services = {}
 -- Handle -> { reply = response closure, session, source } of unfinished launches.
 local pending = {}
+-- Handle -> why it is about to fail, told by its container.
+local reasons = {}
 
 -- Dead entries are dropped at least once in so many launches.
 local PRUNE_PERIOD = 4096
@@ -117,9 +119,10 @@ function command.LAUNCHOK(source)
 	return NORET
 end
 
-function command.ERROR(source)
+function command.ERROR(source, _, reason)
 	services[source] = nil
-	finish(source, false)
+	finish(source, false, reason or reasons[source])
+	reasons[source] = nil
 	return NORET
 end
 
@@ -220,6 +223,8 @@ skynet.register_protocol {
 			command.LAUNCHOK(source)
 		elseif text == "ERROR" then
 			command.ERROR(source)
+		elseif text:find "^REASON " then
+			reasons[source] = pending[source] and text:sub(8)
 		else
 			error("Invalid text command " .. text)
 		end

@@ -13,6 +13,7 @@
 #include "snlua.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,9 @@
 #include "skynet_start.h"
 
 #define KIBIBYTE 1024.0
+
+/* The launcher hears at most this much of why a service failed to start. */
+#define REASON_SIZE 512
 
 /* The log service is launched first, the bootstrap service second. */
 #define BOOTSTRAP_INDEX 2
@@ -61,6 +65,20 @@ start_failed(struct lua_container *c) {
 	skynet_error(c->ctx, "error: the bootstrap service failed, the node ends");
 	skynet_start_abort(STATUS_BOOTSTRAP_FAILED);
 	return 1;
+}
+
+/*
+ * Log why the service cannot live, and tell the launcher the first line of it,
+ * which is for whoever asked for the service.
+ */
+static void
+give_reason(struct skynet_context *ctx, const char *format, const char *text) {
+	char reason[REASON_SIZE];
+	skynet_error(ctx, format, text);
+	if (skynet_queryname(ctx, ".launcher") != 0) {
+		snprintf(reason, sizeof reason, "REASON %.*s", (int)strcspn(text, "\n"), text);
+		skynet_sendname(ctx, 0, ".launcher", PTYPE_TEXT, 0, reason, strlen(reason));
+	}
 }
 
 /* Tell whoever asked for this service, and go. */
@@ -198,15 +216,17 @@ launch(struct snlua *l) {
 	lua_pushcfunction(L, launch_protected);
 	lua_pushlightuserdata(L, l);
 	if (lua_pcall(L, 1, 1, 1) != LUA_OK) {
-		skynet_error(ctx, "lua loader error : %s", lua_tostring(L, -1));
+		give_reason(ctx, "lua loader error : %s", lua_tostring(L, -1));
 		return false;
 	}
 	if (!lua_isnil(L, -1)) {
-		skynet_error(ctx, "%s", lua_tostring(L, -1));
+		give_reason(ctx, "%s", lua_tostring(L, -1));
 		return false;
 	}
 	if (!is_in_service(l)) {
-		skynet_error(ctx, "lua loader error : %s did not call skynet.start", l->args);
+		char text[REASON_SIZE];
+		snprintf(text, sizeof text, "%s did not call skynet.start", l->args);
+		give_reason(ctx, "lua loader error : %s", text);
 		return false;
 	}
 	lua_settop(L, 0);

@@ -52,7 +52,7 @@ test.case("a start function that raises fails newservice, with the reason", func
 	local from = rt.mark()
 	local ok, err = pcall(skynet.newservice, "rt_start", "raise")
 	test.eq(ok, false)
-	test.match(err, "call failed$")
+	test.match(err, "start fails on purpose: call failed$")
 	rt.logged("init service failed: .*start fails on purpose", from)
 end)
 
@@ -69,8 +69,17 @@ end)
 
 test.case("a main chunk that raises fails newservice", function()
 	local from = rt.mark()
-	test.eq(pcall(skynet.newservice, "rt_start", "main_raise"), false)
+	local ok, err = pcall(skynet.newservice, "rt_start", "main_raise")
+	test.eq(ok, false)
+	test.match(err, "main chunk fails on purpose: call failed$")
 	rt.logged("lua loader error : .*main chunk fails on purpose", from)
+end)
+
+test.case("a script that is missing, or does not start, fails newservice, with the reason", function()
+	local _, err = pcall(skynet.newservice, "no_such_script")
+	test.match(err, "no_such_script.*: call failed$")
+	_, err = pcall(skynet.newservice, "rt_start_never")
+	test.match(err, "rt_start_never did not call skynet.start: call failed$")
 end)
 
 test.case("a second skynet.start raises and the service lives", function()

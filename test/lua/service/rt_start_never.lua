@@ -1,0 +1,3 @@
+-- A script that never calls skynet.start.
+
+return 1
