@@ -23,6 +23,7 @@
 
 #include "lua-container.h"
 #include "lua-seri.h"
+#include "lua-task.h"
 #include "platform.h"
 #include "skynet_env.h"
 #include "skynet_handle.h"
@@ -215,12 +216,11 @@ check_type(lua_State *L, int idx) {
 	return (int)type;
 }
 
-/* Session argument; nil asks for a new one, which adds a tag to *type. */
+/* Session argument; nil asks for a new one, which nothing in the VM waits for. */
 static int
-check_session(lua_State *L, int idx, int *type) {
+check_session(lua_State *L, int idx) {
 	if (lua_isnil(L, idx)) {
-		*type |= PTYPE_TAG_ALLOCSESSION;
-		return 0;
+		return task_new_session(L, context(L));
 	}
 	lua_Integer session = luaL_checkinteger(L, idx);
 	luaL_argcheck(L, 0 <= session && session <= INT_MAX, idx, "session out of range");
@@ -234,7 +234,7 @@ send_message(lua_State *L, uint32_t source, int idx) {
 	const char *name;
 	uint32_t dest = lua_skynet_checkaddress(L, 1, &name);
 	int type = check_type(L, idx);
-	int session = check_session(L, idx + 1, &type);
+	int session = check_session(L, idx + 1);
 	void *msg;
 	size_t sz;
 	switch (lua_type(L, idx + 2)) {
@@ -281,7 +281,7 @@ lredirect(lua_State *L) {
 /* genid() */
 static int
 lgenid(lua_State *L) {
-	lua_pushinteger(L, skynet_context_newsession(context(L)));
+	lua_pushinteger(L, task_new_session(L, context(L)));
 	return 1;
 }
 

@@ -22,21 +22,36 @@
 #define SCHED_KEY "skynet_sched"
 #define INITIAL_SLOTS 8
 
+/* The scheduler of L's VM, or NULL. */
+static struct sched *
+find_sched(lua_State *L)
+{
+	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
+	struct sched *S = lua_touserdata(L, -1);
+	lua_pop(L, 1);
+	return S;
+}
+
 struct sched *
 sched_of(lua_State *L)
 {
 	struct task *t = task_of(L);
-	if (t != NULL && t->S != NULL) {
+	if (t != NULL) {
 		return t->S;
 	}
-	/* L is older than the scheduler. */
-	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
-	struct sched *S = lua_touserdata(L, -1);
-	lua_pop(L, 1);
+	/* L is older than the scheduler: its container left the space empty. */
+	struct sched *S = find_sched(L);
 	if (S == NULL) {
 		luaL_error(L, "module skynet.task is not loaded");
 	}
 	return S;
+}
+
+int
+task_new_session(lua_State *L, struct skynet_context *ctx)
+{
+	struct sched *S = find_sched(L);
+	return S != NULL ? sched_new_session(S) : skynet_context_newsession(ctx);
 }
 
 void

@@ -13,7 +13,6 @@
  * tick always comes; an answer may not, so those tombstones expire.
  */
 #include "lua-task-imp.h"
-#include "lua-task.h"
 
 #include <assert.h>
 #include <string.h>
@@ -209,16 +208,6 @@ sched_new_session(struct sched *S)
 		session = skynet_context_newsession(S->ctx);
 	} while (pending_find(S, session) != NULL);
 	return session;
-}
-
-int
-task_new_session(lua_State *L, struct skynet_context *ctx)
-{
-	struct task *t = task_of(L);
-	if (t != NULL && t->S != NULL) {
-		return sched_new_session(t->S);
-	}
-	return skynet_context_newsession(ctx);
 }
 
 void

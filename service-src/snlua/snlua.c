@@ -187,6 +187,8 @@ make_state(struct snlua *l) {
 		return false;
 	}
 	l->L = L;
+	/* Every thread starts with a copy; the libraries take NULL for "not ours". */
+	*(void **)lua_getextraspace(L) = NULL;
 	/* Nothing of what start-up makes is garbage soon: no collection before it
 	   is complete. The mode is set while there is nothing to traverse. */
 	lua_gc(L, LUA_GCSTOP);
