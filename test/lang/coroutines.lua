@@ -71,7 +71,8 @@ end)
 
 case("metamethods can yield", function()
 	local mt = {}
-	for _, event in ipairs({ "add", "sub", "mul", "div", "mod", "pow", "idiv", "band", "bor", "bxor", "shl", "shr", "concat" }) do
+	local binary = "add sub mul div mod pow idiv band bor bxor shl shr concat"
+	for event in binary:gmatch("%a+") do
 		mt["__" .. event] = function(a)
 			return coroutine.yield(event) and a
 		end
@@ -102,7 +103,8 @@ case("metamethods can yield", function()
 	local a, b = setmetatable({}, mt), setmetatable({}, mt)
 	local log = {}
 	local co = coroutine.wrap(function()
-		local r = { a + 1, a - 1, a * 1, a / 1, a % 1, a ^ 1, a // 1, a & 1, a | 1, a ~ 1, a << 1, a >> 1, a .. "x" }
+		local r = { a + 1, a - 1, a * 1, a / 1, a % 1, a ^ 1, a // 1 }
+		table.move({ a & 1, a | 1, a ~ 1, a << 1, a >> 1, a .. "x" }, 1, 6, 8, r)
 		for i = 1, 13 do
 			assert(r[i] == a)
 		end
@@ -122,7 +124,7 @@ case("metamethods can yield", function()
 		log[#log + 1] = v
 		v = co("v")
 	end
-	eq(table.concat(log, " "), "add sub mul div mod pow idiv band bor bxor shl shr concat unm bnot len "
+	eq(table.concat(log, " "), binary .. " unm bnot len "
 		.. "eq lt le eq index key newindex key call")
 end)
 

@@ -213,7 +213,10 @@ end)
 
 case("basic types can have metatables", function()
 	local before = debug.getmetatable(0)
-	debug.setmetatable(0, { __index = { half = function(n) return n / 2 end }, __call = function(n, m) return n + m end })
+	debug.setmetatable(0, {
+		__index = { half = function(n) return n / 2 end },
+		__call = function(n, m) return n + m end,
+	})
 	local x = 10
 	eq(x:half(), 5.0)
 	eq(x(5), 15)

@@ -115,7 +115,9 @@ case("conversions", function()
 end)
 
 case("floats print so that they read back the same", function()
-	for _, x in ipairs({ 0.1, 0.1 + 0.2, 1 / 3, 1e100, 5e-324, 1.7976931348623157e308, 123456789.125, 2^63, -1e15, 3.0 }) do
+	local floats = { 0.1, 0.1 + 0.2, 1 / 3, 1e100, 5e-324, 1.7976931348623157e308,
+		123456789.125, 2^63, -1e15, 3.0 }
+	for _, x in ipairs(floats) do
 		eq(tonumber(tostring(x)), x)
 	end
 	eq(tostring(1e15), "1e+15")

@@ -16,8 +16,8 @@ def units(name):
         f.write(make)
         f.flush()
         return subprocess.check_output(
-            ["make", "-s", "-f", f.name, "print-units", "LUA_SHARE=off", "BUILD=build", "OBJ=build/x"],
-            cwd=ROOT, text=True, env={**os.environ, "MAKEFLAGS": ""}).split()
+            ["make", "-s", "-f", f.name, "print-units", "LUA_SHARE=off", "BUILD=build",
+             "OBJ=build/x"], cwd=ROOT, text=True, env={**os.environ, "MAKEFLAGS": ""}).split()
 
 
 def probe(change):
@@ -36,10 +36,11 @@ def probe(change):
                 f.write(new)
         replaced = set(units("LUA_REPLACED"))
         stock = [u for u in units("LUA_UNITS") if u not in replaced]
-        p = subprocess.run(
-            ["sh", "3rd/lua/probe.sh", src, os.path.join(work, "probe"), os.environ.get("CC", "cc")],
-            cwd=ROOT, text=True, capture_output=True,
-            env={**os.environ, "LUA_STOCK": " ".join(stock), "LUA_OURS": " ".join(units("LUA_SHARED"))})
+        env = {**os.environ, "LUA_STOCK": " ".join(stock),
+               "LUA_OURS": " ".join(units("LUA_SHARED"))}
+        p = subprocess.run(["sh", "3rd/lua/probe.sh", src, os.path.join(work, "probe"),
+                            os.environ.get("CC", "cc")],
+                           cwd=ROOT, text=True, capture_output=True, env=env)
         assert p.returncode == 0, p.stderr
         return p.stdout.strip(), p.stderr
     finally:
@@ -65,9 +66,9 @@ def test_a_release_that_the_overlay_does_not_compile_with_falls_back():
 
 def test_a_release_with_which_the_overlay_misbehaves_falls_back():
     # Lua begins to write table entries somewhere that the overlay does not know.
-    mode, notices = probe([NEXT_RELEASE, ("lvm.c", r"luaV_fastset\(s2v\(ra\), key, rc, hres, luaH_psetshortstr\)",
-                                          "luaV_fastset(s2v(ra), key, rc, hres, unknown_pset)"),
-                           ("lvm.c", r"(#include \"lvm.h\"\n)",
+    use = ("lvm.c", r"luaV_fastset\(s2v\(ra\), key, rc, hres, luaH_psetshortstr\)",
+           "luaV_fastset(s2v(ra), key, rc, hres, unknown_pset)")
+    mode, notices = probe([NEXT_RELEASE, use, ("lvm.c", r"(#include \"lvm.h\"\n)",
                             r"""\1
 static int unknown_pset (Table *t, TString *key, TValue *val) {
   const TValue *slot = luaH_Hgetshortstr(t, key);

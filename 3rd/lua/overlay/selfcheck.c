@@ -54,9 +54,10 @@ static void
 write_script(const char *name) {
 	FILE *f = fopen(name, "w");
 	check(f != NULL, "cannot write a script");
-	fprintf(f, "local t = ...\n"
-			   "local function twice(x) return x .. x, 'a long constant of more than forty bytes' end\n"
-			   "return t.selfcheck_key, twice, {selfcheck_key = 1, list = {1, 2, 3}}\n");
+	fprintf(
+	    f, "local t = ...\n"
+	       "local function twice(x) return x .. x, 'a long constant of more than forty bytes' end\n"
+	       "return t.selfcheck_key, twice, {selfcheck_key = 1, list = {1, 2, 3}}\n");
 	fclose(f);
 }
 
@@ -71,7 +72,7 @@ check_code(const char *name) {
 	check(bytes_of(B) < before + 200, "a second load costs memory");
 	lua_setglobal(B, "f");
 	run(B, "local k, twice, t = f({selfcheck_key = 7}) assert(k == 7 and twice('x') == 'xx') "
-		   "assert(t['selfcheck' .. '_key'] == 1 and #t.list == 3) assert(load(string.dump(f)))");
+	       "assert(t['selfcheck' .. '_key'] == 1 and #t.list == 3) assert(load(string.dump(f)))");
 	check(luaL_loadfile(C, name) == LUA_OK, "cannot load with twins");
 	lua_setglobal(C, "f");
 	run(C, "local k, twice, t = f(mine) assert(k == 5 and t[key] == 1) collectgarbage()");
@@ -85,22 +86,24 @@ check_table(void) {
 	lua_State *A = open_state(), *B = open_state();
 	const void *t;
 	run(A, "t = {1, 2, 3, a = 'x', sub = {b = 1}, f = function(x) return x + 1 end} "
-		   "for i = 1, 50 do t['key' .. i] = i end");
+	       "for i = 1, 50 do t['key' .. i] = i end");
 	lua_getglobal(A, "t");
 	t = lua_sharetable(A, -1);
 	lua_close(A);
 	lua_clonetable(B, t);
 	lua_setglobal(B, "t");
 	run(B, "local n = 0 for k, v in pairs(t) do n = n + 1 end "
-		   "assert(n == 56 and #t == 3 and t.sub.b == 1 and t.f(1) == 2 and t.key50 == 50)");
+	       "assert(n == 56 and #t == 3 and t.sub.b == 1 and t.f(1) == 2 and t.key50 == 50)");
 	run(B, "for _, w in ipairs{'t.a = 1', 't.new = 1', 't[1] = 1', 't[9] = 1', 't.sub.b = 2', "
-		   "'local k = 1 t[k] = 1', 'local k = \"a\" t[k] = 1', 'rawset(t, 1, 1)', 'rawset(t, \"a\", nil)', "
-		   "'table.insert(t, 1)', 'table.remove(t)', 'local _ENV = t a = 1', 'setmetatable(t, nil)'} do "
-		   "local ok, m = pcall(load(w)) assert(not ok and m:find 'shared table', w) end");
+	       "'local k = 1 t[k] = 1', 'local k = \"a\" t[k] = 1', 'rawset(t, 1, 1)', 'rawset(t, "
+	       "\"a\", nil)', "
+	       "'table.insert(t, 1)', 'table.remove(t)', 'local _ENV = t a = 1', 'setmetatable(t, "
+	       "nil)'} do "
+	       "local ok, m = pcall(load(w)) assert(not ok and m:find 'shared table', w) end");
 	run(B, "for _, mode in ipairs{'incremental', 'generational'} do collectgarbage(mode) "
-		   "local keep = setmetatable({}, {__mode = 'k'}) "
-		   "for i = 1, 20000 do keep[t] = {t.sub, t.f, t.a, tostring(i)} end collectgarbage() "
-		   "assert(keep[t][1] == t.sub) end");
+	       "local keep = setmetatable({}, {__mode = 'k'}) "
+	       "for i = 1, 20000 do keep[t] = {t.sub, t.f, t.a, tostring(i)} end collectgarbage() "
+	       "assert(keep[t][1] == t.sub) end");
 	lua_close(B);
 	lua_freeshared(t);
 }

@@ -294,7 +294,8 @@ cache_mode(lua_State *L) {
 
 LUAMOD_API int
 luaopen_cache(lua_State *L) {
-	static const luaL_Reg functions[] = {{"clear", cache_clear}, {"mode", cache_mode}, {NULL, NULL}};
+	static const luaL_Reg functions[] = {
+	    {"clear", cache_clear}, {"mode", cache_mode}, {NULL, NULL}};
 	luaL_newlib(L, functions);
 	lua_getglobal(L, "loadfile");
 	lua_setfield(L, -2, "loadfile");

@@ -434,9 +434,8 @@ share_pushclosure(lua_State *L, struct share_chunk *chunk, Proto *f) {
 
 LUA_API const void *
 lua_sharefunction(lua_State *L, int idx) {
-	const LClosure *cl = lua_isfunction(L, idx) && !lua_iscfunction(L, idx)
-		? lua_topointer(L, idx)
-		: NULL;
+	const LClosure *cl =
+	    lua_isfunction(L, idx) && !lua_iscfunction(L, idx) ? lua_topointer(L, idx) : NULL;
 	struct share_chunk *chunk;
 	struct share_held *h;
 	const Proto *f;

@@ -82,8 +82,7 @@ search(const struct table *t, const char *str, size_t len, unsigned hash) {
 		if (ts == NULL) {
 			return NULL;
 		}
-		if (s->hash == hash && (size_t)ts->shrlen == len &&
-			memcmp(getshrstr(ts), str, len) == 0) {
+		if (s->hash == hash && (size_t)ts->shrlen == len && memcmp(getshrstr(ts), str, len) == 0) {
 			return ts;
 		}
 	}
@@ -272,7 +271,7 @@ share_stringbytes(void) {
 int
 share_istwin(const TString *a, const TString *b) {
 	return a->hash == b->hash && a->shrlen == b->shrlen && isshared(a) != isshared(b) &&
-		memcmp(getshrstr(a), getshrstr(b), (size_t)a->shrlen) == 0;
+	       memcmp(getshrstr(a), getshrstr(b), (size_t)a->shrlen) == 0;
 }
 
 int
