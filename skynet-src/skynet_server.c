@@ -348,6 +348,10 @@ context_set_session(struct skynet_context *ctx, uint32_t session) {
 
 void
 skynet_callback(struct skynet_context *ctx, void *ud, skynet_cb cb) {
+#ifdef CALLING_CHECK
+	/* Only the service itself may: a worker could see half of the change. */
+	assert(malloc_owner() == ctx->handle);
+#endif
 	ctx->cb = cb;
 	ctx->cb_ud = ud;
 }

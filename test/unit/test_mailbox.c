@@ -336,6 +336,59 @@ closing_amid_pushes_loses_nothing_and_accepts_nothing(void **state) {
 	mailbox_destroy(&a.m);
 }
 
+/*--------------------------------------------------------- queues of modules */
+
+static void
+count_drop(struct skynet_message *msg, void *ud) {
+	int *sum = ud;
+
+	*sum += msg->session;
+}
+
+static void
+module_queue_is_a_fifo_until_released(void **state) {
+	struct message_queue *q = skynet_mq_create(0x1234);
+	struct skynet_message msg = {.source = 5};
+	int sum = 0;
+
+	(void)state;
+	assert_int_equal(skynet_mq_handle(q), 0x1234);
+	for (msg.session = 1; msg.session <= 4; msg.session++) {
+		skynet_mq_push(q, &msg);
+	}
+	assert_int_equal(skynet_mq_length(q), 4);
+	assert_int_equal(skynet_mq_pop(q, &msg), 0);
+	assert_int_equal(msg.session, 1);
+	assert_int_equal(msg.source, 5);
+	assert_int_equal(skynet_mq_overload(q), 0);
+	skynet_mq_mark_release(q);
+	msg.data = NULL;
+	skynet_mq_push(q, &msg);
+	assert_int_equal(skynet_mq_length(q), 3);
+	skynet_mq_release(q, count_drop, &sum);
+	assert_int_equal(sum, 2 + 3 + 4);
+}
+
+static void
+dispose_nothing(void *data, size_t sz) {
+	(void)data;
+	(void)sz;
+}
+
+static void
+disposer_is_for_messages_of_the_kernel(void **state) {
+	struct skynet_message msg = {.sz = (size_t)200 << MESSAGE_TYPE_SHIFT | 8};
+
+	(void)state;
+	assert_null(mq_disposer(&msg));
+	skynet_message_disposer(200, dispose_nothing);
+	assert_ptr_equal(mq_disposer(&msg), dispose_nothing);
+	/* Anybody can send bytes of that type; they mean nothing. */
+	msg.source = 7;
+	assert_null(mq_disposer(&msg));
+	skynet_message_disposer(200, NULL);
+}
+
 /*------------------------------------------------------------------ node pool */
 
 #define BURST 200000
@@ -393,6 +446,8 @@ main(void) {
 		cmocka_unit_test(random_operations_match_a_model),
 		cmocka_unit_test(nothing_is_lost_between_many_producers_and_one_consumer),
 		cmocka_unit_test(closing_amid_pushes_loses_nothing_and_accepts_nothing),
+		cmocka_unit_test(module_queue_is_a_fifo_until_released),
+		cmocka_unit_test(disposer_is_for_messages_of_the_kernel),
 		cmocka_unit_test(pool_returns_its_blocks_after_a_burst),
 		cmocka_unit_test(pool_nodes_are_distinct),
 	};
