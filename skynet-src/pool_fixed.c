@@ -1,0 +1,521 @@
+/*
+ * DESIGN. Each slice has a header with a link and a mark: FREE, or IN_USE mixed
+ * with the pool's address, so that a foreign pointer is told from a slice without
+ * a search. Freeing swaps the mark atomically in a pool for many threads: of two
+ * frees of one slice exactly one wins.
+ *
+ * A pool for many threads has a shared list under a mutex and a stock for each
+ * thread number. Numbers are small, dense and passed on when a thread ends, with
+ * what is in the stock. A stock that runs over or dry exchanges half of what it
+ * can hold at once. Threads with higher numbers than there are stocks use the
+ * shared list.
+ *
+ * Owns: its blocks of slices. Invariant: a slice is in use, or on the shared list,
+ * or in one stock.
+ */
+#include "pool_fixed.h"
+
+#include "pool_internal.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#define STOCKS 64
+#define MAX_STOCK 64  /* slices a stock may hold */
+#define SHARE 32      /* of a pool that cannot grow, a stock holds 1/SHARE */
+
+#define MARK_FREE ((uintptr_t)0x0badf00d)
+#define MARK_IN_USE ((uintptr_t)0x20140605)
+
+struct slice {
+	struct slice *next; /* while it is free */
+	_Atomic(uintptr_t) mark;
+};
+_Static_assert(sizeof(struct slice) % POOL_ALIGN == 0, "slices must be aligned");
+
+struct chunk {
+	struct chunk *next;
+	size_t slices;
+};
+
+/* The slices one thread has at hand. Only that thread touches it, but for the
+ * counter, which pool_stats reads. */
+struct stock {
+	_Alignas(64) struct slice *list;
+	size_t n;
+	atomic_size_t taken; /* allocated minus freed by this thread; wraps */
+};
+
+struct fixed {
+	struct pool head;
+	size_t slice_size; /* usable bytes */
+	size_t stride;     /* header, slice and guard */
+	size_t batch;      /* slices per block */
+	size_t stock_limit;
+	struct stock *stocks;  /* STOCKS of them, or NULL */
+	void *stock_memory;    /* as drawn */
+	pthread_mutex_t lock;  /* with POOL_THREADS: all below */
+	struct slice *list;
+	atomic_size_t slices;
+	atomic_size_t taken; /* outside of stocks; wraps */
+	size_t peak;         /* most slices missing from the list */
+	size_t on_list;
+	struct chunk *chunks;
+	bool is_lent; /* the first chunk is the caller's memory */
+};
+
+static struct fixed *
+fixed_of(struct pool *pool) {
+	return (struct fixed *)pool;
+}
+
+static bool
+is_threaded(const struct fixed *f) {
+	return (f->head.flags & (POOL_THREADS | POOL_SHARED)) != 0;
+}
+
+static uintptr_t
+mark_in_use(const struct fixed *f) {
+	return (uintptr_t)f ^ MARK_IN_USE;
+}
+
+static void
+lock(struct fixed *f) {
+	if (is_threaded(f)) {
+		pthread_mutex_lock(&f->lock);
+	}
+}
+
+static void
+unlock(struct fixed *f) {
+	if (is_threaded(f)) {
+		pthread_mutex_unlock(&f->lock);
+	}
+}
+
+/*------------------------------------------------------------- thread numbers */
+
+/* Small numbers for threads, passed on when a thread ends. */
+static struct {
+	pthread_mutex_t lock;
+	uint64_t used; /* bit set of STOCKS */
+} numbers = {.lock = PTHREAD_MUTEX_INITIALIZER};
+_Static_assert(STOCKS == 64, "a number is a bit");
+
+static pthread_once_t number_once = PTHREAD_ONCE_INIT;
+static pthread_key_t number_key;
+static bool has_number_key;
+
+/* The number plus 1; 0 not asked for yet; beyond STOCKS: has none. */
+static __thread unsigned my_number;
+
+#define NO_NUMBER (STOCKS + 1)
+
+static void
+number_give(void *arg) {
+	unsigned n = (unsigned)(uintptr_t)arg - 1;
+
+	my_number = NO_NUMBER;
+	pthread_mutex_lock(&numbers.lock);
+	numbers.used &= ~((uint64_t)1 << n);
+	pthread_mutex_unlock(&numbers.lock);
+}
+
+static void
+number_init(void) {
+	has_number_key = pthread_key_create(&number_key, number_give) == 0;
+}
+
+/* The mutex orders what the last holder of the number did to its stocks. */
+static unsigned
+number_take(void) {
+	unsigned n = STOCKS;
+
+	pthread_once(&number_once, number_init);
+	pthread_mutex_lock(&numbers.lock);
+	if (has_number_key && ~numbers.used != 0) {
+		n = (unsigned)__builtin_ctzll(~numbers.used);
+		numbers.used |= (uint64_t)1 << n;
+	}
+	pthread_mutex_unlock(&numbers.lock);
+	my_number = n + 1;
+	if (n < STOCKS && pthread_setspecific(number_key, (void *)(uintptr_t)my_number) != 0) {
+		number_give((void *)(uintptr_t)my_number);
+	}
+	return my_number;
+}
+
+/* The calling thread's stock, or NULL. */
+static inline struct stock *
+my_stock(struct fixed *f) {
+	if (f->stocks == NULL) {
+		return NULL;
+	}
+	unsigned n = my_number ? my_number : number_take();
+	return n <= STOCKS ? &f->stocks[n - 1] : NULL;
+}
+
+/*--------------------------------------------------------------------- slices */
+
+static void *
+user_of(struct slice *s) {
+	return s + 1;
+}
+
+static struct slice *
+slice_of(void *p) {
+	return (struct slice *)p - 1;
+}
+
+/* Puts a new block's slices on the list, the first one on top. */
+static void
+add_chunk(struct fixed *f, struct chunk *c, size_t slices) {
+	char *first = (char *)c + pool_round(sizeof(*c), POOL_ALIGN);
+
+	c->next = f->chunks;
+	c->slices = slices;
+	f->chunks = c;
+	for (size_t i = slices; i-- > 0;) {
+		struct slice *s = (struct slice *)(first + i * f->stride);
+		atomic_init(&s->mark, MARK_FREE);
+		s->next = f->list;
+		f->list = s;
+		if (POOL_IS_CHECKED) {
+			memset(user_of(s), POOL_POISON, f->stride - sizeof(*s));
+		}
+	}
+	f->on_list += slices;
+	atomic_fetch_add_explicit(&f->slices, slices, memory_order_relaxed);
+}
+
+static size_t
+stride_of(size_t slice_size) {
+	return pool_round(sizeof(struct slice) + slice_size + (POOL_IS_CHECKED ? 1 : 0), POOL_ALIGN);
+}
+
+size_t
+pool_fixed_footprint(size_t slice_size, size_t slices) {
+	size_t bytes;
+
+	if (slice_size > PTRDIFF_MAX / 2 ||
+	    __builtin_mul_overflow(stride_of(slice_size), slices, &bytes) || bytes > PTRDIFF_MAX / 2) {
+		return 0;
+	}
+	return pool_round(sizeof(struct chunk), POOL_ALIGN) + bytes;
+}
+
+static bool
+grow(struct fixed *f) {
+	struct chunk *c = pool_draw(&f->head, pool_fixed_footprint(f->slice_size, f->batch));
+
+	if (c == NULL) {
+		return false;
+	}
+	add_chunk(f, c, f->batch);
+	return true;
+}
+
+/* One from the shared list, under the lock. */
+static struct slice *
+list_pop(struct fixed *f) {
+	if (f->list == NULL && !((f->head.flags & POOL_GROWABLE) && grow(f))) {
+		return NULL;
+	}
+	struct slice *s = f->list;
+	f->list = s->next;
+	f->on_list--;
+	size_t missing = atomic_load_explicit(&f->slices, memory_order_relaxed) - f->on_list;
+	f->peak = missing > f->peak ? missing : f->peak;
+	return s;
+}
+
+static void
+list_push(struct fixed *f, struct slice *s) {
+	s->next = f->list;
+	f->list = s;
+	f->on_list++;
+}
+
+static void
+count(atomic_size_t *taken, size_t n) {
+	/* Relaxed load and store: one writer at a time; readers want a number. */
+	size_t was = atomic_load_explicit(taken, memory_order_relaxed);
+	atomic_store_explicit(taken, was + n, memory_order_relaxed);
+}
+
+/* From the stock, which is filled by half when it is empty. */
+static struct slice *
+stock_pop(struct fixed *f, struct stock *k) {
+	if (k->list == NULL) {
+		lock(f);
+		for (size_t i = 0; i < f->stock_limit / 2 + 1; i++) {
+			struct slice *s = list_pop(f);
+			if (s == NULL) {
+				break;
+			}
+			s->next = k->list;
+			k->list = s;
+			k->n++;
+		}
+		unlock(f);
+	}
+	struct slice *s = k->list;
+	if (s) {
+		k->list = s->next;
+		k->n--;
+		count(&k->taken, 1);
+	}
+	return s;
+}
+
+static void
+stock_push(struct fixed *f, struct stock *k, struct slice *s) {
+	if (k->n >= f->stock_limit) {
+		lock(f);
+		for (size_t i = 0; i < f->stock_limit / 2; i++) {
+			struct slice *give = k->list;
+			k->list = give->next;
+			k->n--;
+			list_push(f, give);
+		}
+		unlock(f);
+	}
+	s->next = k->list;
+	k->list = s;
+	k->n++;
+	count(&k->taken, (size_t)-1);
+}
+
+/*---------------------------------------------------------------- alloc, free */
+
+static void
+check_untouched(struct fixed *f, struct slice *s) {
+	if (!pool_is_filled(user_of(s), POOL_POISON, f->slice_size)) {
+		pool_complain(&f->head, "write to a freed slice", user_of(s));
+	}
+}
+
+void *
+pool_fixed_alloc(struct pool *pool) {
+	struct fixed *f = fixed_of(pool);
+	struct stock *k = my_stock(f);
+	struct slice *s;
+
+	if (k) {
+		s = stock_pop(f, k);
+	} else {
+		lock(f);
+		s = list_pop(f);
+		if (s) {
+			count(&f->taken, 1);
+		}
+		unlock(f);
+	}
+	if (s == NULL) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (POOL_IS_CHECKED) {
+		check_untouched(f, s);
+		memset(user_of(s), POOL_GUARD, f->stride - sizeof(*s));
+	}
+	/* Relaxed: whoever frees it got the slice from this thread. */
+	atomic_store_explicit(&s->mark, mark_in_use(f), memory_order_relaxed);
+	return user_of(s);
+}
+
+/* Marks the slice free; false, and a report, when it is not ours to free. */
+static bool
+claim(struct fixed *f, struct slice *s) {
+	uintptr_t in_use = mark_in_use(f);
+	uintptr_t was = in_use;
+
+	/* Relaxed: the atomicity decides between two frees; it guards no data. */
+	if (is_threaded(f)) {
+		atomic_compare_exchange_strong_explicit(&s->mark, &was, MARK_FREE,
+		                                        memory_order_relaxed, memory_order_relaxed);
+	} else {
+		was = atomic_load_explicit(&s->mark, memory_order_relaxed);
+	}
+	if (was != in_use) {
+		pool_complain(&f->head, was == MARK_FREE ? "double free" : "free of a foreign pointer",
+		              user_of(s));
+		return false;
+	}
+	atomic_store_explicit(&s->mark, MARK_FREE, memory_order_relaxed);
+	return true;
+}
+
+void
+pool_fixed_free(struct pool *pool, void *p) {
+	struct fixed *f = fixed_of(pool);
+	struct slice *s = slice_of(p);
+
+	if ((uintptr_t)p % POOL_ALIGN != 0) {
+		pool_complain(pool, "free of a foreign pointer", p);
+		return;
+	}
+	if (!claim(f, s)) {
+		return;
+	}
+	if (POOL_IS_CHECKED) {
+		size_t slack = f->stride - sizeof(*s) - f->slice_size;
+		if (!pool_is_filled((char *)p + f->slice_size, POOL_GUARD, slack)) {
+			pool_complain(pool, "overrun", p);
+		}
+		memset(p, POOL_POISON, f->stride - sizeof(*s));
+	}
+	struct stock *k = my_stock(f);
+	if (k) {
+		stock_push(f, k, s);
+		return;
+	}
+	lock(f);
+	list_push(f, s);
+	count(&f->taken, (size_t)-1);
+	unlock(f);
+}
+
+/*------------------------------------------------------------------- the pool */
+
+static void *
+fixed_alloc(struct pool *pool, size_t size) {
+	if (size == 0 || size > fixed_of(pool)->slice_size) {
+		errno = size == 0 ? EINVAL : E2BIG;
+		return NULL;
+	}
+	return pool_fixed_alloc(pool);
+}
+
+size_t
+pool_fixed_slice_use(struct pool *pool) {
+	struct fixed *f = fixed_of(pool);
+	size_t n = atomic_load_explicit(&f->taken, memory_order_relaxed);
+
+	for (int i = 0; f->stocks && i < STOCKS; i++) {
+		n += atomic_load_explicit(&f->stocks[i].taken, memory_order_relaxed);
+	}
+	return n;
+}
+
+size_t
+pool_fixed_slice_num(const struct pool *pool) {
+	return atomic_load_explicit(&((const struct fixed *)pool)->slices, memory_order_relaxed);
+}
+
+size_t
+pool_fixed_slice_size(const struct pool *pool) {
+	return ((const struct fixed *)pool)->slice_size;
+}
+
+/* With stocks, the peak counts what was in them as used. */
+static void
+fixed_stats(struct pool *pool, struct pool_stats *out) {
+	struct fixed *f = fixed_of(pool);
+
+	lock(f);
+	out->reserved = sizeof(*f) + pool_fixed_slice_num(pool) * f->stride;
+	out->peak = f->peak * f->slice_size;
+	unlock(f);
+	out->blocks = pool_fixed_slice_use(pool);
+	out->used = out->blocks * f->slice_size;
+}
+
+static void
+fixed_destroy(struct pool *pool) {
+	struct fixed *f = fixed_of(pool);
+	size_t footprint = pool_fixed_footprint(f->slice_size, f->batch);
+
+	while (pool->arena == NULL && f->chunks) {
+		struct chunk *next = f->chunks->next;
+		/* The lent one is the first, and so the last on the list. */
+		if (next || !f->is_lent) {
+			pool_return(pool, f->chunks, footprint);
+		}
+		f->chunks = next;
+	}
+	if (pool->arena == NULL) {
+		pthread_mutex_destroy(&f->lock);
+		pool_return(pool, f->stock_memory, 0);
+	}
+	pool_discard(pool);
+}
+
+static const struct pool_ops fixed_ops = {
+	.kind = "fixed",
+	.alloc = fixed_alloc,
+	.free = pool_fixed_free,
+	.destroy = fixed_destroy,
+	.stats = fixed_stats,
+};
+
+static bool
+open_stocks(struct fixed *f) {
+	size_t fit = f->batch / SHARE;
+	size_t size = STOCKS * sizeof(struct stock) + alignof(struct stock);
+
+	if (f->head.flags & POOL_GROWABLE) {
+		fit = MAX_STOCK;
+	}
+	f->stock_limit = fit > MAX_STOCK ? MAX_STOCK : fit;
+	if (f->stock_limit == 0) {
+		return true;
+	}
+	f->stock_memory = pool_draw(&f->head, size);
+	if (f->stock_memory == NULL) {
+		return false;
+	}
+	memset(f->stock_memory, 0, size);
+	f->stocks = (struct stock *)pool_round((uintptr_t)f->stock_memory, alignof(struct stock));
+	return true;
+}
+
+static void
+init_lock(struct fixed *f) {
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	if (f->head.arena) {
+		pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	}
+	pthread_mutex_init(&f->lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+}
+
+static bool
+add_first(struct fixed *f, void *memory) {
+	if (memory == NULL) {
+		return grow(f);
+	}
+	f->is_lent = true;
+	add_chunk(f, memory, f->batch);
+	return true;
+}
+
+struct pool *
+pool_fixed_create(const struct pool_options *options, size_t slice_size, size_t slices,
+	void *memory) {
+	bool is_shared = (options->flags & POOL_SHARED) != 0;
+
+	if (slice_size == 0 || slices == 0 || pool_fixed_footprint(slice_size, slices) == 0 ||
+	    (is_shared && (memory || (options->flags & POOL_GROWABLE)))) {
+		errno = EINVAL;
+		return NULL;
+	}
+	struct fixed *f = pool_create(&fixed_ops, options, sizeof(*f));
+	if (f == NULL) {
+		return NULL;
+	}
+	f->slice_size = slice_size;
+	f->stride = stride_of(slice_size);
+	f->batch = slices;
+	init_lock(f);
+	bool wants_stocks = (options->flags & POOL_THREADS) && !is_shared;
+	if ((wants_stocks && !open_stocks(f)) || !add_first(f, memory)) {
+		fixed_destroy(&f->head);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return &f->head;
+}
