@@ -78,3 +78,8 @@ def test_stuck_service_is_named_when_it_holds_the_only_worker():
         n.wait_for("stuck is")
         n.signal(signal.SIGTERM)
         check_stuck(n)
+
+
+def test_requests_amid_launches_and_deaths_are_answered_once():
+    for threads in 1, 2, 8:
+        run_claims("t_storm main", f"thread = {threads}\n")
