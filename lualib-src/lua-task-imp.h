@@ -170,6 +170,7 @@ struct sched {
 	bool trace_timeout;
 	bool kicked;               /* a PENDING_KICK is on its way */
 	bool in_debugger;          /* hooks may suspend tasks */
+	bool own_callback;         /* messages come by sched_on_message */
 };
 
 /* Scratch values that the dispatcher may push on the thread it runs on. */

@@ -309,6 +309,7 @@ start(lua_State *L)
 {
 	struct sched *S = sched_of(L);
 	S->init_slot = begin(L, S)->slot;
+	S->own_callback = true;
 	sched_set_callback(S, sched_on_message);
 	return 0;
 }

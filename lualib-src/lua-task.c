@@ -445,6 +445,21 @@ sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, ui
 	return 0;
 }
 
+/* Raise the collected failures as one error. */
+static int
+raise_failures(lua_State *L, struct sched *S)
+{
+	if (S->failure == NULL) {
+		return 0;
+	}
+	/* The string is made first: the C copy must not be lost. */
+	lua_pushlstring(L, S->failure, S->failure_n);
+	skynet_free(S->failure);
+	S->failure = NULL;
+	S->failure_n = S->failure_cap = 0;
+	return lua_error(L);
+}
+
 /* Lua: dispatch_message(type, ptr, size, session, source). */
 static int
 dispatch_message(lua_State *L)
@@ -459,18 +474,51 @@ dispatch_message(lua_State *L)
 	};
 	luaL_checkstack(L, SCHED_SCRATCH_STACK, NULL);
 	sched_deliver(S, L, &in);
-	if (S->failure != NULL) {
-		/* The string is made first: the C copy must not be lost. */
-		lua_pushlstring(L, S->failure, S->failure_n);
-		skynet_free(S->failure);
-		S->failure = NULL;
-		S->failure_n = S->failure_cap = 0;
-		return lua_error(L);
+	return raise_failures(L, S);
+}
+
+/*
+ * Lua: _debugger(on): from now on a hook may suspend tasks; off: no more, and
+ * messages go to the dispatcher directly again.
+ */
+static int
+debugger(lua_State *L)
+{
+	struct sched *S = sched_of(L);
+	S->in_debugger = lua_toboolean(L, 1);
+	if (S->in_debugger && !S->own_callback) {
+		S->in_debugger = false;
+		return luaL_error(L, "the debugger needs a service that uses skynet.start");
+	}
+	if (!S->in_debugger && !S->exiting) {
+		sched_set_callback(S, sched_on_message);
 	}
 	return 0;
 }
 
+/* Lua: _unpark(coroutine): continue a task that a hook suspended. */
+static int
+unpark(lua_State *L)
+{
+	struct sched *S = sched_of(L);
+	lua_State *co = lua_tothread(L, 1);
+	struct task *t = co != NULL ? task_of(co) : NULL;
+	if (t == NULL || t->L != co || t->state != TASK_PARKED) {
+		return luaL_error(L, "the task is not suspended by a hook");
+	}
+	lua_State *outer_from = S->from;
+	luaL_checkstack(L, SCHED_SCRATCH_STACK, NULL);
+	S->from = L;
+	task_run(S, t, 0);
+	sched_pump(S);
+	sched_run_forks(S);
+	S->from = outer_from;
+	return raise_failures(L, S);
+}
+
 const luaL_Reg task_dispatch_functions[] = {
 	{ "dispatch_message", dispatch_message },
+	{ "_debugger", debugger },
+	{ "_unpark", unpark },
 	{ NULL, NULL },
 };

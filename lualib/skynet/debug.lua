@@ -92,6 +92,10 @@ function command.TERM(address)
 	skynet.ret()
 end
 
+function command.REMOTEDEBUG(fd, pointer)
+	require "skynet.remotedebug".start(fd, pointer)
+end
+
 function command.SUPPORT(name)
 	skynet.retpack(skynet.dispatch(name) ~= nil)
 end
