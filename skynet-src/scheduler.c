@@ -60,6 +60,8 @@
 struct worker {
 	struct runqueue queue;
 	_Alignas(64) _Atomic(uint32_t) signal; /* changes to wake the worker */
+	atomic_bool is_polling; /* sleeps in the pollster */
+	bool is_serving;        /* this worker only: takes in, runs nothing yet */
 	int index;
 	int weight;
 	uint32_t turn;          /* this worker only */
@@ -82,6 +84,7 @@ static struct {
 	int (*idle)(void *ud);
 	void *idle_ud;
 	void (*rouse)(void);
+	const struct scheduler_pollster *pollster;
 
 	_Alignas(64) _Atomic(uint32_t) watch;
 	_Atomic(uint32_t) sleeping; /* workers in the stack */
@@ -120,6 +123,8 @@ worker_new(int index) {
 
 	runqueue_init(&w->queue);
 	atomic_init(&w->signal, 0);
+	atomic_init(&w->is_polling, false);
+	w->is_serving = false;
 	w->index = index;
 	w->weight = scheduler_weight_of(index);
 	w->turn = 0;
@@ -169,6 +174,11 @@ void
 scheduler_on_idle(int (*fn)(void *ud), void *ud) {
 	S.idle = fn;
 	S.idle_ud = ud;
+}
+
+void
+scheduler_set_pollster(const struct scheduler_pollster *pollster) {
+	S.pollster = pollster;
 }
 
 void
@@ -322,23 +332,37 @@ watch_word(const struct worker *w, uint32_t phase) {
 	return (uint32_t)(w->index + 1) << 2 | phase;
 }
 
+/*
+ * Sequentially consistent: rest() publishes is_polling and then reads signal,
+ * so that one side sees the other.
+ */
 static void
 signal_worker(struct worker *w) {
-	/* Release: pairs with the acquire in rest(). */
-	atomic_fetch_add_explicit(&w->signal, 1, memory_order_release);
-	platform_wake_one(&w->signal);
+	atomic_fetch_add(&w->signal, 1);
+	if (atomic_load(&w->is_polling)) {
+		S.pollster->wake();
+	} else {
+		platform_wake_one(&w->signal);
+	}
 }
 
-/* Take one out of the stack of sleepers and make it the watcher. */
+/*
+ * Take one out of the stack of sleepers and make it the watcher; the one that
+ * sleeps in the pollster last.
+ */
 static bool
 wake_sleeper(void) {
+	struct worker **p = &S.sleepers;
 	struct worker *w;
 	bool was_asleep = false;
 
 	pthread_mutex_lock(&S.sleep_mutex);
-	w = S.sleepers;
+	if (*p && (*p)->below && atomic_load_explicit(&(*p)->is_polling, memory_order_relaxed)) {
+		p = &(*p)->below;
+	}
+	w = *p;
 	if (w) {
-		S.sleepers = w->below;
+		*p = w->below;
 		w->is_sleeping = false;
 		was_asleep = atomic_fetch_sub(&S.sleeping, 1) == (uint32_t)S.count;
 	}
@@ -404,7 +428,7 @@ scheduler_push(struct runnable *r) {
 	struct worker *w = current;
 
 	if (w && has_room(w) && runqueue_push(&w->queue, r)) {
-		if (atomic_load(&S.watch) == WATCH_NOBODY && atomic_load(&S.sleeping) > 0) {
+		if (!w->is_serving && atomic_load(&S.watch) == WATCH_NOBODY && atomic_load(&S.sleeping) > 0) {
 			rouse(false);
 		}
 		return;
@@ -451,11 +475,74 @@ leave_stack(struct worker *w) {
 	return was_sleeping;
 }
 
+/*
+ * Take in what is ready, with `fn`. What is pushed meanwhile calls nobody: the
+ * first of it is run by this worker at once, only others need help. True: there
+ * may be something to run, which includes all that is in the own queue.
+ */
+static bool
+serve(struct worker *w, int (*fn)(void *ud), void *ud) {
+	bool is_found;
+	uint32_t n;
+
+	w->is_serving = true;
+	is_found = fn(ud) > 0;
+	w->is_serving = false;
+	n = runqueue_length(&w->queue);
+	if (n > 1 && atomic_load(&S.watch) == WATCH_NOBODY && atomic_load(&S.sleeping) > 0) {
+		rouse(false);
+	}
+	return is_found || n > 0;
+}
+
+static int
+serve_ready(void *unused) {
+	(void)unused;
+	return S.pollster->serve();
+}
+
+static int
+serve_glance(void *unused) {
+	(void)unused;
+	S.pollster->glance();
+	return 0;
+}
+
+/* A turn that was given up in favour of work in hand: somebody else may look. */
+static void
+pass_watch(void) {
+	atomic_store(&S.watch, WATCH_NOBODY);
+	if (atomic_load(&S.sleeping) > 0 && work_is_visible()) {
+		rouse(false);
+	}
+}
+
+/*
+ * Back from sleeping in the pollster. True when called as the watcher, and
+ * free for it.
+ */
+static bool
+rest_is_over(struct worker *w, uint32_t seen, bool is_called) {
+	atomic_store(&w->is_polling, false);
+	/* Who called is about to signal; only then the watch is ours. */
+	while (is_called && atomic_load(&w->signal) == seen) {
+		platform_wait(&w->signal, seen, PLATFORM_FOREVER);
+	}
+	bool is_watcher = is_called && atomic_load(&S.watch) == watch_word(w, WATCH_SPINNING);
+	if (serve(w, serve_ready, NULL) && is_watcher) {
+		pass_watch();
+		return false;
+	}
+	return is_watcher;
+}
+
 /* Sleep until called. True when called as the watcher. */
 static bool
 rest(struct worker *w) {
 	uint32_t seen = atomic_load_explicit(&w->signal, memory_order_relaxed);
+	bool is_polling = S.pollster && S.pollster->take();
 
+	atomic_store(&w->is_polling, is_polling);
 	pthread_mutex_lock(&S.sleep_mutex);
 	w->below = S.sleepers;
 	S.sleepers = w;
@@ -466,11 +553,16 @@ rest(struct worker *w) {
 	if (atomic_load(&S.is_stopping) ||
 	    (atomic_load(&S.watch) == WATCH_NOBODY && work_is_visible())) {
 		if (leave_stack(w)) {
-			return false;
+			return is_polling && rest_is_over(w, seen, false);
 		}
 	}
-	/* Acquire: pairs with the release in signal_worker. */
-	while (atomic_load_explicit(&w->signal, memory_order_acquire) == seen) {
+	if (is_polling) {
+		if (atomic_load(&w->signal) == seen) {
+			S.pollster->wait();
+		}
+		return rest_is_over(w, seen, !leave_stack(w));
+	}
+	while (atomic_load(&w->signal) == seen) {
 		platform_wait(&w->signal, seen, PLATFORM_FOREVER);
 	}
 	/* A late signal from the time of an earlier nap, or a stop. */
@@ -603,9 +695,10 @@ watch_over(struct worker *w) {
 			nap_ns = NAP_MAX_NS;
 		}
 	}
-	atomic_store(&S.watch, WATCH_NOBODY);
-	if (r && atomic_load(&S.sleeping) > 0 && work_is_visible()) {
-		rouse(false);
+	if (r) {
+		pass_watch();
+	} else {
+		atomic_store(&S.watch, WATCH_NOBODY);
 	}
 	return r;
 }
@@ -617,10 +710,11 @@ idle(struct worker *w) {
 
 	w->rests++;
 	nodepool_rest();
-	if (S.idle && S.idle(S.idle_ud)) {
+	if (S.idle && serve(w, S.idle, S.idle_ud)) {
 		return NULL;
 	}
-	is_watcher = become_watcher(w);
+	/* A napping watcher may go on; this worker can sleep in the pollster. */
+	is_watcher = (S.pollster == NULL || atomic_load(&S.watch) == WATCH_NOBODY) && become_watcher(w);
 	for (;;) {
 		struct runnable *r = is_watcher ? watch_over(w) : NULL;
 		if (r || atomic_load(&S.is_stopping)) {
@@ -645,7 +739,11 @@ scheduler_work(int index) {
 	current = w;
 	/* Relaxed: a stop is also signalled to who sleeps. */
 	while (!atomic_load_explicit(&S.is_stopping, memory_order_relaxed)) {
-		struct runnable *r = scheduler_next(w);
+		struct runnable *r;
+		if (S.pollster && w->turn % INJECT_INTERVAL == 0) {
+			serve(w, serve_glance, NULL);
+		}
+		r = scheduler_next(w);
 		if (r == NULL) {
 			r = idle(w);
 		}

@@ -74,6 +74,21 @@ bool scheduler_is_asleep(void);
  */
 void scheduler_on_idle(int (*fn)(void *ud), void *ud);
 
+/*
+ * A second place to sleep in, besides waiting for a signal: where something
+ * from outside becomes ready (skynet_poll.c). One worker at a time has it.
+ */
+struct scheduler_pollster {
+	bool (*take)(void);  /* false: another thread has it */
+	void (*wait)(void);  /* until something is ready, or wake */
+	void (*wake)(void);  /* end the present or next wait. Any thread */
+	int (*serve)(void);  /* push what is ready, give it back; how many */
+	void (*glance)(void); /* a busy worker may push what is ready */
+};
+
+/* Before the workers start; lent for ever. */
+void scheduler_set_pollster(const struct scheduler_pollster *pollster);
+
 /* Called by the thread that wakes the first worker of a sleeping node. */
 void scheduler_on_rouse(void (*fn)(void));
 

@@ -146,8 +146,35 @@ skynet_socket_poll(void) {
 
 int
 skynet_socket_trypoll(int timeout_ms) {
-	int n = S == NULL ? SOCKET_POLL_EXIT : socket_server_poll(S, timeout_ms, true);
+	if (S == NULL) {
+		return -1;
+	}
+	if (timeout_ms == 0 && !socket_server_is_busy(S)) {
+		return 0;
+	}
+	int n = socket_server_poll(S, timeout_ms, true);
 	return n < 0 ? -1 : n;
+}
+
+bool
+skynet_socket_hold(void) {
+	return socket_server_hold(S, true);
+}
+
+void
+skynet_socket_wait(void) {
+	socket_server_wait(S, -1);
+}
+
+int
+skynet_socket_serve(void) {
+	int n = socket_server_serve(S);
+	return n < 0 ? -1 : n;
+}
+
+void
+skynet_socket_unhold(void) {
+	socket_server_unhold(S);
 }
 
 void

@@ -9,6 +9,7 @@
 #ifndef skynet_socket_h
 #define skynet_socket_h
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "socket_buffer.h"
@@ -55,7 +56,14 @@ int skynet_socket_poll(void);
 // Returns the number of forwarded events, or -1 if another thread polls now or
 // exit was requested.
 int skynet_socket_trypoll(int timeout_ms);
-// Makes the thread that waits in one of the two functions above return early.
+// The same in steps, see skynet_poll.c: take the duty of polling (false: another
+// thread has it), wait without limit, hand out what is ready (the number of
+// events, or -1 when exit was requested), give the duty back.
+bool skynet_socket_hold(void);
+void skynet_socket_wait(void);
+int skynet_socket_serve(void);
+void skynet_socket_unhold(void);
+// Makes the thread that waits return early. Any thread.
 void skynet_socket_wakeup(void);
 // Time stamps are read from the clock when they are needed; kept because
 // kernels with a ticking clock call it.

@@ -22,6 +22,7 @@
 #include "skynet_module.h"
 #include "skynet_monitor.h"
 #include "skynet_server.h"
+#include "skynet_poll.h"
 #include "skynet_socket.h"
 #include "skynet_timer.h"
 
@@ -190,8 +191,7 @@ thread_socket(void *unused) {
 	(void)unused;
 	skynet_initthread(THREAD_SOCKET);
 	platform_thread_name("socket");
-	while (skynet_socket_poll() != 0) {
-	}
+	skynet_poll_thread();
 	return NULL;
 }
 
@@ -235,6 +235,7 @@ join_threads(void) {
 	scheduler_stop();
 	skynet_timer_stop();
 	skynet_socket_exit();
+	skynet_poll_exit();
 	atomic_store(&P.watch, MONITOR_ENDS);
 	platform_wake_all(&P.watch);
 	for (i = 0; i < P.thread_count; i++) {
@@ -447,6 +448,7 @@ init_parts(struct skynet_config *config) {
 	skynet_message_disposer(PTYPE_SOCKET, skynet_socket_dispose);
 	context_on_death(skynet_socket_owner_exit);
 	skynet_socket_init();
+	skynet_poll_init();
 	skynet_profile_enable(config->profile);
 }
 

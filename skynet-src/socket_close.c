@@ -37,9 +37,7 @@ loop_close_descriptor(struct socket_loop *loop, struct socket_slot *s) {
 	if (s->fd < 0) {
 		return;
 	}
-	if (s->polled != 0) {
-		loop->ops->del(loop->poller, s->fd);
-	}
+	loop_unwatch(loop, s);
 	if (s->kind == KIND_FOREIGN) {
 		detach(s);
 	} else {

@@ -58,6 +58,7 @@ deadline_set(struct socket_loop *loop, struct socket_slot *s, uint64_t ms) {
 		h->cap = h->cap == 0 ? 16 : h->cap * 2;
 		h->slot = skynet_realloc(h->slot, (size_t)h->cap * sizeof(h->slot[0]));
 	}
+	atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
 	s->deadline_ms = deadline_now_ms() + ms;
 	sift_up(h, h->n++, s);
 }
@@ -70,6 +71,7 @@ deadline_clear(struct socket_loop *loop, struct socket_slot *s) {
 		return;
 	}
 	assert(h->slot[i] == s);
+	atomic_fetch_sub_explicit(&loop->interests, 1, memory_order_relaxed);
 	s->deadline_index = -1;
 	struct socket_slot *last = h->slot[--h->n];
 	if (last != s) {

@@ -281,7 +281,11 @@ struct socket_loop {
 	_Atomic(struct socket_command *) inbox;
 	atomic_bool waiting;		// see socket_command.c
 	atomic_bool exiting;
+	// Descriptors that the poller watches, and time limits. Relaxed: a hint.
+	atomic_int interests;
 	int events;			// [loop] handed to the sink in this round
+	int ready_n;			// [loop] what the last wait found
+	struct poller_event ready[EVENT_BATCH];
 	char *read_buffer;		// [loop] READ_SIZE bytes, made at the first read
 	int spare_fd;			// [loop] given up when descriptors run out
 	struct deadline_heap deadlines;
@@ -325,6 +329,8 @@ void loop_linger_over(struct socket_loop *loop, struct socket_slot *s);
 void loop_finish(struct socket_loop *loop, struct socket_slot *s);
 // close(id): what was accepted still goes out.
 void loop_close(struct socket_loop *loop, struct socket_slot *s);
+// Takes the descriptor from the poller. Before it is closed.
+void loop_unwatch(struct socket_loop *loop, struct socket_slot *s);
 char *loop_read_buffer(struct socket_loop *loop);
 
 //------------------------------------------------------------------- streams

@@ -66,9 +66,21 @@ loop_apply_interest(struct socket_loop *loop, struct socket_slot *s) {
 		? loop->ops->add(loop->poller, s->fd, tag, s->reading, s->write_polled)
 		: loop->ops->set(loop->poller, s->fd, tag, s->reading, s->write_polled);
 	if (r == 0) {
+		if (s->polled == 0) {
+			atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
+		}
 		s->polled = want;
 	}
 	return r;
+}
+
+void
+loop_unwatch(struct socket_loop *loop, struct socket_slot *s) {
+	if (s->polled != 0) {
+		loop->ops->del(loop->poller, s->fd);
+		atomic_fetch_sub_explicit(&loop->interests, 1, memory_order_relaxed);
+		s->polled = 0;
+	}
 }
 
 int
@@ -295,17 +307,15 @@ serve(struct socket_loop *loop, struct socket_command *c) {
 	}
 }
 
-static bool
+static void
 serve_all(struct socket_loop *loop) {
 	struct socket_command *c = command_take(loop);
-	bool any = c != NULL;
 	while (c != NULL) {
 		struct socket_command *next = c->next;
 		serve(loop, c);
 		command_free(c);
 		c = next;
 	}
-	return any;
 }
 
 //----------------------------------------------------------------- readiness
@@ -397,51 +407,44 @@ on_deadline(struct socket_loop *loop, struct socket_slot *s) {
 
 //---------------------------------------------------------------------- loop
 
-static bool
+static void
 serve_deadlines(struct socket_loop *loop) {
 	if (loop->deadlines.n == 0) {
-		return false;
+		return;
 	}
 	uint64_t now = deadline_now_ms();
 	struct socket_slot *s;
-	bool any = false;
 	while ((s = deadline_take(loop, now)) != NULL) {
 		on_deadline(loop, s);
-		any = true;
 	}
-	return any;
 }
 
-static int
-wait_for_events(struct socket_loop *loop, struct poller_event *events, int timeout_ms) {
+void
+socket_server_wait(struct socket_server *ss, int timeout_ms) {
+	struct socket_loop *loop = &ss->loop;
 	if (timeout_ms != 0 && !command_prepare_wait(loop)) {
 		timeout_ms = 0;
 	}
-	int n = loop->ops->wait(loop->poller, events, EVENT_BATCH, deadline_timeout(loop, timeout_ms));
+	timeout_ms = deadline_timeout(loop, timeout_ms);
+	int n = loop->ops->wait(loop->poller, loop->ready, EVENT_BATCH, timeout_ms);
 	command_end_wait(loop);
 	if (n < 0) {
 		skynet_error(NULL, "socket-server error: %s", strerror(errno));
 		n = 0;
 	}
-	return n;
+	loop->ready_n = n;
 }
 
-static int
-round_of(struct socket_loop *loop, int timeout_ms) {
-	struct poller_event events[EVENT_BATCH];
+int
+socket_server_serve(struct socket_server *ss) {
+	struct socket_loop *loop = &ss->loop;
 	loop->events = 0;
-	if (serve_all(loop)) {
-		// Requests first, then a look at what is ready, without waiting.
-		timeout_ms = 0;
-	}
-	if (atomic_load_explicit(&loop->exiting, memory_order_relaxed)) {
-		return SOCKET_POLL_EXIT;
-	}
-	int n = wait_for_events(loop, events, timeout_ms);
+	// Requests first: one that closes a socket takes its event along.
 	serve_all(loop);
-	for (int i = 0; i < n; i++) {
-		on_event(loop, &events[i]);
+	for (int i = 0; i < loop->ready_n; i++) {
+		on_event(loop, &loop->ready[i]);
 	}
+	loop->ready_n = 0;
 	serve_deadlines(loop);
 	if (atomic_load_explicit(&loop->exiting, memory_order_relaxed)) {
 		return SOCKET_POLL_EXIT;
@@ -449,17 +452,37 @@ round_of(struct socket_loop *loop, int timeout_ms) {
 	return loop->events;
 }
 
+bool
+socket_server_hold(struct socket_server *ss, bool try_only) {
+	if (try_only) {
+		return pthread_mutex_trylock(&ss->loop.turn) == 0;
+	}
+	pthread_mutex_lock(&ss->loop.turn);
+	return true;
+}
+
+void
+socket_server_unhold(struct socket_server *ss) {
+	pthread_mutex_unlock(&ss->loop.turn);
+}
+
 int
 socket_server_poll(struct socket_server *ss, int timeout_ms, bool try_only) {
-	struct socket_loop *loop = &ss->loop;
-	if (!try_only) {
-		pthread_mutex_lock(&loop->turn);
-	} else if (pthread_mutex_trylock(&loop->turn) != 0) {
+	if (!socket_server_hold(ss, try_only)) {
 		return SOCKET_POLL_BUSY;
 	}
-	int r = round_of(loop, timeout_ms);
-	pthread_mutex_unlock(&loop->turn);
+	bool exiting = atomic_load_explicit(&ss->loop.exiting, memory_order_relaxed);
+	socket_server_wait(ss, exiting ? 0 : timeout_ms);
+	int r = socket_server_serve(ss);
+	socket_server_unhold(ss);
 	return r;
+}
+
+bool
+socket_server_is_busy(struct socket_server *ss) {
+	struct socket_loop *loop = &ss->loop;
+	return atomic_load_explicit(&loop->interests, memory_order_relaxed) > 0 ||
+		atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL;
 }
 
 void
@@ -497,6 +520,7 @@ socket_server_create_with(const struct poller_ops *ops, uint64_t (*clock)(void),
 	atomic_init(&loop->inbox, NULL);
 	atomic_init(&loop->waiting, false);
 	atomic_init(&loop->exiting, false);
+	atomic_init(&loop->interests, 0);
 	return ss;
 }
 

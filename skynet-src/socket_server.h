@@ -71,7 +71,20 @@ struct socket_server *socket_server_create_with(const struct poller_ops *ops,
 // No other thread uses the server any more. Delivers nothing.
 void socket_server_release(struct socket_server *);
 
-// One round: waits timeout_ms at most (-1 = no limit) for something to do, then
+// Polling in steps, for a thread that has to do something in between. hold takes the
+// turn: false = another thread has it (waits for it unless `try_only`). wait
+// returns when something is ready or was requested, the time is up (-1 = no
+// limit), or wake was called. serve handles what is there and hands the events to
+// the sink; it returns their number, or SOCKET_POLL_EXIT.
+bool socket_server_hold(struct socket_server *, bool try_only);
+void socket_server_wait(struct socket_server *, int timeout_ms);
+int socket_server_serve(struct socket_server *);
+void socket_server_unhold(struct socket_server *);
+// False: there is no socket to watch, no time limit and no request, so that a
+// look without waiting is not worth its price. Any thread; may be outdated.
+bool socket_server_is_busy(struct socket_server *);
+
+// One round, all of that: waits timeout_ms at most (-1 = no limit) for something to do, then
 // handles what is there and hands the events to the sink. If another thread is
 // polling it waits for its turn, or returns SOCKET_POLL_BUSY if `try_only`.
 // Returns the number of events, which may be 0.

@@ -150,10 +150,7 @@ connect_done(struct socket_loop *loop, struct socket_slot *s, const union socket
 
 static void
 drop_descriptor(struct socket_loop *loop, struct socket_slot *s) {
-	if (s->polled & POLLED_KNOWN) {
-		loop->ops->del(loop->poller, s->fd);
-		s->polled = 0;
-	}
+	loop_unwatch(loop, s);
 	close(s->fd);
 	pthread_mutex_lock(&s->lock);
 	s->fd = -1;
