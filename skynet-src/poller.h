@@ -33,7 +33,8 @@ struct poller_ops {
 	int (*del)(struct poller *, int fd);
 	// Waits until something is ready, wake was called, or the time is up
 	// (-1 = no limit). Returns the number of events stored, which is 0 after a
-	// wake or the time limit; -1 is a real error, never an interruption.
+	// wake or the time limit; -1 is a real error. A signal may end a limited wait
+	// early, an unlimited one never.
 	int (*wait)(struct poller *, struct poller_event *events, int max, int timeout_ms);
 	// Ends the current or else the next wait. Any thread, any number of times.
 	void (*wake)(struct poller *);

@@ -95,7 +95,10 @@ drain_wake(struct poller *p) {
 static int
 epoll_poll(struct poller *p, struct poller_event *events, int max, int timeout_ms) {
 	struct epoll_event ev[BATCH];
-	int n = epoll_wait(p->epfd, ev, max < BATCH ? max : BATCH, timeout_ms);
+	int n;
+	do {
+		n = epoll_wait(p->epfd, ev, max < BATCH ? max : BATCH, timeout_ms);
+	} while (n < 0 && errno == EINTR && timeout_ms < 0);
 	if (n < 0) {
 		return errno == EINTR ? 0 : -1;
 	}

@@ -110,7 +110,11 @@ kq_poll(struct poller *p, struct poller_event *events, int max, int timeout_ms) 
 		.tv_sec = timeout_ms / 1000,
 		.tv_nsec = (long)(timeout_ms % 1000) * 1000000,
 	};
-	int n = kevent(p->kq, NULL, 0, ev, max < BATCH ? max : BATCH, timeout_ms < 0 ? NULL : &limit);
+	int n;
+	do {
+		n = kevent(p->kq, NULL, 0, ev, max < BATCH ? max : BATCH,
+			timeout_ms < 0 ? NULL : &limit);
+	} while (n < 0 && errno == EINTR && timeout_ms < 0);
 	if (n < 0) {
 		return errno == EINTR ? 0 : -1;
 	}
