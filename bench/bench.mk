@@ -11,7 +11,7 @@ BENCH_CORE := $(filter-out $(OBJ)/skynet-src/skynet_main.o,$(CORE_OBJ))
 $(BENCH_BIN): %: %.o $(BENCH_CORE) $(LUA_LIB) $(JEMALLOC_LIB)
 	$(CC) $(SK_LDFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $(EXPORT) $(SYSLIBS)
 
-# malloc+free through the hook against raw jemalloc, in one run.
-.PHONY: bench-alloc
-bench-alloc: $(OBJ)/bench/alloc
+# malloc+free through the hook, and the pools, against raw jemalloc in one run.
+.PHONY: bench-alloc bench-pool
+bench-alloc bench-pool: bench-%: $(OBJ)/bench/%
 	$<

@@ -1,17 +1,18 @@
 /*
  * DESIGN. Each slice has a header with a link and a mark: FREE, or IN_USE mixed
  * with the pool's address, so that a foreign pointer is told from a slice without
- * a search. Freeing swaps the mark atomically in a pool for many threads: of two
- * frees of one slice exactly one wins.
+ * a search. Freed slices are a list; slices that were never used are cut off the
+ * newest block, only when the list is empty. So the number of slices ever cut is
+ * the high-water mark, and creating a pool touches none of them.
  *
- * A pool for many threads has a shared list under a mutex and a stock for each
+ * A pool for many threads has list and block under a mutex, and a stock for each
  * thread number. Numbers are small, dense and passed on when a thread ends, with
  * what is in the stock. A stock that runs over or dry exchanges half of what it
  * can hold at once. Threads with higher numbers than there are stocks use the
  * shared list.
  *
- * Owns: its blocks of slices. Invariant: a slice is in use, or on the shared list,
- * or in one stock.
+ * Owns: its blocks of slices. Invariant: a slice that was ever cut is in use, or
+ * on the shared list, or in one stock.
  */
 #include "pool_fixed.h"
 
@@ -22,8 +23,11 @@
 #include <string.h>
 
 #define STOCKS 64
-#define MAX_STOCK 64  /* slices a stock may hold */
-#define SHARE 32      /* of a pool that cannot grow, a stock holds 1/SHARE */
+#define MAX_STOCK 256 /* slices a stock may hold: a burst of a busy service */
+#define SHARE 32 /* of a pool that cannot grow, a stock holds 1/SHARE */
+
+/* Kept out of the fast paths, which then need not save registers. */
+#define SLOW __attribute__((noinline))
 
 #define MARK_FREE ((uintptr_t)0x0badf00d)
 #define MARK_IN_USE ((uintptr_t)0x20140605)
@@ -36,33 +40,33 @@ _Static_assert(sizeof(struct slice) % POOL_ALIGN == 0, "slices must be aligned")
 
 struct chunk {
 	struct chunk *next;
-	size_t slices;
 };
 
-/* The slices one thread has at hand. Only that thread touches it, but for the
- * counter, which pool_stats reads. */
+/* The slices one thread has at hand. Only that thread changes it; pool_stats
+ * reads the number. */
 struct stock {
 	_Alignas(64) struct slice *list;
-	size_t n;
-	atomic_size_t taken; /* allocated minus freed by this thread; wraps */
+	atomic_size_t n;
 };
 
 struct fixed {
 	struct pool head;
+	/* With POOL_THREADS under the lock, down to chunks. */
+	struct slice *list; /* freed */
+	size_t on_list;
+	char *fresh;        /* the next slice of the newest block, up to fresh_end */
+	char *fresh_end;
+	size_t cut;         /* slices ever cut: the high-water mark */
+	struct chunk *chunks;
+	struct stock *stocks; /* STOCKS of them, or NULL */
+	void *stock_memory;   /* as drawn */
+	size_t stock_limit;
 	size_t slice_size; /* usable bytes */
 	size_t stride;     /* header, slice and guard */
 	size_t batch;      /* slices per block */
-	size_t stock_limit;
-	struct stock *stocks;  /* STOCKS of them, or NULL */
-	void *stock_memory;    /* as drawn */
-	pthread_mutex_t lock;  /* with POOL_THREADS: all below */
-	struct slice *list;
 	atomic_size_t slices;
-	atomic_size_t taken; /* outside of stocks; wraps */
-	size_t peak;         /* most slices missing from the list */
-	size_t on_list;
-	struct chunk *chunks;
 	bool is_lent; /* the first chunk is the caller's memory */
+	pthread_mutex_t lock;
 };
 
 static struct fixed *
@@ -108,7 +112,7 @@ static pthread_key_t number_key;
 static bool has_number_key;
 
 /* The number plus 1; 0 not asked for yet; beyond STOCKS: has none. */
-static __thread unsigned my_number;
+static __thread unsigned my_number __attribute__((tls_model("initial-exec")));
 
 #define NO_NUMBER (STOCKS + 1)
 
@@ -128,7 +132,7 @@ number_init(void) {
 }
 
 /* The mutex orders what the last holder of the number did to its stocks. */
-static unsigned
+static SLOW unsigned
 number_take(void) {
 	unsigned n = STOCKS;
 
@@ -168,25 +172,14 @@ slice_of(void *p) {
 	return (struct slice *)p - 1;
 }
 
-/* Puts a new block's slices on the list, the first one on top. */
+/* Makes a new block the one that slices are cut off. */
 static void
-add_chunk(struct fixed *f, struct chunk *c, size_t slices) {
-	char *first = (char *)c + pool_round(sizeof(*c), POOL_ALIGN);
-
+add_chunk(struct fixed *f, struct chunk *c) {
 	c->next = f->chunks;
-	c->slices = slices;
 	f->chunks = c;
-	for (size_t i = slices; i-- > 0;) {
-		struct slice *s = (struct slice *)(first + i * f->stride);
-		atomic_init(&s->mark, MARK_FREE);
-		s->next = f->list;
-		f->list = s;
-		if (POOL_IS_CHECKED) {
-			memset(user_of(s), POOL_POISON, f->stride - sizeof(*s));
-		}
-	}
-	f->on_list += slices;
-	atomic_fetch_add_explicit(&f->slices, slices, memory_order_relaxed);
+	f->fresh = (char *)c + pool_round(sizeof(*c), POOL_ALIGN);
+	f->fresh_end = f->fresh + f->batch * f->stride;
+	atomic_fetch_add_explicit(&f->slices, f->batch, memory_order_relaxed);
 }
 
 static size_t
@@ -212,79 +205,104 @@ grow(struct fixed *f) {
 	if (c == NULL) {
 		return false;
 	}
-	add_chunk(f, c, f->batch);
+	add_chunk(f, c);
 	return true;
 }
 
-/* One from the shared list, under the lock. */
-static struct slice *
-list_pop(struct fixed *f) {
-	if (f->list == NULL && !((f->head.flags & POOL_GROWABLE) && grow(f))) {
+/* The list is empty: a slice that was never used. Under the lock. */
+static SLOW struct slice *
+cut(struct fixed *f) {
+	if (f->fresh == f->fresh_end && !((f->head.flags & POOL_GROWABLE) && grow(f))) {
 		return NULL;
 	}
-	struct slice *s = f->list;
-	f->list = s->next;
-	f->on_list--;
-	size_t missing = atomic_load_explicit(&f->slices, memory_order_relaxed) - f->on_list;
-	f->peak = missing > f->peak ? missing : f->peak;
+	struct slice *s = (struct slice *)f->fresh;
+	f->fresh += f->stride;
+	f->cut++;
+	if (POOL_IS_CHECKED) {
+		memset(user_of(s), POOL_POISON, f->stride - sizeof(*s));
+	}
 	return s;
 }
 
-static void
+static inline struct slice *
+list_pop(struct fixed *f) {
+	struct slice *s = f->list;
+
+	if (s == NULL) {
+		return cut(f);
+	}
+	f->list = s->next;
+	f->on_list--;
+	return s;
+}
+
+static inline void
 list_push(struct fixed *f, struct slice *s) {
 	s->next = f->list;
 	f->list = s;
 	f->on_list++;
 }
 
-static void
-count(atomic_size_t *taken, size_t n) {
-	/* Relaxed load and store: one writer at a time; readers want a number. */
-	size_t was = atomic_load_explicit(taken, memory_order_relaxed);
-	atomic_store_explicit(taken, was + n, memory_order_relaxed);
+/* Relaxed load and store: one writer; readers want a number. */
+static inline void
+stock_add(struct stock *k, size_t n) {
+	size_t was = atomic_load_explicit(&k->n, memory_order_relaxed);
+	atomic_store_explicit(&k->n, was + n, memory_order_relaxed);
 }
 
-/* From the stock, which is filled by half when it is empty. */
-static struct slice *
+static SLOW void
+stock_fill(struct fixed *f, struct stock *k) {
+	size_t n = 0;
+
+	lock(f);
+	while (n < f->stock_limit / 2 + 1) {
+		struct slice *s = list_pop(f);
+		if (s == NULL) {
+			break;
+		}
+		s->next = k->list;
+		k->list = s;
+		n++;
+	}
+	unlock(f);
+	stock_add(k, n);
+}
+
+static SLOW void
+stock_drain(struct fixed *f, struct stock *k) {
+	size_t n = f->stock_limit / 2;
+
+	lock(f);
+	for (size_t i = 0; i < n; i++) {
+		struct slice *s = k->list;
+		k->list = s->next;
+		list_push(f, s);
+	}
+	unlock(f);
+	stock_add(k, -n);
+}
+
+static inline struct slice *
 stock_pop(struct fixed *f, struct stock *k) {
 	if (k->list == NULL) {
-		lock(f);
-		for (size_t i = 0; i < f->stock_limit / 2 + 1; i++) {
-			struct slice *s = list_pop(f);
-			if (s == NULL) {
-				break;
-			}
-			s->next = k->list;
-			k->list = s;
-			k->n++;
-		}
-		unlock(f);
+		stock_fill(f, k);
 	}
 	struct slice *s = k->list;
 	if (s) {
 		k->list = s->next;
-		k->n--;
-		count(&k->taken, 1);
+		stock_add(k, (size_t)-1);
 	}
 	return s;
 }
 
-static void
+static inline void
 stock_push(struct fixed *f, struct stock *k, struct slice *s) {
-	if (k->n >= f->stock_limit) {
-		lock(f);
-		for (size_t i = 0; i < f->stock_limit / 2; i++) {
-			struct slice *give = k->list;
-			k->list = give->next;
-			k->n--;
-			list_push(f, give);
-		}
-		unlock(f);
+	if (atomic_load_explicit(&k->n, memory_order_relaxed) >= f->stock_limit) {
+		stock_drain(f, k);
 	}
 	s->next = k->list;
 	k->list = s;
-	k->n++;
-	count(&k->taken, (size_t)-1);
+	stock_add(k, 1);
 }
 
 /*---------------------------------------------------------------- alloc, free */
@@ -296,22 +314,32 @@ check_untouched(struct fixed *f, struct slice *s) {
 	}
 }
 
+static SLOW struct slice *
+pop_locked(struct fixed *f) {
+	lock(f);
+	struct slice *s = list_pop(f);
+	unlock(f);
+	return s;
+}
+
+static SLOW void
+push_locked(struct fixed *f, struct slice *s) {
+	lock(f);
+	list_push(f, s);
+	unlock(f);
+}
+
+static SLOW struct slice *
+pop_threaded(struct fixed *f) {
+	struct stock *k = my_stock(f);
+	return k ? stock_pop(f, k) : pop_locked(f);
+}
+
 void *
 pool_fixed_alloc(struct pool *pool) {
 	struct fixed *f = fixed_of(pool);
-	struct stock *k = my_stock(f);
-	struct slice *s;
+	struct slice *s = is_threaded(f) ? pop_threaded(f) : list_pop(f);
 
-	if (k) {
-		s = stock_pop(f, k);
-	} else {
-		lock(f);
-		s = list_pop(f);
-		if (s) {
-			count(&f->taken, 1);
-		}
-		unlock(f);
-	}
 	if (s == NULL) {
 		errno = ENOMEM;
 		return NULL;
@@ -325,26 +353,51 @@ pool_fixed_alloc(struct pool *pool) {
 	return user_of(s);
 }
 
-/* Marks the slice free; false, and a report, when it is not ours to free. */
-static bool
+/* Marks the slice free; false when it is not ours to free. Two threads that free
+ * one slice at the same instant are told apart in checked builds only: the atomic
+ * exchange would double the cost. Relaxed: the mark guards no other data. */
+static inline bool
 claim(struct fixed *f, struct slice *s) {
-	uintptr_t in_use = mark_in_use(f);
-	uintptr_t was = in_use;
-
-	/* Relaxed: the atomicity decides between two frees; it guards no data. */
-	if (is_threaded(f)) {
-		atomic_compare_exchange_strong_explicit(&s->mark, &was, MARK_FREE,
-		                                        memory_order_relaxed, memory_order_relaxed);
-	} else {
-		was = atomic_load_explicit(&s->mark, memory_order_relaxed);
+	if (POOL_IS_CHECKED) {
+		uintptr_t in_use = mark_in_use(f);
+		return atomic_compare_exchange_strong_explicit(&s->mark, &in_use, MARK_FREE,
+		                                               memory_order_relaxed,
+		                                               memory_order_relaxed);
 	}
-	if (was != in_use) {
-		pool_complain(&f->head, was == MARK_FREE ? "double free" : "free of a foreign pointer",
-		              user_of(s));
+	if (atomic_load_explicit(&s->mark, memory_order_relaxed) != mark_in_use(f)) {
 		return false;
 	}
 	atomic_store_explicit(&s->mark, MARK_FREE, memory_order_relaxed);
 	return true;
+}
+
+static void
+check_overrun(struct fixed *f, void *p) {
+	size_t room = f->stride - sizeof(struct slice);
+
+	if (!pool_is_filled((char *)p + f->slice_size, POOL_GUARD, room - f->slice_size)) {
+		pool_complain(&f->head, "overrun", p);
+	}
+	memset(p, POOL_POISON, room);
+}
+
+static SLOW void
+refuse(struct pool *pool, void *p) {
+	bool is_free = (uintptr_t)p % POOL_ALIGN == 0 &&
+		atomic_load_explicit(&slice_of(p)->mark, memory_order_relaxed) == MARK_FREE;
+
+	pool_complain(pool, is_free ? "double free" : "free of a foreign pointer", p);
+}
+
+static SLOW void
+push_threaded(struct fixed *f, struct slice *s) {
+	struct stock *k = my_stock(f);
+
+	if (k) {
+		stock_push(f, k, s);
+	} else {
+		push_locked(f, s);
+	}
 }
 
 void
@@ -352,29 +405,18 @@ pool_fixed_free(struct pool *pool, void *p) {
 	struct fixed *f = fixed_of(pool);
 	struct slice *s = slice_of(p);
 
-	if ((uintptr_t)p % POOL_ALIGN != 0) {
-		pool_complain(pool, "free of a foreign pointer", p);
-		return;
-	}
-	if (!claim(f, s)) {
+	if ((uintptr_t)p % POOL_ALIGN != 0 || !claim(f, s)) {
+		refuse(pool, p);
 		return;
 	}
 	if (POOL_IS_CHECKED) {
-		size_t slack = f->stride - sizeof(*s) - f->slice_size;
-		if (!pool_is_filled((char *)p + f->slice_size, POOL_GUARD, slack)) {
-			pool_complain(pool, "overrun", p);
-		}
-		memset(p, POOL_POISON, f->stride - sizeof(*s));
+		check_overrun(f, p);
 	}
-	struct stock *k = my_stock(f);
-	if (k) {
-		stock_push(f, k, s);
-		return;
+	if (is_threaded(f)) {
+		push_threaded(f, s);
+	} else {
+		list_push(f, s);
 	}
-	lock(f);
-	list_push(f, s);
-	count(&f->taken, (size_t)-1);
-	unlock(f);
 }
 
 /*------------------------------------------------------------------- the pool */
@@ -391,10 +433,12 @@ fixed_alloc(struct pool *pool, size_t size) {
 size_t
 pool_fixed_slice_use(struct pool *pool) {
 	struct fixed *f = fixed_of(pool);
-	size_t n = atomic_load_explicit(&f->taken, memory_order_relaxed);
 
+	lock(f);
+	size_t n = f->cut - f->on_list;
+	unlock(f);
 	for (int i = 0; f->stocks && i < STOCKS; i++) {
-		n += atomic_load_explicit(&f->stocks[i].taken, memory_order_relaxed);
+		n -= atomic_load_explicit(&f->stocks[i].n, memory_order_relaxed);
 	}
 	return n;
 }
@@ -416,7 +460,7 @@ fixed_stats(struct pool *pool, struct pool_stats *out) {
 
 	lock(f);
 	out->reserved = sizeof(*f) + pool_fixed_slice_num(pool) * f->stride;
-	out->peak = f->peak * f->slice_size;
+	out->peak = f->cut * f->slice_size;
 	unlock(f);
 	out->blocks = pool_fixed_slice_use(pool);
 	out->used = out->blocks * f->slice_size;
@@ -489,7 +533,7 @@ add_first(struct fixed *f, void *memory) {
 		return grow(f);
 	}
 	f->is_lent = true;
-	add_chunk(f, memory, f->batch);
+	add_chunk(f, memory);
 	return true;
 }
 

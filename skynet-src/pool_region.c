@@ -55,10 +55,10 @@ struct region {
 	struct large *large;
 	struct pool_cleanup *cleanup;
 	struct check *checks; /* the newest */
+	size_t blocks;        /* live */
 	size_t reserved;
-	size_t used;
-	size_t blocks;
-	size_t peak;
+	size_t large_used;    /* bytes in large blocks */
+	size_t peak;          /* as far as it was looked at: see used_now */
 	struct block first;
 };
 
@@ -75,13 +75,17 @@ start_of(struct region *r, struct block *b) {
 	return (char *)pool_round((uintptr_t)start, POOL_ALIGN);
 }
 
-static void
-note(struct region *r, size_t size) {
-	r->blocks++;
-	r->used += size;
-	if (r->used > r->peak) {
-		r->peak = r->used;
+/* Bytes in use. A region only grows until something large goes or all does, so
+ * looking right before that finds the peak. */
+static size_t
+used_now(struct region *r) {
+	size_t used = r->large_used;
+
+	for (struct block *b = &r->first; b; b = b->link) {
+		used += (size_t)(b->next - start_of(r, b));
 	}
+	r->peak = used > r->peak ? used : r->peak;
+	return used;
 }
 
 /*--------------------------------------------------------------------- small */
@@ -202,7 +206,8 @@ take_large(struct region *r, size_t align, size_t size) {
 		return NULL;
 	}
 	r->reserved += l->size;
-	note(r, l->size);
+	r->large_used += l->size;
+	r->blocks++;
 	memset((char *)l->p + l->size - GUARD, POOL_GUARD, GUARD);
 	l->user = (void *)pool_round((uintptr_t)l->p, align);
 	return l->user;
@@ -216,8 +221,9 @@ drop_large(struct region *r, struct large *l) {
 	if (POOL_IS_CHECKED) {
 		memset(l->p, POOL_POISON, l->size);
 	}
+	used_now(r);
 	r->reserved -= l->size;
-	r->used -= l->size;
+	r->large_used -= l->size;
 	r->blocks--;
 	pool_return(&r->head, l->p, l->size);
 	l->p = NULL;
@@ -247,9 +253,7 @@ take(struct region *r, size_t align, size_t size) {
 		return take_large(r, align, size);
 	}
 	void *p = POOL_IS_CHECKED ? take_checked(r, align, size) : take_small(r, align, size);
-	if (p) {
-		note(r, size);
-	}
+	r->blocks += p != NULL;
 	return p;
 }
 
@@ -262,8 +266,19 @@ is_legal(size_t size) {
 	return true;
 }
 
+/* The common case first: a small request that the current block can serve. */
 void *
 pool_region_alloc(struct pool *pool, size_t size) {
+	struct region *r = region_of(pool);
+	struct block *b = r->current;
+	uintptr_t p = pool_round((uintptr_t)b->next, POOL_ALIGN);
+
+	/* Size 0 wraps to the largest number. */
+	if (!POOL_IS_CHECKED && size - 1 < r->small_limit && p + size <= (uintptr_t)b->end) {
+		b->next = (char *)p + size;
+		r->blocks++;
+		return (void *)p;
+	}
 	return is_legal(size) ? take(region_of(pool), POOL_ALIGN, size) : NULL;
 }
 
@@ -331,8 +346,6 @@ pool_region_extend(struct pool *pool, void *p, size_t old_size, size_t new_size)
 			continue;
 		}
 		b->next += new_size - old_size;
-		r->used += new_size - old_size;
-		r->peak = r->used > r->peak ? r->used : r->peak;
 		if (POOL_IS_CHECKED) {
 			((struct check *)p - 1)->size = new_size;
 			memset((char *)p + new_size, POOL_GUARD, GUARD);
@@ -429,6 +442,7 @@ static void
 empty(struct region *r) {
 	run_cleanups(r);
 	verify(r);
+	used_now(r);
 	for (struct large *l = r->large; l; l = l->link) {
 		if (l->p) {
 			drop_large(r, l);
@@ -442,7 +456,6 @@ pool_region_reset(struct pool *pool) {
 
 	empty(r);
 	r->large = NULL;
-	r->used = 0;
 	r->blocks = 0;
 	r->current = &r->first;
 	for (struct block *b = &r->first; b; b = b->link) {
@@ -495,7 +508,7 @@ region_stats(struct pool *pool, struct pool_stats *out) {
 	struct region *r = region_of(pool);
 
 	out->reserved = r->reserved;
-	out->used = r->used;
+	out->used = used_now(r);
 	out->blocks = r->blocks;
 	out->peak = r->peak;
 }

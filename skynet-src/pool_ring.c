@@ -35,15 +35,12 @@ struct ring {
 	struct pool head;
 	char *data;
 	size_t size;
-	/* The allocating thread's. */
+	/* All the allocating thread's. */
 	size_t head_at;
 	size_t tail_at;
 	size_t taken;
-	size_t allocated; /* blocks */
 	size_t used;      /* bytes of blocks not reclaimed, fillers excluded */
 	size_t peak;
-	char apart[64]; /* keeps the counter of others out of our cache line */
-	atomic_size_t freed; /* blocks */
 };
 
 static struct ring *
@@ -131,7 +128,6 @@ pool_ring_alloc(struct pool *pool, size_t size) {
 	}
 	struct item *i = put_item(r, need, ITEM_IN_USE);
 	i->slack = (unsigned)(need - UNIT - size);
-	r->allocated++;
 	r->used += need;
 	r->peak = r->used > r->peak ? r->used : r->peak;
 	if (POOL_IS_CHECKED) {
@@ -176,10 +172,20 @@ pool_ring_free(struct pool *pool, void *p) {
 	if (!atomic_compare_exchange_strong_explicit(&i->state, &in_use, ITEM_FREED,
 	                                             memory_order_release, memory_order_relaxed)) {
 		pool_complain(pool, in_use == ITEM_FREED ? "double free" : "free of a foreign pointer", p);
-		return;
 	}
-	/* Relaxed: only a number. */
-	atomic_fetch_add_explicit(&r->freed, 1, memory_order_relaxed);
+}
+
+/* Items in use, from the tail on. */
+static size_t
+count_blocks(struct ring *r) {
+	size_t n = 0;
+	size_t at = r->tail_at;
+
+	for (size_t seen = 0; seen < r->taken; seen += item_at(r, at)->size) {
+		at = (r->tail_at + seen) % r->size;
+		n += atomic_load_explicit(&item_at(r, at)->state, memory_order_relaxed) == ITEM_IN_USE;
+	}
+	return n;
 }
 
 static void
@@ -189,7 +195,7 @@ ring_stats(struct pool *pool, struct pool_stats *out) {
 	reclaim(r);
 	out->reserved = sizeof(*r) + r->size;
 	out->used = r->used;
-	out->blocks = r->allocated - atomic_load_explicit(&r->freed, memory_order_relaxed);
+	out->blocks = count_blocks(r);
 	out->peak = r->peak;
 }
 

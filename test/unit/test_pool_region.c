@@ -109,7 +109,9 @@ headers_of_large_blocks_are_reused(void **state) {
 	}
 	assert_int_equal(pool_region_block_count(pool), 1);
 	assert_int_equal(stats_of(pool).blocks, 0);
-	assert_int_equal(stats_of(pool).used, 0);
+	/* One header. */
+	assert_true(stats_of(pool).used <= 64);
+	assert_true(stats_of(pool).peak >= 50000);
 	pool_destroy(pool);
 }
 
