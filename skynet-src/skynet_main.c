@@ -10,6 +10,7 @@
 #include "skynet.h"
 #include "skynet_config.h"
 #include "skynet_imp.h"
+#include "skynet_malloc.h"
 #include "skynet_server.h"
 #include "skynet_start.h"
 
@@ -31,7 +32,9 @@ main(int argc, char *argv[]) {
 	ignore_broken_pipes();
 	skynet_globalinit();
 #ifdef LUA_CACHELIB
-	/* What Lua states share must exist before the first of them. */
+	/* What Lua states share must exist before the first of them. It is charged to
+	 * no service; lua_sharestats tells how much it is. */
+	lua_setsharealloc(skynet_lalloc);
 	luaL_initcodecache();
 #endif
 	struct skynet_config config;
