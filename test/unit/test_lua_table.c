@@ -51,6 +51,41 @@ shared_tables_read_like_tables(void **state) {
 	lua_freeshared(t);
 }
 
+static const char check_copy[] =
+    "assert(t[1] == 10 and t[3] == 30 and #t == 3 and t.name == 'sample' and t[2.5] == 'float')\n"
+    "t.name = 'mine' t[4] = 40 t[2] = nil t.added = {} t[true] = nil\n"
+    "for i = 1, 100 do t['k' .. i] = i end\n"
+    "collectgarbage() collectgarbage()\n"
+    "assert(t.name == 'mine' and t[4] == 40 and t[2] == nil and t[true] == nil and t.k77 == 77)\n"
+    "assert(getmetatable(setmetatable(t, {__len = function() return 5 end})) and #t == 5)\n"
+    "assert(setmetatable({}, t).anything == nil) t.__index = {anything = 1}\n"
+    "assert(setmetatable({}, t).anything == 1)\n"
+    "local n = 0 for k, v in pairs(t) do n = n + 1 end assert(n == 112, n)\n";
+
+/* Copies into a fresh state, and into one that has the strings as its own. */
+static void
+a_copied_table_is_an_ordinary_one(void **state) {
+	lua_State *A = open_state(), *B = open_state(), *C = open_state();
+	const void *t;
+	(void)state;
+	run(C, "own = {'sample', 'float', 'copied_key_one', 'copied_key_two'}");
+	t = share(A, "{10, 20, 30, name = 'sample', [2.5] = 'float', [true] = 1, max = math.max, "
+	             "copied_key_one = 1, copied_key_two = 'sample', [-7] = 2, long = ('x'):rep(99)}");
+	lua_close(A);
+	for (int i = 0; i < 2; i++) {
+		lua_copytable(B, t);
+		lua_setglobal(B, "t");
+		run(B, check_copy);
+		lua_copytable(C, t);
+		lua_setglobal(C, "t");
+		run(C, "assert(t[own[3]] == 1 and t.copied_key_two == own[1] and t[own[4]] == 'sample')");
+		run(C, check_copy);
+	}
+	lua_close(B);
+	lua_close(C);
+	lua_freeshared(t);
+}
+
 #ifdef LUA_CACHELIB
 
 static void
@@ -431,6 +466,7 @@ main(void) {
 	    cmocka_unit_test(every_write_through_the_api_raises),
 	    cmocka_unit_test(a_shared_table_is_the_same_everywhere),
 #endif
+	    cmocka_unit_test(a_copied_table_is_an_ordinary_one),
 	    cmocka_unit_test(shared_tables_read_like_tables),
 	    cmocka_unit_test(graphs_keep_their_identity),
 	    cmocka_unit_test(what_cannot_be_shared_raises),

@@ -92,6 +92,13 @@ LUA_API void(lua_freeshared)(const void *tp);
 LUA_API void(lua_clonetable)(lua_State *L, const void *tp);
 
 /*
+** Pushes an ordinary table of the state with the entries of the shared table
+** 'tp' (see lua_clonetable); tables among its values stay the shared ones. Much
+** cheaper than filling a new table. Raises "Not a shared table".
+*/
+LUA_API void(lua_copytable)(lua_State *L, const void *tp);
+
+/*
 ** Returns 1 when the value at 'idx' is a shared table, else 0.
 */
 LUA_API int(lua_issharedtable)(lua_State *L, int idx);

@@ -426,6 +426,11 @@ lua_clonetable(lua_State *L, const void *tp) {
 	lua_pop(L, 1);
 }
 
+LUA_API void
+lua_copytable(lua_State *L, const void *tp) {
+	lua_clonetable(L, tp);
+}
+
 LUA_API int
 lua_issharedtable(lua_State *L, int idx) {
 	(void)L;

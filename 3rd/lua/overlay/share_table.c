@@ -439,6 +439,74 @@ lua_sharedsize(const void *tp) {
 	return tp == NULL ? 0 : version_of(tp)->size;
 }
 
+/*
+** Enters a short string of a shared object as the one that the state uses, and
+** keeps it on the stack.
+*/
+static void
+push_as_own(lua_State *L, TValue *v) {
+	if (ttypetag(v) == LUA_VSHRSTR) {
+		const TString *ts = tsvalue(v);
+		setsvalue(L, v, luaS_newlstr(L, getshrstr(ts), (size_t)ts->shrlen));
+	}
+	setobj2s(L, L->top.p, v);
+	L->top.p++;
+}
+
+/*
+** The slow way to fill a copy: the state has some of the strings as its own.
+*/
+static void
+copy_entries(lua_State *L, Table *t, const Table *from) {
+	unsigned i = 0;
+	TValue key, value;
+	while (next_entry(from, &i, &key, &value)) {
+		push_as_own(L, &key);
+		push_as_own(L, &value);
+		luaH_set(L, t, &key, &value);
+		luaC_barrierback(L, obj2gco(t), &value);
+		L->top.p -= 2;
+	}
+}
+
+/*
+** The fast way. Both tables have the same sizes, and positions in the hash part
+** are relative.
+*/
+static void
+copy_parts(Table *t, const Table *from) {
+	unsigned n = from->asize;
+	if (n > 0) {
+		memcpy(t->array - n, from->array - n, n * sizeof(Value));
+		memcpy(getArrTag(t, 0), getArrTag(from, 0), n);
+		*lenhint(t) = *lenhint(from);
+	}
+	if (!isdummy(from)) {
+		memcpy(t->node, from->node, sizenode(from) * sizeof(Node));
+	}
+}
+
+LUA_API void
+lua_copytable(lua_State *L, const void *tp) {
+	const Table *from = tp;
+	Table *t;
+	if (from == NULL || from->tt != LUA_VTABLE || !isshared(from)) {
+		luaG_runerror(L, "Not a shared table");
+	}
+	luaD_checkstack(L, 3);
+	t = luaH_new(L);
+	sethvalue2s(L, L->top.p, t);
+	L->top.p++;
+	luaH_resize(L, t, from->asize, isdummy(from) ? 0 : sizenode(from));
+	if (share_hastwins(L, share_stringcount())) {
+		copy_entries(L, t, from);
+	} else {
+		copy_parts(t, from);
+	}
+	invalidateTMcache(t);
+	luaC_checkGC(L);
+}
+
 LUA_API void
 lua_clonetable(lua_State *L, const void *tp) {
 	Table *t = (Table *)tp;
