@@ -127,7 +127,7 @@ set_registry(struct snlua *l, lua_State *L) {
 static void
 prepare(struct snlua *l, lua_State *L) {
 	set_registry(l, L);
-	luaL_openlibs(L);
+	snlua_open_libs(L);
 	open_profile(L);
 	luaL_requiref(L, "skynet.codecache", luaopen_cache, 0);
 	lua_pop(L, 1);
@@ -292,6 +292,7 @@ init_process(void) {
 	luaL_initcodecache();
 	process_seed = luaL_makeseed(NULL);
 	snlua_interrupt_init();
+	snlua_init_libs();
 }
 
 struct snlua *snlua_create(void);

@@ -114,6 +114,14 @@ int snlua_resume_measured(struct lua_container *c, lua_State *co, lua_State *fro
                           int *nresults);
 void snlua_forget_measured(struct lua_container *c, lua_State *co);
 
+/* --------------------------------------------------------------- snlua_libs.c */
+
+/* Once per process, before the first VM is made. */
+void snlua_init_libs(void);
+
+/* As luaL_openlibs, for a new VM. */
+void snlua_open_libs(lua_State *L);
+
 /* ------------------------------------------------------------- snlua_search.c */
 
 /* Remember where modules are; after package and skynet.codecache are loaded. */
