@@ -272,8 +272,19 @@ def test_netstat():
 
 def test_debug_says_that_it_can_not_attach():
     with start() as n, Console(n) as c:
-        for address in ("fff", ".target"):
-            c.fails("debug " + address, "Debugger attach failed")
+        c.fails("debug fff", "Debugger attach failed")
+        assert c.ok("list")
+
+
+def test_debug_hands_the_connection_to_a_session():
+    with start() as n, Console(n) as c:
+        prompt = f":{n.target}>".encode()
+        c.send("debug .target\n")
+        assert c.recv_exact(len(prompt)) == prompt
+        c.send("1+1\n")
+        assert c.recv_exact(len(prompt) + 3) == b"2\t\n" + prompt
+        c.send("cont\n")
+        assert c.recv_until("\n") == b"<CMD OK>\n"
         assert c.ok("list")
 
 
