@@ -17,6 +17,8 @@
 
 /* Idle coroutines that are never given back. */
 #define POOL_KEEP 1
+/* Room for tasks that is never given back. */
+#define SLOTS_KEEP 64
 /* Forks that forks make, run within one message, beyond those queued before. */
 #define FORK_EXTRA 1024
 
@@ -101,11 +103,12 @@ static int
 create_task(lua_State *L)
 {
 	struct sched *S = lua_touserdata(L, 1);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_threads);
 	lua_State *co = lua_newthread(L);
 	/* A collection may have released tasks up to here, not from here on. */
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_threads);
 	int slot = free_slot(S);
-	lua_rawseti(L, 2, slot);
+	lua_pushvalue(L, 2);
+	lua_rawseti(L, 3, slot);
 	struct task *t = skynet_calloc(1, sizeof(*t));
 	t->S = S;
 	t->L = co;
@@ -210,6 +213,51 @@ recycle(struct sched *S, struct task *t)
 	S->pool_n++;
 }
 
+/* Lua: (length). Replaces the anchor table by one of that length. */
+static int
+shorten_threads(lua_State *L)
+{
+	struct sched *S = lua_touserdata(L, lua_upvalueindex(1));
+	int n = (int)lua_tointeger(L, 1);
+	lua_createtable(L, n, 0);
+	/* After the allocation, which may have run a collection and so this. */
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_threads);
+	for (int i = 1; i < n; i++) {
+		lua_rawgeti(L, 3, i);
+		lua_rawseti(L, 2, i);
+	}
+	lua_pop(L, 1);
+	lua_rawseti(L, LUA_REGISTRYINDEX, S->ref_threads);
+	return 0;
+}
+
+/* After a burst of tasks: let go of the room that only the burst needed. */
+static void
+shrink_slots(struct sched *S)
+{
+	lua_State *L = S->main.L;
+	int used = S->all_cap;
+	int cap = S->all_cap;
+	while (used > 1 && S->all[used - 1] == NULL) {
+		used--;
+	}
+	while (cap > SLOTS_KEEP && used * 4 <= cap) {
+		cap /= 2;
+	}
+	if (cap == S->all_cap || !lua_checkstack(L, 6)) {
+		return;
+	}
+	lua_pushlightuserdata(L, S);
+	lua_pushcclosure(L, shorten_threads, 1);
+	lua_pushinteger(L, cap);
+	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+		lua_pop(L, 1); /* no memory for it now: another time */
+		return;
+	}
+	S->all_cap = cap;
+	S->all = skynet_realloc(S->all, (size_t)cap * sizeof(*S->all));
+}
+
 void
 sched_trim(struct sched *S)
 {
@@ -221,6 +269,7 @@ sched_trim(struct sched *S)
 		task_release(S, t);
 	}
 	S->pool_low = S->pool_n;
+	shrink_slots(S);
 }
 
 void
