@@ -40,3 +40,5 @@ debug:
 
 check-debug check-asan check-tsan check-ubsan: check-%:
 	$(MAKE) VARIANT=$* test
+
+include test/fuzz/fuzz.mk

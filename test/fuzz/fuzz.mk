@@ -1,0 +1,29 @@
+# `make fuzz` runs each fuzzer (test/fuzz/fuzz_NAME.c, corpus test/fuzz/corpus/NAME)
+# for FUZZ_SECONDS. Needs clang with its fuzzer library. What a run finds beyond
+# the corpus stays under the build folder; an input that fails is left in the
+# current folder, to become a test and a seed.
+
+.PHONY: fuzz fuzz-build
+
+FUZZ_SECONDS ?= 20
+FUZZ_NAME := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
+FUZZ_BIN := $(FUZZ_NAME:%=$(OUT)/test/fuzz/fuzz_%)
+
+# Extra objects of a fuzzer, as for units.
+FUZZ_EXTRA_seri := $(UNIT_EXTRA_test_seri)
+
+$(OUT)/test/fuzz/fuzz_%: $(OBJ)/test/fuzz/fuzz_%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(FUZZ_EXTRA_$$*)
+	@mkdir -p $(@D)
+	$(CC) $(SK_LDFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(EXPORT) $(SYSLIBS)
+
+$(OBJ)/test/fuzz/%.o: SK_CFLAGS += -Ilualib-src
+
+fuzz-build: $(FUZZ_BIN)
+
+fuzz:
+	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz OUT=$(BUILD)/fuzz/out VARIANT=asan CFLAGS=-fsanitize=fuzzer-no-link fuzz-build
+	@for name in $(FUZZ_NAME); do \
+		mkdir -p $(BUILD)/fuzz/corpus/$$name && \
+		$(BUILD)/fuzz/out/test/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+			$(BUILD)/fuzz/corpus/$$name test/fuzz/corpus/$$name || exit 1; \
+	done
