@@ -2,6 +2,7 @@
 # Puts the headers that modules need beside the interpreter.
 # usage: install-headers.sh stock|share SRC DEST
 # A file that would not change is left alone, so that nothing is rebuilt for it.
+# Prints the names of those that changed.
 set -eu
 
 mode=$1 src=$2 dest=$3
@@ -14,6 +15,7 @@ install() {
 		rm -f "$temp"
 	else
 		mv "$temp" "$dest/$1"
+		echo "$1"
 	fi
 }
 

@@ -58,11 +58,15 @@ $(LUA_SRCDIR)/mode.mk: $(LUA_UNPACKED) 3rd/lua/probe.sh $(wildcard 3rd/lua/overl
 		sh 3rd/lua/probe.sh $(LUA_SRCDIR)/src $(LUA_SRCDIR)/probe $(CC)) && \
 		echo "LUA_MODE := $$mode" >$@
 
-# Only one stamp exists at a time, so that a change of the mode is noticed.
-$(LUA_READY): $(LUA_UNPACKED) 3rd/lua/install-headers.sh 3rd/lua/overlay/lshare.h
-	@sh 3rd/lua/install-headers.sh $(LUA_MODE) $(LUA_SRCDIR)/src $(LUA_INC)
-	@rm -f $(LUA_SRCDIR)/headers-*.stamp
-	@touch $@
+# Another build folder may have put other headers there, so this looks each
+# time; the stamp, and a header, get a new time only when something changed.
+LUA_HEADERS := $(addprefix $(LUA_INC)/,lua.h luaconf.h lauxlib.h lualib.h lua.hpp lshare.h)
+$(LUA_READY): $(LUA_UNPACKED) 3rd/lua/install-headers.sh 3rd/lua/overlay/lshare.h LUA_LOOK
+	@changed=$$(sh 3rd/lua/install-headers.sh $(LUA_MODE) $(LUA_SRCDIR)/src $(LUA_INC)) && \
+		{ [ -z "$$changed" ] && [ -e $@ ] || touch $@; }
+$(LUA_HEADERS): $(LUA_READY) ;
+.PHONY: LUA_LOOK
+LUA_LOOK:
 
 # The stock files appear with the unpacking, so make cannot know them earlier.
 $(LUA_UNITS:%=$(LUA_SRCDIR)/src/%.c) $(LUA_SRCDIR)/src/lua.c: $(LUA_UNPACKED) ;
