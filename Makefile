@@ -94,6 +94,8 @@ endef
 $(foreach m,$(CSERVICE),$(eval $(call cservice_rule,$(m))))
 
 skynet_LSRC := $(sort $(wildcard lualib-src/*.c))
+# client.crypt is skynet.crypt, for plain Lua.
+LUACLIB_EXTRA_client := $(sort $(wildcard lualib-src/lua-crypt*.c))
 define luaclib_rule
 $(1)_LSRC ?= $$(sort $$(wildcard lualib-src/$(1)/*.c)) $$(LUACLIB_EXTRA_$(1))
 $$(OUT)/luaclib/$(1).so: $$($(1)_LSRC:%.c=$$(OBJ)/%.o)
@@ -102,7 +104,7 @@ $$(OUT)/luaclib/$(1).so: $$($(1)_LSRC:%.c=$$(OBJ)/%.o)
 endef
 # Extra sources and libraries of one Lua C library go here.
 LUACLIB_LIBS_skynet = -lcrypto $(NODELETE)
-LUACLIB_LIBS_client = -lpthread
+LUACLIB_LIBS_client = -lcrypto -lpthread
 LUACLIB_LIBS_sproto = -lpthread $(NODELETE)
 # This one reads Lua's own structures.
 $(OBJ)/lualib-src/lua-seri-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
