@@ -23,9 +23,8 @@ struct payload {
 };
 
 struct address
-address_check(lua_State *L, struct sched *S, int arg)
-{
-	struct address a = { 0, NULL, false };
+address_check(lua_State *L, struct sched *S, int arg) {
+	struct address a = {0, NULL, false};
 	int type = lua_type(L, arg);
 	if (type != LUA_TNUMBER && type != LUA_TSTRING) {
 		luaL_error(L, "dest address type (%s) must be a string or number.", luaL_typename(L, arg));
@@ -57,8 +56,7 @@ address_check(lua_State *L, struct sched *S, int arg)
 /* Session on success, -1 for a dead destination, -2 for a message too large. */
 static int
 send_payload(struct sched *S, const struct address *to, uint32_t source, int type, int session,
-	const struct payload *p)
-{
+             const struct payload *p) {
 	if (to->missing) {
 		if (p->tag) {
 			skynet_free(p->msg);
@@ -73,9 +71,8 @@ send_payload(struct sched *S, const struct address *to, uint32_t source, int typ
 
 /* The message in arguments arg (string or pointer) and arg + 1 (size). */
 static struct payload
-check_payload(lua_State *L, int arg)
-{
-	struct payload p = { NULL, 0, 0 };
+check_payload(lua_State *L, int arg) {
+	struct payload p = {NULL, 0, 0};
 	switch (lua_type(L, arg)) {
 	case LUA_TSTRING:
 		p.msg = (void *)lua_tolstring(L, arg, &p.sz);
@@ -95,8 +92,7 @@ check_payload(lua_State *L, int arg)
 }
 
 static int
-class_id(lua_State *L, int cls)
-{
+class_id(lua_State *L, int cls) {
 	lua_getfield(L, cls, "id");
 	int id = (int)luaL_checkinteger(L, -1);
 	lua_pop(L, 1);
@@ -105,8 +101,7 @@ class_id(lua_State *L, int cls)
 
 /* Is field `name` of the class the standard serialiser's f? Else leaves it pushed. */
 static bool
-is_standard(lua_State *L, int cls, const char *name, lua_CFunction f)
-{
+is_standard(lua_State *L, int cls, const char *name, lua_CFunction f) {
 	lua_getfield(L, cls, name);
 	if (lua_tocfunction(L, -1) == f) {
 		lua_pop(L, 1);
@@ -120,9 +115,8 @@ is_standard(lua_State *L, int cls, const char *name, lua_CFunction f)
  * top of the stack. What the payload points to is ours or stays on the stack.
  */
 static struct payload
-pack_values(lua_State *L, int from)
-{
-	struct payload p = { NULL, 0, PTYPE_TAG_DONTCOPY };
+pack_values(lua_State *L, int from) {
+	struct payload p = {NULL, 0, PTYPE_TAG_DONTCOPY};
 	int cls = lua_gettop(L);
 	lua_insert(L, from++);
 	if (is_standard(L, from - 1, "pack", luaseri_pack)) {
@@ -137,8 +131,7 @@ pack_values(lua_State *L, int from)
 /* ------------------------------------------------------------ plain sends */
 
 static int
-send_result(lua_State *L, int r)
-{
+send_result(lua_State *L, int r) {
 	if (r == -1) {
 		return 0;
 	}
@@ -152,8 +145,7 @@ send_result(lua_State *L, int r)
 
 /* Lua: send(addr, typename, ...) -> 0; nothing: no such service; false: too large */
 static int
-task_send(lua_State *L)
-{
+task_send(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct address to = address_check(L, S, 1);
 	sched_push_class(L, S, 2);
@@ -164,8 +156,7 @@ task_send(lua_State *L)
 
 /* Lua: rawsend(addr, typename, msg [, size]) -> as send */
 static int
-task_rawsend(lua_State *L)
-{
+task_rawsend(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct address to = address_check(L, S, 1);
 	sched_push_class(L, S, 2);
@@ -176,8 +167,7 @@ task_rawsend(lua_State *L)
 
 /* Lua: redirect(addr, source, typename, session, msg [, size]) -> as send */
 static int
-task_redirect(lua_State *L)
-{
+task_redirect(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct address to = address_check(L, S, 1);
 	uint32_t source = (uint32_t)luaL_checkinteger(L, 2);
@@ -190,8 +180,7 @@ task_redirect(lua_State *L)
 
 /* Lua: genid() -> session that nothing in this service waits for */
 static int
-task_genid(lua_State *L)
-{
+task_genid(lua_State *L) {
 	lua_pushinteger(L, sched_new_session(sched_of(L)));
 	return 1;
 }
@@ -199,8 +188,7 @@ task_genid(lua_State *L)
 /* ------------------------------------------------------------------ calls */
 
 static const char *
-address_text(lua_State *L, int arg)
-{
+address_text(lua_State *L, int arg) {
 	if (lua_isinteger(L, arg)) {
 		char text[16];
 		snprintf(text, sizeof(text), ":%08x", (unsigned)(uint32_t)lua_tointeger(L, arg));
@@ -211,8 +199,7 @@ address_text(lua_State *L, int arg)
 
 /* The call of t has failed; its task runs again to raise that. */
 static int
-raise_failure(lua_State *L, struct task *t)
-{
+raise_failure(lua_State *L, struct task *t) {
 	char *cause = t->cause;
 	bool timed_out = t->timed_out;
 	t->failed = t->timed_out = false;
@@ -234,8 +221,7 @@ raise_failure(lua_State *L, struct task *t)
 
 /* First step of every continuation of a call. */
 static struct task *
-answered(lua_State *L)
-{
+answered(lua_State *L) {
 	struct task *t = task_of(L);
 	if (t->deadline != 0) {
 		pending_void(t->S, t->deadline, PENDING_TICK, 0);
@@ -251,8 +237,7 @@ answered(lua_State *L)
 }
 
 static int
-answer_unpacked(lua_State *L, int status, lua_KContext ctx)
-{
+answer_unpacked(lua_State *L, int status, lua_KContext ctx) {
 	(void)status;
 	(void)ctx;
 	return lua_gettop(L) - 2;
@@ -260,8 +245,7 @@ answer_unpacked(lua_State *L, int status, lua_KContext ctx)
 
 /* Stack: 1 address, 2 class. */
 static int
-call_answered(lua_State *L, int status, lua_KContext ctx)
-{
+call_answered(lua_State *L, int status, lua_KContext ctx) {
 	struct sched *S = answered(L)->S;
 	const struct inbound *in = &S->in;
 	if (is_standard(L, 2, "unpack", luaseri_unpack)) {
@@ -275,8 +259,7 @@ call_answered(lua_State *L, int status, lua_KContext ctx)
 }
 
 static int
-rawcall_answered(lua_State *L, int status, lua_KContext ctx)
-{
+rawcall_answered(lua_State *L, int status, lua_KContext ctx) {
 	(void)status;
 	(void)ctx;
 	struct sched *S = answered(L)->S;
@@ -286,8 +269,7 @@ rawcall_answered(lua_State *L, int status, lua_KContext ctx)
 }
 
 static void
-limit_call(struct sched *S, struct task *t, int cs)
-{
+limit_call(struct sched *S, struct task *t, int cs) {
 	t->deadline = sched_new_session(S);
 	pending_add(S, t->deadline, PENDING_DEADLINE, (uintptr_t)t, 0);
 	sched_arm(S, t->deadline, cs);
@@ -299,8 +281,7 @@ limit_call(struct sched *S, struct task *t, int cs)
  */
 static int
 request(lua_State *L, struct task *t, const struct address *to, int type, const struct payload *p,
-	int cs, lua_KFunction k)
-{
+        int cs, lua_KFunction k) {
 	struct sched *S = t->S;
 	if (t->trace == TRACE_ON) {
 		trace_event(S, t, "call", L);
@@ -330,8 +311,7 @@ request(lua_State *L, struct task *t, const struct address *to, int type, const 
 
 /* Stack: 1 address, 2 typename, 3... arguments. */
 static int
-call_packed(lua_State *L, struct task *t, int cs)
-{
+call_packed(lua_State *L, struct task *t, int cs) {
 	struct address to = address_check(L, t->S, 1);
 	sched_push_class(L, t->S, 2);
 	lua_copy(L, -1, 2);
@@ -343,15 +323,13 @@ call_packed(lua_State *L, struct task *t, int cs)
 
 /* Lua: call(addr, typename, ...) -> unpacked answer */
 static int
-task_call(lua_State *L)
-{
+task_call(lua_State *L) {
 	return call_packed(L, task_blocking(L, "skynet.call"), -1);
 }
 
 /* Lua: call_timeout(cs, addr, typename, ...) -> unpacked answer */
 static int
-task_call_timeout(lua_State *L)
-{
+task_call_timeout(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.call_timeout");
 	lua_Integer cs = luaL_checkinteger(L, 1);
 	luaL_argcheck(L, cs >= 0 && cs <= INT_MAX, 1, "time out of range");
@@ -361,8 +339,7 @@ task_call_timeout(lua_State *L)
 
 /* Lua: rawcall(addr, typename, msg [, size]) -> pointer, size */
 static int
-task_rawcall(lua_State *L)
-{
+task_rawcall(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.rawcall");
 	struct address to = address_check(L, t->S, 1);
 	sched_push_class(L, t->S, 2);
@@ -379,8 +356,7 @@ task_rawcall(lua_State *L)
  * destination is missing. The answer goes to the handler that ref keeps.
  */
 static int
-task_request(lua_State *L)
-{
+task_request(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = S->running;
 	lua_Integer ref = luaL_checkinteger(L, 1);
@@ -404,8 +380,7 @@ task_request(lua_State *L)
 
 /* Lua: _cancel(session): a timer of _arm or a request of _request is not wanted. */
 static int
-task_cancel(lua_State *L)
-{
+task_cancel(lua_State *L) {
 	struct sched *S = sched_of(L);
 	int session = (int)luaL_checkinteger(L, 1);
 	struct pending *e = pending_find(S, session);
@@ -423,8 +398,7 @@ task_cancel(lua_State *L)
 
 /* Lua: _keep(value) -> ref */
 static int
-task_keep(lua_State *L)
-{
+task_keep(lua_State *L) {
 	luaL_checkany(L, 1);
 	lua_settop(L, 1);
 	lua_pushinteger(L, value_keep(L, sched_of(L)));
@@ -433,23 +407,14 @@ task_keep(lua_State *L)
 
 /* Lua: _drop(ref) */
 static int
-task_drop(lua_State *L)
-{
+task_drop(lua_State *L) {
 	value_drop(L, sched_of(L), (int)luaL_checkinteger(L, 1));
 	return 0;
 }
 
 const luaL_Reg task_call_functions[] = {
-	{ "send", task_send },
-	{ "rawsend", task_rawsend },
-	{ "redirect", task_redirect },
-	{ "genid", task_genid },
-	{ "call", task_call },
-	{ "call_timeout", task_call_timeout },
-	{ "rawcall", task_rawcall },
-	{ "_request", task_request },
-	{ "_cancel", task_cancel },
-	{ "_keep", task_keep },
-	{ "_drop", task_drop },
-	{ NULL, NULL },
+    {"send", task_send},       {"rawsend", task_rawsend},  {"redirect", task_redirect},
+    {"genid", task_genid},     {"call", task_call},        {"call_timeout", task_call_timeout},
+    {"rawcall", task_rawcall}, {"_request", task_request}, {"_cancel", task_cancel},
+    {"_keep", task_keep},      {"_drop", task_drop},       {NULL, NULL},
 };

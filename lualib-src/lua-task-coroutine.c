@@ -15,11 +15,11 @@
 #include "lua-container.h"
 #include "skynet_malloc.h"
 
-static int resume_again(lua_State *L, int status, lua_KContext ctx);
+static int
+resume_again(lua_State *L, int status, lua_KContext ctx);
 
 static void
-nest_push(struct task *t, lua_State *co)
-{
+nest_push(struct task *t, lua_State *co) {
 	if (t->nest_n == t->nest_cap) {
 		t->nest_cap = t->nest_cap == 0 ? 4 : t->nest_cap * 2;
 		t->nest = skynet_realloc(t->nest, (size_t)t->nest_cap * sizeof(*t->nest));
@@ -30,8 +30,7 @@ nest_push(struct task *t, lua_State *co)
 }
 
 static void
-nest_pop(struct task *t)
-{
+nest_pop(struct task *t) {
 	lua_State *co = t->nest[--t->nest_n];
 	t->top = t->nest_n > 0 ? t->nest[t->nest_n - 1] : t->L;
 	task_bind(co, &t->S->orphan);
@@ -39,23 +38,20 @@ nest_pop(struct task *t)
 
 /* The task whose chain L is the innermost member of, or NULL. */
 static struct task *
-task_at(lua_State *L)
-{
+task_at(lua_State *L) {
 	struct task *t = task_of(L);
 	return t != NULL && t->slot != 0 && t->top == L ? t : NULL;
 }
 
 static bool
-is_ours(const struct sched *S, lua_State *co)
-{
+is_ours(const struct sched *S, lua_State *co) {
 	struct task *t = task_of(co);
 	return t == &S->orphan || (t != NULL && t->slot != 0 && t->L != co);
 }
 
 /* Run co, whose nargs arguments are on its stack. Results as coroutine.resume. */
 static int
-run(lua_State *L, struct task *t, lua_State *co, int nargs)
-{
+run(lua_State *L, struct task *t, lua_State *co, int nargs) {
 	int nres;
 	bool rigid = !lua_isyieldable(L);
 	t->rigid += rigid;
@@ -87,16 +83,14 @@ run(lua_State *L, struct task *t, lua_State *co, int nargs)
  * coroutine is the innermost again and its child continues.
  */
 static int
-resume_again(lua_State *L, int status, lua_KContext ctx)
-{
+resume_again(lua_State *L, int status, lua_KContext ctx) {
 	(void)status;
 	lua_settop(L, 1);
 	return run(L, task_of(L), (lua_State *)ctx, 0);
 }
 
 static int
-refuse(lua_State *L, const char *why)
-{
+refuse(lua_State *L, const char *why) {
 	lua_pushboolean(L, 0);
 	lua_pushstring(L, why);
 	return 2;
@@ -104,8 +98,7 @@ refuse(lua_State *L, const char *why)
 
 /* Lua: resume(co, ...) -> true, values... or false, message. Yields. */
 static int
-co_resume(lua_State *L)
-{
+co_resume(lua_State *L) {
 	struct sched *S = sched_of(L);
 	luaL_checktype(L, 1, LUA_TTHREAD);
 	lua_State *co = lua_tothread(L, 1);
@@ -140,8 +133,7 @@ co_resume(lua_State *L)
 
 /* Lua: create(f) -> coroutine */
 static int
-co_create(lua_State *L)
-{
+co_create(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
 	lua_State *co = lua_newthread(L);
 	task_bind(co, &sched_of(L)->orphan);
@@ -151,9 +143,7 @@ co_create(lua_State *L)
 }
 
 /* Lua: yield(...): to the resumer */
-static int
-co_yield(lua_State *L)
-{
+static int co_yield (lua_State *L) {
 	struct task *t = task_at(L);
 	if (t == NULL || t->L == L) {
 		return luaL_error(L, "Call skynet.coroutine.yield out of skynet.coroutine.resume");
@@ -162,8 +152,7 @@ co_yield(lua_State *L)
 }
 
 static const char *
-rest_status(lua_State *L, lua_State *co)
-{
+rest_status(lua_State *L, lua_State *co) {
 	lua_Debug ar;
 	if (L == co) {
 		return "running";
@@ -183,8 +172,7 @@ rest_status(lua_State *L, lua_State *co)
 
 /* Lua: status(co) -> "running", "suspended", "normal", "dead" or "blocked" */
 static int
-co_status(lua_State *L)
-{
+co_status(lua_State *L) {
 	struct sched *S = sched_of(L);
 	luaL_checktype(L, 1, LUA_TTHREAD);
 	lua_State *co = lua_tothread(L, 1);
@@ -199,8 +187,7 @@ co_status(lua_State *L)
 
 /* Lua: thread([co]) -> coroutine of the root task, is co itself that task? */
 static int
-co_thread(lua_State *L)
-{
+co_thread(lua_State *L) {
 	struct sched *S = sched_of(L);
 	lua_State *co = lua_isnoneornil(L, 1) ? L : lua_tothread(L, 1);
 	luaL_argcheck(L, co != NULL, 1, "coroutine expected");
@@ -218,8 +205,7 @@ co_thread(lua_State *L)
 
 /* Lua: close(co) -> as coroutine.close */
 static int
-co_close(lua_State *L)
-{
+co_close(lua_State *L) {
 	struct sched *S = sched_of(L);
 	luaL_checktype(L, 1, LUA_TTHREAD);
 	lua_State *co = lua_tothread(L, 1);
@@ -227,7 +213,7 @@ co_close(lua_State *L)
 	if (t != &S->orphan && t != &S->main) {
 		return luaL_error(L, "cannot close a coroutine that a task runs or waits in");
 	}
-	if (lua_status(co) != LUA_YIELD && co != L && lua_getstack(co, 0, &(lua_Debug) { 0 })) {
+	if (lua_status(co) != LUA_YIELD && co != L && lua_getstack(co, 0, &(lua_Debug){0})) {
 		return luaL_error(L, "cannot close a running coroutine");
 	}
 	int status = lua_closethread(co, L);
@@ -241,16 +227,10 @@ co_close(lua_State *L)
 }
 
 int
-luaopen_skynet_task_coroutine(lua_State *L)
-{
+luaopen_skynet_task_coroutine(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "create", co_create },
-		{ "resume", co_resume },
-		{ "yield", co_yield },
-		{ "status", co_status },
-		{ "thread", co_thread },
-		{ "close", co_close },
-		{ NULL, NULL },
+	    {"create", co_create}, {"resume", co_resume}, {"yield", co_yield }, {"status", co_status},
+	    {"thread", co_thread}, {"close", co_close},   {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlib(L, functions);

@@ -25,8 +25,7 @@
 /* -------------------------------------------------------------- ERROR out */
 
 bool
-sched_send_error(struct sched *S, uint32_t dest, int session, const char *cause)
-{
+sched_send_error(struct sched *S, uint32_t dest, int session, const char *cause) {
 	size_t n = cause != NULL ? strcspn(cause, "\r\n") : 0;
 	if (n > CAUSE_MAX) {
 		n = CAUSE_MAX;
@@ -36,8 +35,7 @@ sched_send_error(struct sched *S, uint32_t dest, int session, const char *cause)
 
 /* Where the function that handled t's request is defined. */
 static void
-handler_position(struct sched *S, const struct task *t, char *buf, size_t sz)
-{
+handler_position(struct sched *S, const struct task *t, char *buf, size_t sz) {
 	lua_State *L = t->L;
 	lua_Debug ar;
 	snprintf(buf, sz, "?");
@@ -53,8 +51,7 @@ handler_position(struct sched *S, const struct task *t, char *buf, size_t sz)
 }
 
 void
-task_fail_debt(struct sched *S, struct task *t, const char *cause)
-{
+task_fail_debt(struct sched *S, struct task *t, const char *cause) {
 	if (!t->debt) {
 		return;
 	}
@@ -69,24 +66,24 @@ task_fail_debt(struct sched *S, struct task *t, const char *cause)
 }
 
 void
-task_forgot_debt(struct sched *S, struct task *t)
-{
+task_forgot_debt(struct sched *S, struct task *t) {
 	char where[LUA_IDSIZE + 256];
 	lua_settop(t->L, 0);
 	handler_position(S, t, where, sizeof(where));
-	skynet_error(S->ctx, "Maybe forgot response session %d from :%08x : %s",
-		t->debt_session, t->debt_source, where);
+	skynet_error(S->ctx, "Maybe forgot response session %d from :%08x : %s", t->debt_session,
+	             t->debt_source, where);
 	task_fail_debt(S, t, "the handler returned without an answer");
 }
 
 void
-sched_bounce_dropped(struct sched *S, const struct response *r)
-{
+sched_bounce_dropped(struct sched *S, const struct response *r) {
 	static const char cause[] = "the answer was dropped";
 	struct skynet_context *self = skynet_handle_grab(S->handle);
 	if (self != NULL) {
-		skynet_error(S->ctx, "Maybe forgot response session %d from :%08x : the function of "
-			"skynet.response was dropped", r->session, r->source);
+		skynet_error(S->ctx,
+		             "Maybe forgot response session %d from :%08x : the function of "
+		             "skynet.response was dropped",
+		             r->session, r->source);
 		sched_send_error(S, r->source, r->session, cause);
 		skynet_context_release(self);
 		return;
@@ -96,20 +93,18 @@ sched_bounce_dropped(struct sched *S, const struct response *r)
 
 /* The service is retired: it may not send, but a message can be queued. */
 void
-sched_push_error(struct sched *S, uint32_t dest, int session)
-{
+sched_push_error(struct sched *S, uint32_t dest, int session) {
 	struct skynet_message m = {
-		.source = S->handle,
-		.session = session,
-		.data = NULL,
-		.sz = (size_t)PTYPE_ERROR << MESSAGE_TYPE_SHIFT,
+	    .source = S->handle,
+	    .session = session,
+	    .data = NULL,
+	    .sz = (size_t)PTYPE_ERROR << MESSAGE_TYPE_SHIFT,
 	};
 	skynet_context_push(dest, &m);
 }
 
 void
-sched_bounce_debts(struct sched *S)
-{
+sched_bounce_debts(struct sched *S) {
 	for (int i = 1; i < S->all_cap; i++) {
 		struct task *t = S->all[i];
 		if (t != NULL && t->debt && t->debt_session != 0) {
@@ -121,8 +116,7 @@ sched_bounce_debts(struct sched *S)
 /* --------------------------------------------------------- failure texts */
 
 void
-sched_add_failure(struct sched *S, const char *text)
-{
+sched_add_failure(struct sched *S, const char *text) {
 	size_t n = strlen(text);
 	size_t need = S->failure_n + n + 2;
 	if (need > S->failure_cap) {
@@ -138,8 +132,7 @@ sched_add_failure(struct sched *S, const char *text)
 
 /* Lua, protected: (sched, inbound) */
 static int
-report(lua_State *L)
-{
+report(lua_State *L) {
 	struct sched *S = lua_touserdata(L, 1);
 	const struct inbound *in = lua_touserdata(L, 2);
 	lua_pushlstring(L, S->failure, S->failure_n);
@@ -148,8 +141,7 @@ report(lua_State *L)
 }
 
 void
-sched_report(struct sched *S, const struct inbound *in)
-{
+sched_report(struct sched *S, const struct inbound *in) {
 	lua_State *L = S->main.L;
 	lua_pushcfunction(L, report);
 	lua_pushlightuserdata(L, S);
@@ -165,8 +157,7 @@ sched_report(struct sched *S, const struct inbound *in)
 
 /* Lua, protected: (task, sched): the error value is on the task's stack. */
 static int
-describe_failure(lua_State *L)
-{
+describe_failure(lua_State *L) {
 	struct task *t = lua_touserdata(L, 1);
 	struct sched *S = lua_touserdata(L, 2);
 	if (!lua_checkstack(t->L, 1)) {
@@ -182,8 +173,7 @@ describe_failure(lua_State *L)
 }
 
 void
-task_failed(struct sched *S, struct task *t)
-{
+task_failed(struct sched *S, struct task *t) {
 	lua_State *L = S->main.L;
 	lua_pushcfunction(L, describe_failure);
 	lua_pushlightuserdata(L, t);
@@ -201,8 +191,7 @@ task_failed(struct sched *S, struct task *t)
 
 /* Lua, protected: (task, sched, what or nothing) */
 static int
-describe_park(lua_State *L)
-{
+describe_park(lua_State *L) {
 	struct task *t = lua_touserdata(L, 1);
 	struct sched *S = lua_touserdata(L, 2);
 	const char *msg = "Task suspended by a plain coroutine.yield: nothing will resume it";
@@ -215,8 +204,7 @@ describe_park(lua_State *L)
 }
 
 void
-sched_park_failure(struct sched *S, struct task *t, const char *what)
-{
+sched_park_failure(struct sched *S, struct task *t, const char *what) {
 	lua_State *L = S->main.L;
 	lua_pushcfunction(L, describe_park);
 	lua_pushlightuserdata(L, t);
@@ -237,8 +225,7 @@ sched_park_failure(struct sched *S, struct task *t, const char *what)
 /* ---------------------------------------------------------- failed calls */
 
 void
-task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n)
-{
+task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n) {
 	t->failed = true;
 	t->session = 0;
 	skynet_free(t->cause);
@@ -256,8 +243,7 @@ task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n)
 
 /* Calls to a global name that was not known when they were made. */
 static void
-fail_named(lua_State *L, struct sched *S, int arg)
-{
+fail_named(lua_State *L, struct sched *S, int arg) {
 	for (int i = 1; i < S->all_cap; i++) {
 		struct task *t = S->all[i];
 		if (t == NULL || t->state != TASK_CALLING || t->queued || t->watch != 0) {
@@ -265,8 +251,8 @@ fail_named(lua_State *L, struct sched *S, int arg)
 		}
 		/* A suspended call keeps its address as the first value. */
 		lua_State *co = t->top;
-		if (lua_type(co, 1) == LUA_TSTRING
-			&& strcmp(lua_tostring(co, 1), lua_tostring(L, arg)) == 0) {
+		if (lua_type(co, 1) == LUA_TSTRING &&
+		    strcmp(lua_tostring(co, 1), lua_tostring(L, arg)) == 0) {
 			pending_void(S, t->session, PENDING_ANSWER, 0);
 			task_fail_call(S, t, NULL, 0);
 		}
@@ -275,8 +261,7 @@ fail_named(lua_State *L, struct sched *S, int arg)
 
 /* Lua: term(address): act as if it had been reported dead */
 static int
-task_term(lua_State *L)
-{
+task_term(lua_State *L) {
 	struct sched *S = sched_of(L);
 	if (lua_type(L, 1) == LUA_TSTRING && !lua_isnumber(L, 1)) {
 		struct address a = address_check(L, S, 1);
@@ -294,8 +279,7 @@ task_term(lua_State *L)
 /* ------------------------------------------------------------------ exit */
 
 static void
-drop_forks(struct sched *S)
-{
+drop_forks(struct sched *S) {
 	struct task *t;
 	while ((t = task_queue_pop(&S->fork)) != NULL) {
 		lua_settop(t->L, 0);
@@ -304,8 +288,7 @@ drop_forks(struct sched *S)
 }
 
 static void
-fail_debts(struct sched *S)
-{
+fail_debts(struct sched *S) {
 	for (int i = 1; i < S->all_cap; i++) {
 		if (S->all[i] != NULL) {
 			task_fail_debt(S, S->all[i], "the service exits");
@@ -314,8 +297,7 @@ fail_debts(struct sched *S)
 }
 
 static int
-compare_handles(const void *a, const void *b)
-{
+compare_handles(const void *a, const void *b) {
 	uint32_t x = *(const uint32_t *)a;
 	uint32_t y = *(const uint32_t *)b;
 	return (x > y) - (x < y);
@@ -323,8 +305,7 @@ compare_handles(const void *a, const void *b)
 
 /* Handles we wait for an answer of, sorted, may repeat. Caller frees. */
 static uint32_t *
-watched_handles(struct sched *S, size_t *n)
-{
+watched_handles(struct sched *S, size_t *n) {
 	uint32_t *list = skynet_malloc((S->pending.count + 1) * sizeof(*list));
 	*n = 0;
 	for (uint32_t i = 0; i < S->pending.size; i++) {
@@ -347,8 +328,7 @@ watched_handles(struct sched *S, size_t *n)
 }
 
 static void
-close_others(struct sched *S)
-{
+close_others(struct sched *S) {
 	for (int i = 1; i < S->all_cap; i++) {
 		struct task *t = S->all[i];
 		if (t == NULL || t == S->running) {
@@ -374,8 +354,7 @@ close_others(struct sched *S)
 }
 
 static void
-fail_responses(struct sched *S)
-{
+fail_responses(struct sched *S) {
 	struct response *r = S->responses.next;
 	while (r != &S->responses) {
 		struct response *next = r->next;
@@ -392,8 +371,7 @@ fail_responses(struct sched *S)
 /* The callback of a service that has exited. */
 static int
 on_message_exited(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
-	const void *msg, size_t sz)
-{
+                  const void *msg, size_t sz) {
 	static const char cause[] = "the service exits";
 	(void)ud;
 	(void)msg;
@@ -405,8 +383,7 @@ on_message_exited(struct skynet_context *ctx, void *ud, int type, int session, u
 }
 
 static void
-tell_launcher(struct sched *S, lua_State *L)
-{
+tell_launcher(struct sched *S, lua_State *L) {
 	void *msg;
 	size_t sz;
 	int top = lua_gettop(L);
@@ -419,8 +396,7 @@ tell_launcher(struct sched *S, lua_State *L)
 }
 
 static int
-never(lua_State *L, int status, lua_KContext ctx)
-{
+never(lua_State *L, int status, lua_KContext ctx) {
 	(void)status;
 	(void)ctx;
 	return luaL_error(L, "a task was resumed after skynet.exit");
@@ -428,8 +404,7 @@ never(lua_State *L, int status, lua_KContext ctx)
 
 /* Lua: exit(), never returns */
 static int
-task_exit(lua_State *L)
-{
+task_exit(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = task_blocking(L, "skynet.exit");
 	S->exiting = true;
@@ -453,7 +428,7 @@ task_exit(lua_State *L)
 }
 
 const luaL_Reg task_fail_functions[] = {
-	{ "term", task_term },
-	{ "exit", task_exit },
-	{ NULL, NULL },
+    {"term", task_term},
+    {"exit", task_exit},
+    {NULL, NULL},
 };

@@ -32,46 +32,46 @@
 #define TYPE_TRACE 12
 
 enum task_state {
-	TASK_FREE,      /* in the pool */
-	TASK_READY,     /* not started: in the fork queue, or behind a timer */
-	TASK_RUNNING,   /* on the C stack right now */
-	TASK_SLEEPING,  /* in sleep or yield: a tick will come for `session` */
-	TASK_WAITING,   /* in wait: only wakeup ends it */
-	TASK_CALLING,   /* in call or rawcall: an answer to `session` ends it */
-	TASK_PARKED,    /* suspended by something else than the framework */
-	TASK_QUITTING,  /* called exit; is closed as soon as it has yielded */
+	TASK_FREE,     /* in the pool */
+	TASK_READY,    /* not started: in the fork queue, or behind a timer */
+	TASK_RUNNING,  /* on the C stack right now */
+	TASK_SLEEPING, /* in sleep or yield: a tick will come for `session` */
+	TASK_WAITING,  /* in wait: only wakeup ends it */
+	TASK_CALLING,  /* in call or rawcall: an answer to `session` ends it */
+	TASK_PARKED,   /* suspended by something else than the framework */
+	TASK_QUITTING, /* called exit; is closed as soon as it has yielded */
 };
 
 enum task_trace { TRACE_NONE, TRACE_ON, TRACE_OFF };
 
 struct task {
-	lua_State *L;       /* the coroutine */
-	lua_State *top;     /* innermost coroutine of the resume chain, or L */
+	lua_State *L;   /* the coroutine */
+	lua_State *top; /* innermost coroutine of the resume chain, or L */
 	struct sched *S;
-	struct task *next;  /* link in the pool or in one of the queues */
-	lua_State **nest;   /* user coroutines inside, outermost first */
+	struct task *next; /* link in the pool or in one of the queues */
+	lua_State **nest;  /* user coroutines inside, outermost first */
 	int nest_n;
 	int nest_cap;
-	char *cause;        /* why the call failed, or NULL; skynet_malloc */
-	int slot;           /* in the table of threads; 0 for main and orphan */
-	int session;        /* what it waits for, 0 when it does not */
-	int deadline;       /* session of the timer that limits a call, or 0 */
-	int debt_session;   /* the request it answers */
+	char *cause;      /* why the call failed, or NULL; skynet_malloc */
+	int slot;         /* in the table of threads; 0 for main and orphan */
+	int session;      /* what it waits for, 0 when it does not */
+	int deadline;     /* session of the timer that limits a call, or 0 */
+	int debt_session; /* the request it answers */
 	uint32_t debt_source;
-	uint32_t watch;     /* the handle called, 0 when unknown */
-	int trace_ref;      /* value reference of the tag while trace is TRACE_ON */
-	uint8_t state;      /* enum task_state */
-	uint8_t trace;      /* enum task_trace */
-	uint8_t type;       /* of the message that started it */
-	bool debt;          /* an answer is owed (debt_session 0: a plain send) */
-	bool has_source;    /* debt_source means something */
-	bool queued;        /* in the wake, fail or fork queue */
-	bool woken;         /* in the wake queue */
-	bool failed;        /* the call failed; cause may say why */
-	bool timed_out;     /* it failed for want of time */
-	bool own_token;     /* the token of its wait is the coroutine itself */
-	bool escaped;       /* user code holds the coroutine: never reuse it */
-	uint16_t rigid;     /* resumes in the chain that may not be suspended */
+	uint32_t watch;  /* the handle called, 0 when unknown */
+	int trace_ref;   /* value reference of the tag while trace is TRACE_ON */
+	uint8_t state;   /* enum task_state */
+	uint8_t trace;   /* enum task_trace */
+	uint8_t type;    /* of the message that started it */
+	bool debt;       /* an answer is owed (debt_session 0: a plain send) */
+	bool has_source; /* debt_source means something */
+	bool queued;     /* in the wake, fail or fork queue */
+	bool woken;      /* in the wake queue */
+	bool failed;     /* the call failed; cause may say why */
+	bool timed_out;  /* it failed for want of time */
+	bool own_token;  /* the token of its wait is the coroutine itself */
+	bool escaped;    /* user code holds the coroutine: never reuse it */
+	uint16_t rigid;  /* resumes in the chain that may not be suspended */
 };
 
 struct task_queue {
@@ -103,9 +103,9 @@ struct pending {
 
 struct pending_table {
 	struct pending *slot;
-	uint32_t size;    /* power of two */
+	uint32_t size; /* power of two */
 	uint32_t count;
-	uint32_t voids;   /* entries that are PENDING_TICK or PENDING_ANSWER */
+	uint32_t voids;    /* entries that are PENDING_TICK or PENDING_ANSWER */
 	uint32_t purge_at; /* voids at which old PENDING_ANSWER are dropped */
 	int shift;
 };
@@ -126,35 +126,35 @@ struct response {
 	struct sched *S;
 	int session;
 	uint32_t source;
-	bool done;   /* used */
-	bool gone;   /* the requester does not want it any more */
+	bool done; /* used */
+	bool gone; /* the requester does not want it any more */
 };
 
 struct sched {
 	struct skynet_context *ctx;
-	struct task main;          /* stands for "not a task" */
-	struct task orphan;        /* stands for a user coroutine at rest */
-	struct task *running;      /* NULL outside of tasks */
+	struct task main;     /* stands for "not a task" */
+	struct task orphan;   /* stands for a user coroutine at rest */
+	struct task *running; /* NULL outside of tasks */
 	struct task *pool;
 	int pool_n;
-	int pool_low;              /* smallest pool_n since the last trim */
-	struct task **all;         /* every task, by slot */
+	int pool_low;      /* smallest pool_n since the last trim */
+	struct task **all; /* every task, by slot */
 	int all_cap;
-	int slot_free;             /* last slot known to be free, a hint */
+	int slot_free; /* last slot known to be free, a hint */
 	struct task_queue wake;
 	struct task_queue fail;
 	struct task_queue fork;
 	struct pending_table pending;
 	struct inbound in;
-	lua_State *from;           /* the thread that runs the dispatcher */
-	struct response responses; /* head of the ring */
+	lua_State *from;                 /* the thread that runs the dispatcher */
+	struct response responses;       /* head of the ring */
 	struct lua_container *container; /* NULL in a bare VM */
-	char *failure;             /* error texts of this message, or NULL */
+	char *failure;                   /* error texts of this message, or NULL */
 	size_t failure_n;
 	size_t failure_cap;
 	uint32_t handle;
-	int init_slot;             /* slot of the start-up task, or 0 */
-	int ref_threads;           /* registry references */
+	int init_slot;   /* slot of the start-up task, or 0 */
+	int ref_threads; /* registry references */
 	int ref_values;
 	int ref_proto;
 	int ref_tokens;
@@ -162,15 +162,15 @@ struct sched {
 	int value_top;
 	int value_free;
 	int value_n;
-	int trace_count;           /* tags created by skynet.trace */
-	int ref_tags;              /* tags that came ahead of requests, or 0 */
+	int trace_count; /* tags created by skynet.trace */
+	int ref_tags;    /* tags that came ahead of requests, or 0 */
 	int tag_n;
 	bool started;
 	bool exiting;
 	bool trace_timeout;
-	bool kicked;               /* a PENDING_KICK is on its way */
-	bool in_debugger;          /* hooks may suspend tasks */
-	bool own_callback;         /* messages come by sched_on_message */
+	bool kicked;       /* a PENDING_KICK is on its way */
+	bool in_debugger;  /* hooks may suspend tasks */
+	bool own_callback; /* messages come by sched_on_message */
 };
 
 /* Scratch values that the dispatcher may push on the thread it runs on. */
@@ -179,48 +179,57 @@ struct sched {
 /* ----------------------------------------------------- lua-task-module.c */
 
 /* The scheduler of L's VM. Raises when `skynet.task` is not loaded. */
-struct sched *sched_of(lua_State *L);
-void sched_set_callback(struct sched *S, skynet_cb cb);
+struct sched *
+sched_of(lua_State *L);
+void
+sched_set_callback(struct sched *S, skynet_cb cb);
 /* Push a module, loading it if need be. */
-void sched_require(lua_State *L, const char *module);
+void
+sched_require(lua_State *L, const char *module);
 
 /* ------------------------------------------------------------ lua-task.c */
 
 /* The kernel's callback of a service. */
-int sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
-	const void *msg, size_t sz);
+int
+sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
+                 const void *msg, size_t sz);
 /* Process one message; texts of failures are collected in S->failure. */
-void sched_deliver(struct sched *S, lua_State *from, const struct inbound *in);
+void
+sched_deliver(struct sched *S, lua_State *from, const struct inbound *in);
 /* Push the function that Lua code set for an event. Raises; may load a module. */
-void sched_push_hook(lua_State *L, struct sched *S, const char *name);
+void
+sched_push_hook(lua_State *L, struct sched *S, const char *name);
 /* handle is gone: fail every call to it, drop deferred answers for it. */
-void sched_source_dead(struct sched *S, lua_State *L, uint32_t handle);
+void
+sched_source_dead(struct sched *S, lua_State *L, uint32_t handle);
 
 /* Dispatch of class `error`. Lua: (session, source, ptr, size). */
-int task_on_error(lua_State *L);
+int
+task_on_error(lua_State *L);
 extern const luaL_Reg task_dispatch_functions[];
 
 /* ------------------------------------------------------ lua-task-start.c */
 
 /* Register class `lua`, and prepare those that are made when first needed. */
-void class_init(lua_State *L, struct sched *S);
+void
+class_init(lua_State *L, struct sched *S);
 /* Make the class with this id; pushes it, or nil and returns false. */
-bool class_push_builtin(lua_State *L, struct sched *S, int id);
+bool
+class_push_builtin(lua_State *L, struct sched *S, int id);
 /* Push the class table of the protocol at index arg, or raise. */
-void sched_push_class(lua_State *L, struct sched *S, int arg);
+void
+sched_push_class(lua_State *L, struct sched *S, int arg);
 extern const luaL_Reg task_start_functions[];
 
 /* ------------------------------------------------------- lua-task-pool.c */
 
 static inline struct task *
-task_of(lua_State *L)
-{
+task_of(lua_State *L) {
 	return *(struct task **)lua_getextraspace(L);
 }
 
 static inline void
-task_bind(lua_State *L, struct task *t)
-{
+task_bind(lua_State *L, struct task *t) {
 	*(struct task **)lua_getextraspace(L) = t;
 }
 
@@ -228,78 +237,101 @@ task_bind(lua_State *L, struct task *t)
  * A task with an empty coroutine, state TASK_READY. NULL when memory is
  * exhausted (the failure is recorded). Never raises. L lends its stack.
  */
-struct task *task_new(struct sched *S, lua_State *L);
+struct task *
+task_new(struct sched *S, lua_State *L);
 /* Start or continue t with nargs values on its stack; settles the outcome. */
-void task_run(struct sched *S, struct task *t, int nargs);
+void
+task_run(struct sched *S, struct task *t, int nargs);
 /* Give the coroutine up: it is closed by the caller, or never ran. */
-void task_release(struct sched *S, struct task *t);
+void
+task_release(struct sched *S, struct task *t);
 /* Close the coroutine, running its to-be-closed variables, and release it. */
-void task_close(struct sched *S, struct task *t);
+void
+task_close(struct sched *S, struct task *t);
 /* Run every task that was woken or whose call failed, in order. */
-void sched_pump(struct sched *S);
+void
+sched_pump(struct sched *S);
 /* Run the fork queue. */
-void sched_run_forks(struct sched *S);
+void
+sched_run_forks(struct sched *S);
 /* Drop pooled coroutines that were not needed lately. */
-void sched_trim(struct sched *S);
+void
+sched_trim(struct sched *S);
 /* Free all tasks of a VM that is being closed. */
-void sched_free_tasks(struct sched *S);
+void
+sched_free_tasks(struct sched *S);
 
-void task_queue_push(struct task_queue *q, struct task *t);
-struct task *task_queue_pop(struct task_queue *q);
-bool task_queue_remove(struct task_queue *q, struct task *t);
+void
+task_queue_push(struct task_queue *q, struct task *t);
+struct task *
+task_queue_pop(struct task_queue *q);
+bool
+task_queue_remove(struct task_queue *q, struct task *t);
 
 /*
  * The task that may be suspended by L now, or an error that says why L may
  * not be suspended. what: name of the function, for the message.
  */
-struct task *task_blocking(lua_State *L, const char *what);
+struct task *
+task_blocking(lua_State *L, const char *what);
 /* Suspend the task; k runs when it continues. state: what it waits for. */
-int task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunction k);
+int
+task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunction k);
 
 /* ---------------------------------------------------- lua-task-session.c */
 
-void pending_init(struct sched *S);
-void pending_free(struct sched *S);
+void
+pending_init(struct sched *S);
+void
+pending_free(struct sched *S);
 /* NULL when nothing is registered for session. Valid until the next add. */
-struct pending *pending_find(struct sched *S, int session);
-void pending_add(struct sched *S, int session, enum pending_kind kind, uintptr_t word, uint32_t aux);
+struct pending *
+pending_find(struct sched *S, int session);
+void
+pending_add(struct sched *S, int session, enum pending_kind kind, uintptr_t word, uint32_t aux);
 /* Remove and copy. false when nothing is registered. */
-bool pending_take(struct sched *S, int session, struct pending *out);
+bool
+pending_take(struct sched *S, int session, struct pending *out);
 /* Turn an entry into a tombstone, of kind PENDING_TICK or PENDING_ANSWER. */
-void pending_void(struct sched *S, int session, enum pending_kind kind, uint32_t handle);
-int sched_new_session(struct sched *S);
+void
+pending_void(struct sched *S, int session, enum pending_kind kind, uint32_t handle);
+int
+sched_new_session(struct sched *S);
 /* Arm a kernel timer for session. */
-void sched_arm(struct sched *S, int session, int cs);
+void
+sched_arm(struct sched *S, int session, int cs);
 
 static inline enum pending_kind
-pending_kind(const struct pending *p)
-{
+pending_kind(const struct pending *p) {
 	return (enum pending_kind)(p->word & 7);
 }
 
 static inline struct task *
-pending_task(const struct pending *p)
-{
+pending_task(const struct pending *p) {
 	return (struct task *)(p->word & ~(uintptr_t)7);
 }
 
 static inline int
-pending_ref(const struct pending *p)
-{
+pending_ref(const struct pending *p) {
 	return (int)(p->word >> 3);
 }
 
 /* Keep the value on the top of L (popped); a reference is never 0. */
-int value_keep(lua_State *L, struct sched *S);
-void value_push(lua_State *L, struct sched *S, int ref);
-void value_drop(lua_State *L, struct sched *S, int ref);
+int
+value_keep(lua_State *L, struct sched *S);
+void
+value_push(lua_State *L, struct sched *S, int ref);
+void
+value_drop(lua_State *L, struct sched *S, int ref);
 
 /* ------------------------------------------------------- lua-task-wait.c */
 
 /* Forget the token of a suspended task that will not run again. */
-void wait_forget_token(struct sched *S, struct task *t);
+void
+wait_forget_token(struct sched *S, struct task *t);
 /* Whatever t waits for is not wanted any more. */
-void task_abandon_wait(struct sched *S, struct task *t);
+void
+task_abandon_wait(struct sched *S, struct task *t);
 extern const luaL_Reg task_wait_functions[];
 
 /* ------------------------------------------------------- lua-task-call.c */
@@ -312,7 +344,8 @@ struct address {
 };
 
 /* Read argument arg as a destination, or raise. */
-struct address address_check(lua_State *L, struct sched *S, int arg);
+struct address
+address_check(lua_State *L, struct sched *S, int arg);
 extern const luaL_Reg task_call_functions[];
 
 /* ------------------------------------------------------ lua-task-reply.c */
@@ -322,40 +355,56 @@ extern const luaL_Reg task_reply_functions[];
 /* ------------------------------------------------------- lua-task-fail.c */
 
 /* ERROR message to a requester; false if it is gone. cause may be NULL. */
-bool sched_send_error(struct sched *S, uint32_t dest, int session, const char *cause);
+bool
+sched_send_error(struct sched *S, uint32_t dest, int session, const char *cause);
 /* t ended with an error; the message is on the top of its stack. */
-void task_failed(struct sched *S, struct task *t);
+void
+task_failed(struct sched *S, struct task *t);
 /* Record a text for the error entry of this message. */
-void sched_add_failure(struct sched *S, const char *text);
+void
+sched_add_failure(struct sched *S, const char *text);
 /* Record that t was suspended by a yield that nobody will undo. */
-void sched_park_failure(struct sched *S, struct task *t, const char *what);
+void
+sched_park_failure(struct sched *S, struct task *t, const char *what);
 /* Log the collected failures as one entry. */
-void sched_report(struct sched *S, const struct inbound *in);
+void
+sched_report(struct sched *S, const struct inbound *in);
 /* Answer what t owes with ERROR. */
-void task_fail_debt(struct sched *S, struct task *t, const char *cause);
+void
+task_fail_debt(struct sched *S, struct task *t, const char *cause);
 /* The handler returned without an answer: log it, and answer ERROR. */
-void task_forgot_debt(struct sched *S, struct task *t);
+void
+task_forgot_debt(struct sched *S, struct task *t);
 /* ERROR from a service that is retired already. */
-void sched_push_error(struct sched *S, uint32_t dest, int session);
+void
+sched_push_error(struct sched *S, uint32_t dest, int session);
 /* A call of t failed: run it with failure later. cause is copied. */
-void task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n);
+void
+task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n);
 /* Requests of a VM that is closed without exit: answer them with ERROR. */
-void sched_bounce_debts(struct sched *S);
+void
+sched_bounce_debts(struct sched *S);
 /* A deferred answer was dropped unused: answer ERROR. */
-void sched_bounce_dropped(struct sched *S, const struct response *r);
+void
+sched_bounce_dropped(struct sched *S, const struct response *r);
 extern const luaL_Reg task_fail_functions[];
 
 /* ------------------------------------------------------ lua-task-trace.c */
 
 /* Write one line for t's tag. L: a thread whose call sites follow, or NULL. */
-void trace_event(struct sched *S, struct task *t, const char *what, lua_State *L);
+void
+trace_event(struct sched *S, struct task *t, const char *what, lua_State *L);
 /* Send the tag of t ahead of a request. false: no such destination. */
-bool trace_send_tag(struct sched *S, struct task *t, const struct address *to);
+bool
+trace_send_tag(struct sched *S, struct task *t, const struct address *to);
 /* A message of type TRACE arrived. */
-void trace_incoming(struct sched *S, lua_State *L, const struct inbound *in);
+void
+trace_incoming(struct sched *S, lua_State *L, const struct inbound *in);
 /* A request of a class starts task t; the class table is at index cls. */
-void trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch);
-void trace_end(struct sched *S, struct task *t);
+void
+trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch);
+void
+trace_end(struct sched *S, struct task *t);
 extern const luaL_Reg task_trace_functions[];
 
 /* ------------------------------------------------------- lua-task-info.c */

@@ -10,16 +10,14 @@
 
 /* Lua: self() -> handle */
 static int
-task_self(lua_State *L)
-{
+task_self(lua_State *L) {
 	lua_pushinteger(L, sched_of(L)->handle);
 	return 1;
 }
 
 /* Lua: address(addr) -> ":%08x" for an integer, else tostring(addr) */
 static int
-task_address(lua_State *L)
-{
+task_address(lua_State *L) {
 	luaL_checkany(L, 1);
 	if (lua_isinteger(L, 1)) {
 		char text[16];
@@ -36,8 +34,7 @@ task_address(lua_State *L)
  * coroutine), table (a set of requests) or false (not wanted any more)
  */
 static int
-task_pending(lua_State *L)
-{
+task_pending(lua_State *L) {
 	struct sched *S = sched_of(L);
 	lua_createtable(L, 0, (int)S->pending.count);
 	for (uint32_t i = 0; i < S->pending.size; i++) {
@@ -72,8 +69,7 @@ task_pending(lua_State *L)
 
 /* Lua: _count() -> waiting entries without tombstones */
 static int
-task_count(lua_State *L)
-{
+task_count(lua_State *L) {
 	struct sched *S = sched_of(L);
 	lua_pushinteger(L, (lua_Integer)S->pending.count - S->pending.voids);
 	return 1;
@@ -81,8 +77,7 @@ task_count(lua_State *L)
 
 /* Lua: _session(coroutine) -> what it waits for, or nothing */
 static int
-task_session_of(lua_State *L)
-{
+task_session_of(lua_State *L) {
 	lua_State *co = lua_tothread(L, 1);
 	struct task *t = co != NULL ? task_of(co) : NULL;
 	if (t == NULL || t->L != co || t->session == 0) {
@@ -94,8 +89,7 @@ task_session_of(lua_State *L)
 
 /* Lua: _init_thread() -> the start-up task's coroutine while it runs, or nothing */
 static int
-task_init_thread(lua_State *L)
-{
+task_init_thread(lua_State *L) {
 	struct sched *S = sched_of(L);
 	if (S->init_slot == 0) {
 		return 0;
@@ -107,8 +101,7 @@ task_init_thread(lua_State *L)
 
 /* Lua: _root() -> coroutine of the running task, or nothing */
 static int
-task_root(lua_State *L)
-{
+task_root(lua_State *L) {
 	struct sched *S = sched_of(L);
 	if (S->running == NULL) {
 		return 0;
@@ -119,12 +112,8 @@ task_root(lua_State *L)
 }
 
 const luaL_Reg task_info_functions[] = {
-	{ "self", task_self },
-	{ "address", task_address },
-	{ "_pending", task_pending },
-	{ "_count", task_count },
-	{ "_session", task_session_of },
-	{ "_init_thread", task_init_thread },
-	{ "_root", task_root },
-	{ NULL, NULL },
+    {"self", task_self},           {"address", task_address},
+    {"_pending", task_pending},    {"_count", task_count},
+    {"_session", task_session_of}, {"_init_thread", task_init_thread},
+    {"_root", task_root},          {NULL, NULL},
 };

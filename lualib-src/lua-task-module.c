@@ -24,8 +24,7 @@
 
 /* The scheduler of L's VM, or NULL. */
 static struct sched *
-find_sched(lua_State *L)
-{
+find_sched(lua_State *L) {
 	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
 	struct sched *S = lua_touserdata(L, -1);
 	lua_pop(L, 1);
@@ -33,8 +32,7 @@ find_sched(lua_State *L)
 }
 
 struct sched *
-sched_of(lua_State *L)
-{
+sched_of(lua_State *L) {
 	struct task *t = task_of(L);
 	if (t != NULL) {
 		return t->S;
@@ -48,15 +46,13 @@ sched_of(lua_State *L)
 }
 
 int
-task_new_session(lua_State *L, struct skynet_context *ctx)
-{
+task_new_session(lua_State *L, struct skynet_context *ctx) {
 	struct sched *S = find_sched(L);
 	return S != NULL ? sched_new_session(S) : skynet_context_newsession(ctx);
 }
 
 void
-sched_push_hook(lua_State *L, struct sched *S, const char *name)
-{
+sched_push_hook(lua_State *L, struct sched *S, const char *name) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_hooks);
 	if (lua_getfield(L, -1, name) == LUA_TNIL) {
 		/* The usual ones are set by this module. */
@@ -68,8 +64,7 @@ sched_push_hook(lua_State *L, struct sched *S, const char *name)
 }
 
 void
-sched_set_callback(struct sched *S, skynet_cb cb)
-{
+sched_set_callback(struct sched *S, skynet_cb cb) {
 	if (S->container != NULL) {
 		S->container->callback(S->container, S->main.L, S, cb);
 	} else {
@@ -80,25 +75,38 @@ sched_set_callback(struct sched *S, skynet_cb cb)
 /* -------------------------------------------------------- module table */
 
 static const luaL_Reg *const groups[] = {
-	task_dispatch_functions, task_start_functions, task_wait_functions, task_call_functions,
-	task_reply_functions, task_fail_functions, task_trace_functions, task_info_functions,
+    task_dispatch_functions, task_start_functions, task_wait_functions,  task_call_functions,
+    task_reply_functions,    task_fail_functions,  task_trace_functions, task_info_functions,
 };
 
-static const struct { const char *name; int value; } constants[] = {
-	{ "PTYPE_TEXT", PTYPE_TEXT }, { "PTYPE_RESPONSE", PTYPE_RESPONSE },
-	{ "PTYPE_MULTICAST", PTYPE_MULTICAST }, { "PTYPE_CLIENT", PTYPE_CLIENT },
-	{ "PTYPE_SYSTEM", PTYPE_SYSTEM }, { "PTYPE_HARBOR", PTYPE_HARBOR },
-	{ "PTYPE_SOCKET", PTYPE_SOCKET }, { "PTYPE_ERROR", PTYPE_ERROR },
-	{ "PTYPE_QUEUE", PTYPE_RESERVED_QUEUE }, { "PTYPE_DEBUG", PTYPE_RESERVED_DEBUG },
-	{ "PTYPE_LUA", PTYPE_RESERVED_LUA }, { "PTYPE_SNAX", PTYPE_RESERVED_SNAX },
-	{ "PTYPE_TRACE", TYPE_TRACE },
+static const struct {
+	const char *name;
+	int value;
+} constants[] = {
+    {"PTYPE_TEXT", PTYPE_TEXT},
+    {"PTYPE_RESPONSE", PTYPE_RESPONSE},
+    {"PTYPE_MULTICAST", PTYPE_MULTICAST},
+    {"PTYPE_CLIENT", PTYPE_CLIENT},
+    {"PTYPE_SYSTEM", PTYPE_SYSTEM},
+    {"PTYPE_HARBOR", PTYPE_HARBOR},
+    {"PTYPE_SOCKET", PTYPE_SOCKET},
+    {"PTYPE_ERROR", PTYPE_ERROR},
+    {"PTYPE_QUEUE", PTYPE_RESERVED_QUEUE},
+    {"PTYPE_DEBUG", PTYPE_RESERVED_DEBUG},
+    {"PTYPE_LUA", PTYPE_RESERVED_LUA},
+    {"PTYPE_SNAX", PTYPE_RESERVED_SNAX},
+    {"PTYPE_TRACE", TYPE_TRACE},
 };
 
 /* Fields of other modules, by the name they have there. */
-static const struct { const char *name; const char *module; } borrowed[] = {
-	{ "error", "skynet.core" }, { "harbor", "skynet.core" }, { "tostring", "skynet.core" },
-	{ "trash", "skynet.core" }, { "init", "skynet.require" }, { "newservice", "skynet.find" },
-	{ "uniqueservice", "skynet.find" }, { "queryservice", "skynet.find" },
+static const struct {
+	const char *name;
+	const char *module;
+} borrowed[] = {
+    {"error", "skynet.core"},         {"harbor", "skynet.core"},
+    {"tostring", "skynet.core"},      {"trash", "skynet.core"},
+    {"init", "skynet.require"},       {"newservice", "skynet.find"},
+    {"uniqueservice", "skynet.find"}, {"queryservice", "skynet.find"},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -106,8 +114,7 @@ static const struct { const char *name; const char *module; } borrowed[] = {
 #define EXTRA_MODULE "skynet.extra"
 
 static bool
-push_function(lua_State *L, const char *name)
-{
+push_function(lua_State *L, const char *name) {
 	for (size_t g = 0; g < COUNT(groups); g++) {
 		for (const luaL_Reg *r = groups[g]; r->name != NULL; r++) {
 			if (strcmp(r->name, name) == 0) {
@@ -120,8 +127,7 @@ push_function(lua_State *L, const char *name)
 }
 
 static bool
-push_constant(lua_State *L, const char *name)
-{
+push_constant(lua_State *L, const char *name) {
 	for (size_t i = 0; i < COUNT(constants); i++) {
 		if (strcmp(constants[i].name, name) == 0) {
 			lua_pushinteger(L, constants[i].value);
@@ -132,8 +138,7 @@ push_constant(lua_State *L, const char *name)
 }
 
 static const char *
-home_module(const char *name)
-{
+home_module(const char *name) {
 	for (size_t i = 0; i < COUNT(borrowed); i++) {
 		if (strcmp(borrowed[i].name, name) == 0) {
 			return borrowed[i].module;
@@ -143,8 +148,7 @@ home_module(const char *name)
 }
 
 void
-sched_require(lua_State *L, const char *module)
-{
+sched_require(lua_State *L, const char *module) {
 	luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 	if (lua_getfield(L, -1, module) == LUA_TNIL) {
 		lua_getglobal(L, "require");
@@ -157,8 +161,7 @@ sched_require(lua_State *L, const char *module)
 
 /* Lua: __index(skynet, key) */
 static int
-table_index(lua_State *L)
-{
+table_index(lua_State *L) {
 	if (lua_type(L, 2) != LUA_TSTRING) {
 		return 0;
 	}
@@ -181,23 +184,20 @@ table_index(lua_State *L)
 }
 
 static void
-touch(lua_State *L, const char *name)
-{
+touch(lua_State *L, const char *name) {
 	lua_getfield(L, 1, name);
 	lua_pop(L, 1);
 }
 
 static int
-table_next(lua_State *L)
-{
+table_next(lua_State *L) {
 	lua_settop(L, 2);
 	return lua_next(L, 1) ? 2 : 0;
 }
 
 /* Lua: __pairs(skynet) */
 static int
-table_pairs(lua_State *L)
-{
+table_pairs(lua_State *L) {
 	for (size_t g = 0; g < COUNT(groups); g++) {
 		for (const luaL_Reg *r = groups[g]; r->name != NULL; r++) {
 			touch(L, r->name);
@@ -224,10 +224,11 @@ table_pairs(lua_State *L)
 }
 
 static void
-push_module(lua_State *L)
-{
+push_module(lua_State *L) {
 	static const luaL_Reg meta[] = {
-		{ "__index", table_index }, { "__pairs", table_pairs }, { NULL, NULL },
+	    {"__index", table_index},
+	    {"__pairs", table_pairs},
+	    {NULL, NULL},
 	};
 	lua_newtable(L);
 	luaL_newlib(L, meta);
@@ -237,8 +238,7 @@ push_module(lua_State *L)
 /* ----------------------------------------------------------------- open */
 
 static int
-sched_gc(lua_State *L)
-{
+sched_gc(lua_State *L) {
 	struct sched *S = lua_touserdata(L, 1);
 	task_bind(S->main.L, NULL);
 	sched_bounce_debts(S);
@@ -250,8 +250,7 @@ sched_gc(lua_State *L)
 }
 
 static void
-set_gc(lua_State *L, lua_CFunction f)
-{
+set_gc(lua_State *L, lua_CFunction f) {
 	lua_createtable(L, 0, 1);
 	lua_pushcfunction(L, f);
 	lua_setfield(L, -2, "__gc");
@@ -260,8 +259,7 @@ set_gc(lua_State *L, lua_CFunction f)
 
 /* A dead sentinel: a collection has run. Trim, and lay the next one out. */
 static int
-sentinel_gc(lua_State *L)
-{
+sentinel_gc(lua_State *L) {
 	struct sched *S = *(struct sched **)lua_touserdata(L, 1);
 	if (task_of(S->main.L) == NULL) {
 		return 0;
@@ -275,15 +273,13 @@ sentinel_gc(lua_State *L)
 }
 
 static int
-new_ref(lua_State *L)
-{
+new_ref(lua_State *L) {
 	lua_newtable(L);
 	return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 static lua_State *
-main_thread(lua_State *L)
-{
+main_thread(lua_State *L) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
 	lua_State *M = lua_tothread(L, -1);
 	lua_pop(L, 1);
@@ -291,8 +287,7 @@ main_thread(lua_State *L)
 }
 
 static struct sched *
-new_sched(lua_State *L)
-{
+new_sched(lua_State *L) {
 	struct skynet_context *ctx = lua_skynet_context(L);
 	struct sched *S = lua_newuserdatauv(L, sizeof(*S), 0);
 	memset(S, 0, sizeof(*S));
@@ -322,8 +317,7 @@ new_sched(lua_State *L)
 }
 
 static void
-lay_sentinel(lua_State *L, struct sched *S)
-{
+lay_sentinel(lua_State *L, struct sched *S) {
 	struct sched **sentinel = lua_newuserdatauv(L, sizeof(*sentinel), 0);
 	*sentinel = S;
 	set_gc(L, sentinel_gc);
@@ -331,8 +325,7 @@ lay_sentinel(lua_State *L, struct sched *S)
 }
 
 int
-luaopen_skynet_task(lua_State *L)
-{
+luaopen_skynet_task(lua_State *L) {
 	luaL_checkversion(L);
 	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
 	if (!lua_isnil(L, -1)) {

@@ -23,8 +23,7 @@
 #define FORK_EXTRA 1024
 
 void
-task_queue_push(struct task_queue *q, struct task *t)
-{
+task_queue_push(struct task_queue *q, struct task *t) {
 	t->next = NULL;
 	t->queued = true;
 	if (q->tail != NULL) {
@@ -37,8 +36,7 @@ task_queue_push(struct task_queue *q, struct task *t)
 }
 
 struct task *
-task_queue_pop(struct task_queue *q)
-{
+task_queue_pop(struct task_queue *q) {
 	struct task *t = q->head;
 	if (t == NULL) {
 		return NULL;
@@ -54,8 +52,7 @@ task_queue_pop(struct task_queue *q)
 }
 
 bool
-task_queue_remove(struct task_queue *q, struct task *t)
-{
+task_queue_remove(struct task_queue *q, struct task *t) {
 	struct task *prev = NULL;
 	struct task *it = q->head;
 	while (it != NULL && it != t) {
@@ -82,8 +79,7 @@ task_queue_remove(struct task_queue *q, struct task *t)
 /* ------------------------------------------------------------- the pool */
 
 static int
-free_slot(struct sched *S)
-{
+free_slot(struct sched *S) {
 	int slot = S->slot_free;
 	while (slot < S->all_cap && S->all[slot] != NULL) {
 		slot++;
@@ -100,8 +96,7 @@ free_slot(struct sched *S)
 
 /* Lua: (sched) -> task. Protected, since it allocates Lua objects. */
 static int
-create_task(lua_State *L)
-{
+create_task(lua_State *L) {
 	struct sched *S = lua_touserdata(L, 1);
 	lua_State *co = lua_newthread(L);
 	/* A collection may have released tasks up to here, not from here on. */
@@ -122,8 +117,7 @@ create_task(lua_State *L)
 }
 
 struct task *
-task_new(struct sched *S, lua_State *L)
-{
+task_new(struct sched *S, lua_State *L) {
 	struct task *t = S->pool;
 	if (t != NULL) {
 		S->pool = t->next;
@@ -152,8 +146,7 @@ task_new(struct sched *S, lua_State *L)
 }
 
 static void
-unanchor(struct sched *S, int slot)
-{
+unanchor(struct sched *S, int slot) {
 	lua_State *L = S->main.L;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_threads);
 	lua_pushnil(L);
@@ -162,8 +155,7 @@ unanchor(struct sched *S, int slot)
 }
 
 static void
-unbind_nest(struct sched *S, struct task *t)
-{
+unbind_nest(struct sched *S, struct task *t) {
 	for (int i = 0; i < t->nest_n; i++) {
 		task_bind(t->nest[i], &S->orphan);
 	}
@@ -172,8 +164,7 @@ unbind_nest(struct sched *S, struct task *t)
 }
 
 static void
-drop_trace(struct sched *S, struct task *t)
-{
+drop_trace(struct sched *S, struct task *t) {
 	if (t->trace_ref != 0) {
 		value_drop(S->main.L, S, t->trace_ref);
 		t->trace_ref = 0;
@@ -182,8 +173,7 @@ drop_trace(struct sched *S, struct task *t)
 }
 
 void
-task_release(struct sched *S, struct task *t)
-{
+task_release(struct sched *S, struct task *t) {
 	unbind_nest(S, t);
 	drop_trace(S, t);
 	task_bind(t->L, &S->main);
@@ -201,8 +191,7 @@ task_release(struct sched *S, struct task *t)
 }
 
 static void
-recycle(struct sched *S, struct task *t)
-{
+recycle(struct sched *S, struct task *t) {
 	drop_trace(S, t);
 	t->state = TASK_FREE;
 	t->debt = false;
@@ -259,8 +248,7 @@ shrink_slots(struct sched *S)
 }
 
 void
-sched_trim(struct sched *S)
-{
+sched_trim(struct sched *S) {
 	int n = S->pool_low - POOL_KEEP;
 	while (n-- > 0) {
 		struct task *t = S->pool;
@@ -273,8 +261,7 @@ sched_trim(struct sched *S)
 }
 
 void
-sched_free_tasks(struct sched *S)
-{
+sched_free_tasks(struct sched *S) {
 	for (int i = 0; i < S->all_cap; i++) {
 		struct task *t = S->all[i];
 		if (t != NULL) {
@@ -291,8 +278,7 @@ sched_free_tasks(struct sched *S)
 /* -------------------------------------------------------------- running */
 
 static void
-task_finished(struct sched *S, struct task *t)
-{
+task_finished(struct sched *S, struct task *t) {
 	if (t->debt && t->debt_session != 0) {
 		task_forgot_debt(S, t);
 	}
@@ -313,8 +299,7 @@ task_finished(struct sched *S, struct task *t)
 
 /* The task yielded, but not through a function of the framework. */
 static void
-odd_yield(struct sched *S, struct task *t, int nres)
-{
+odd_yield(struct sched *S, struct task *t, int nres) {
 	if (t->state == TASK_QUITTING) {
 		task_close(S, t);
 		return;
@@ -323,14 +308,13 @@ odd_yield(struct sched *S, struct task *t, int nres)
 	if (S->in_debugger) {
 		return;
 	}
-	const char *what = nres > 0 && lua_type(t->L, -nres) == LUA_TSTRING
-		? lua_tostring(t->L, -nres) : NULL;
+	const char *what =
+	    nres > 0 && lua_type(t->L, -nres) == LUA_TSTRING ? lua_tostring(t->L, -nres) : NULL;
 	sched_park_failure(S, t, what);
 }
 
 void
-task_run(struct sched *S, struct task *t, int nargs)
-{
+task_run(struct sched *S, struct task *t, int nargs) {
 	struct task *prev = S->running;
 	int nres;
 	S->running = t;
@@ -349,8 +333,7 @@ task_run(struct sched *S, struct task *t, int nargs)
 }
 
 void
-task_close(struct sched *S, struct task *t)
-{
+task_close(struct sched *S, struct task *t) {
 	struct task *prev = S->running;
 	lua_State *from = S->main.L;
 	wait_forget_token(S, t);
@@ -373,8 +356,7 @@ task_close(struct sched *S, struct task *t)
 }
 
 static void
-run_woken(struct sched *S, struct task *t)
-{
+run_woken(struct sched *S, struct task *t) {
 	if (t->state == TASK_SLEEPING) {
 		pending_void(S, t->session, PENDING_TICK, 0);
 	} else {
@@ -386,8 +368,7 @@ run_woken(struct sched *S, struct task *t)
 }
 
 void
-sched_pump(struct sched *S)
-{
+sched_pump(struct sched *S) {
 	for (;;) {
 		struct task *t = task_queue_pop(&S->wake);
 		if (t != NULL) {
@@ -404,8 +385,7 @@ sched_pump(struct sched *S)
 
 /* The fork queue is long: let messages in, and go on after them. */
 static void
-kick(struct sched *S)
-{
+kick(struct sched *S) {
 	if (!S->kicked) {
 		int session = sched_new_session(S);
 		pending_add(S, session, PENDING_KICK, 0, 0);
@@ -415,8 +395,7 @@ kick(struct sched *S)
 }
 
 void
-sched_run_forks(struct sched *S)
-{
+sched_run_forks(struct sched *S) {
 	if (S->fork.head == NULL) {
 		return;
 	}
@@ -436,8 +415,7 @@ sched_run_forks(struct sched *S)
 /* ----------------------------------------------------------- suspending */
 
 struct task *
-task_blocking(lua_State *L, const char *what)
-{
+task_blocking(lua_State *L, const char *what) {
 	struct task *t = task_of(L);
 	if (t != NULL && t->top == L && t->slot != 0 && t->rigid == 0 && lua_isyieldable(L)) {
 		return t;
@@ -454,8 +432,7 @@ task_blocking(lua_State *L, const char *what)
 }
 
 int
-task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunction k)
-{
+task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunction k) {
 	t->state = (uint8_t)state;
 	t->session = session;
 	return lua_yieldk(L, 0, 0, k);

@@ -20,8 +20,7 @@
 
 /* Send an answer; takes msg if it is ours (tag). false: nobody gets it. */
 static bool
-send_answer(struct sched *S, uint32_t dest, int session, int tag, void *msg, size_t sz)
-{
+send_answer(struct sched *S, uint32_t dest, int session, int tag, void *msg, size_t sz) {
 	int r = skynet_send(S->ctx, 0, dest, PTYPE_RESPONSE | tag, session, msg, sz);
 	if (r == -2) {
 		sched_send_error(S, dest, session, "the answer is too large");
@@ -30,8 +29,7 @@ send_answer(struct sched *S, uint32_t dest, int session, int tag, void *msg, siz
 }
 
 static bool
-answer_debt(struct sched *S, struct task *t, int tag, void *msg, size_t sz)
-{
+answer_debt(struct sched *S, struct task *t, int tag, void *msg, size_t sz) {
 	if (t->trace == TRACE_ON) {
 		trace_event(S, t, "response", NULL);
 	}
@@ -47,8 +45,7 @@ answer_debt(struct sched *S, struct task *t, int tag, void *msg, size_t sz)
 
 /* Lua: ret([msg [, size]]) -> was it sent? */
 static int
-task_ret(lua_State *L)
-{
+task_ret(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = S->running;
 	void *msg = NULL;
@@ -73,8 +70,7 @@ task_ret(lua_State *L)
 
 /* Lua: retpack(...) -> was it sent? */
 static int
-task_retpack(lua_State *L)
-{
+task_retpack(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = S->running;
 	void *msg;
@@ -89,8 +85,7 @@ task_retpack(lua_State *L)
 
 /* Lua: ignoreret() */
 static int
-task_ignoreret(lua_State *L)
-{
+task_ignoreret(lua_State *L) {
 	struct task *t = sched_of(L)->running;
 	if (t != NULL) {
 		t->debt = false;
@@ -100,8 +95,7 @@ task_ignoreret(lua_State *L)
 
 /* Lua: context() -> session or nil, source or nil */
 static int
-task_context(lua_State *L)
-{
+task_context(lua_State *L) {
 	struct task *t = sched_of(L)->running;
 	if (t != NULL && t->debt) {
 		lua_pushinteger(L, t->debt_session);
@@ -119,8 +113,7 @@ task_context(lua_State *L)
 /* -------------------------------------------------------------- response */
 
 static void
-unlink_response(struct response *r)
-{
+unlink_response(struct response *r) {
 	r->prev->next = r->next;
 	r->next->prev = r->prev;
 	r->prev = r->next = r;
@@ -128,16 +121,14 @@ unlink_response(struct response *r)
 
 /* R("TEST") */
 static int
-test_response(lua_State *L, const struct response *r)
-{
+test_response(lua_State *L, const struct response *r) {
 	lua_pushboolean(L, !r->done && !r->gone);
 	return 1;
 }
 
 /* The answer's bytes: results of the pack function, for arguments 2 and up. */
 static int
-pack_response(lua_State *L, void **msg, size_t *sz)
-{
+pack_response(lua_State *L, void **msg, size_t *sz) {
 	lua_pushvalue(L, lua_upvalueindex(2));
 	if (lua_tocfunction(L, -1) == luaseri_pack) {
 		lua_pop(L, 1);
@@ -157,8 +148,7 @@ pack_response(lua_State *L, void **msg, size_t *sz)
 
 /* Lua: R(true, ...), R(false [, why]) -> was it delivered? R("TEST") -> wanted? */
 static int
-use_response(lua_State *L)
-{
+use_response(lua_State *L) {
 	struct response *r = lua_touserdata(L, lua_upvalueindex(1));
 	const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
 	if (text != NULL && strcmp(text, "TEST") == 0) {
@@ -192,15 +182,13 @@ use_response(lua_State *L)
 
 /* What response() gives for a plain send. */
 static int
-no_response(lua_State *L)
-{
+no_response(lua_State *L) {
 	(void)L;
 	return 0;
 }
 
 static int
-response_gc(lua_State *L)
-{
+response_gc(lua_State *L) {
 	struct response *r = lua_touserdata(L, 1);
 	if (!r->done) {
 		r->done = true;
@@ -213,11 +201,14 @@ response_gc(lua_State *L)
 }
 
 static void
-new_response(lua_State *L, struct sched *S, const struct task *t)
-{
+new_response(lua_State *L, struct sched *S, const struct task *t) {
 	struct response *r = lua_newuserdatauv(L, sizeof(*r), 0);
-	*r = (struct response) {
-		.prev = r, .next = r, .S = S, .session = t->debt_session, .source = t->debt_source,
+	*r = (struct response){
+	    .prev = r,
+	    .next = r,
+	    .S = S,
+	    .session = t->debt_session,
+	    .source = t->debt_source,
 	};
 	if (luaL_newmetatable(L, RESPONSE_TYPE)) {
 		lua_pushcfunction(L, response_gc);
@@ -232,8 +223,7 @@ new_response(lua_State *L, struct sched *S, const struct task *t)
 
 /* Lua: response([pack]) -> function(ok, ...) */
 static int
-task_response(lua_State *L)
-{
+task_response(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = S->running;
 	if (t == NULL || !t->debt) {
@@ -257,10 +247,6 @@ task_response(lua_State *L)
 }
 
 const luaL_Reg task_reply_functions[] = {
-	{ "ret", task_ret },
-	{ "retpack", task_retpack },
-	{ "ignoreret", task_ignoreret },
-	{ "context", task_context },
-	{ "response", task_response },
-	{ NULL, NULL },
+    {"ret", task_ret},         {"retpack", task_retpack},   {"ignoreret", task_ignoreret},
+    {"context", task_context}, {"response", task_response}, {NULL, NULL},
 };

@@ -31,38 +31,33 @@
 #define VALUES_SHRINK 1024
 
 static inline uint32_t
-home_of(const struct pending_table *p, int32_t session)
-{
+home_of(const struct pending_table *p, int32_t session) {
 	uint32_t group = ((uint32_t)session >> GROUP_BITS) * 2654435769u;
 	return ((group >> p->shift) << GROUP_BITS | ((uint32_t)session & ((1u << GROUP_BITS) - 1)));
 }
 
 static void
-set_size(struct pending_table *p, uint32_t size)
-{
+set_size(struct pending_table *p, uint32_t size) {
 	p->size = size;
 	p->shift = 32 - (__builtin_ctz(size) - GROUP_BITS);
 	p->slot = skynet_calloc(size, sizeof(struct pending));
 }
 
 void
-pending_init(struct sched *S)
-{
+pending_init(struct sched *S) {
 	memset(&S->pending, 0, sizeof(S->pending));
 	S->pending.purge_at = PURGE_MIN;
 	set_size(&S->pending, MIN_SIZE);
 }
 
 void
-pending_free(struct sched *S)
-{
+pending_free(struct sched *S) {
 	skynet_free(S->pending.slot);
 	S->pending.slot = NULL;
 }
 
 struct pending *
-pending_find(struct sched *S, int session)
-{
+pending_find(struct sched *S, int session) {
 	struct pending_table *p = &S->pending;
 	uint32_t mask = p->size - 1;
 	uint32_t i = home_of(p, session);
@@ -76,8 +71,7 @@ pending_find(struct sched *S, int session)
 }
 
 static struct pending *
-free_slot(struct pending_table *p, int session)
-{
+free_slot(struct pending_table *p, int session) {
 	uint32_t mask = p->size - 1;
 	uint32_t i = home_of(p, session);
 	while (p->slot[i].session != 0) {
@@ -87,8 +81,7 @@ free_slot(struct pending_table *p, int session)
 }
 
 static void
-resize(struct pending_table *p, uint32_t size)
-{
+resize(struct pending_table *p, uint32_t size) {
 	struct pending *old = p->slot;
 	uint32_t n = p->size;
 	set_size(p, size);
@@ -101,8 +94,7 @@ resize(struct pending_table *p, uint32_t size)
 }
 
 void
-pending_add(struct sched *S, int session, enum pending_kind kind, uintptr_t word, uint32_t aux)
-{
+pending_add(struct sched *S, int session, enum pending_kind kind, uintptr_t word, uint32_t aux) {
 	struct pending_table *p = &S->pending;
 	if ((p->count + 1) * 4 > p->size * 3) {
 		resize(p, p->size * 2);
@@ -116,8 +108,7 @@ pending_add(struct sched *S, int session, enum pending_kind kind, uintptr_t word
 
 /* Empty slot i, moving entries that were displaced past it back. */
 static void
-erase(struct pending_table *p, uint32_t i)
-{
+erase(struct pending_table *p, uint32_t i) {
 	uint32_t mask = p->size - 1;
 	uint32_t j = i;
 	for (;;) {
@@ -136,22 +127,19 @@ erase(struct pending_table *p, uint32_t i)
 }
 
 static void
-shrink(struct pending_table *p)
-{
+shrink(struct pending_table *p) {
 	if (p->size > MIN_SIZE * 4 && p->count * 8 < p->size) {
 		resize(p, p->size / 4);
 	}
 }
 
 static bool
-is_void(const struct pending *e)
-{
+is_void(const struct pending *e) {
 	return pending_kind(e) == PENDING_TICK || pending_kind(e) == PENDING_ANSWER;
 }
 
 bool
-pending_take(struct sched *S, int session, struct pending *out)
-{
+pending_take(struct sched *S, int session, struct pending *out) {
 	struct pending *e = pending_find(S, session);
 	if (e == NULL) {
 		return false;
@@ -167,15 +155,14 @@ pending_take(struct sched *S, int session, struct pending *out)
 
 /* Drop tombstones of answers that are too late to be expected. */
 static void
-purge(struct sched *S)
-{
+purge(struct sched *S) {
 	struct pending_table *p = &S->pending;
 	uint64_t now = skynet_now();
 	uint32_t i = 0;
 	while (i < p->size) {
 		struct pending *e = &p->slot[i];
-		bool late = e->session != 0 && pending_kind(e) == PENDING_ANSWER
-			&& now - (e->word >> 3) > ANSWER_TTL_CS;
+		bool late = e->session != 0 && pending_kind(e) == PENDING_ANSWER &&
+		            now - (e->word >> 3) > ANSWER_TTL_CS;
 		if (late) {
 			/* Another entry may move into slot i: look again. */
 			erase(p, i);
@@ -188,8 +175,7 @@ purge(struct sched *S)
 }
 
 void
-pending_void(struct sched *S, int session, enum pending_kind kind, uint32_t handle)
-{
+pending_void(struct sched *S, int session, enum pending_kind kind, uint32_t handle) {
 	struct pending *e = pending_find(S, session);
 	assert(e != NULL && !is_void(e));
 	e->aux = handle;
@@ -201,8 +187,7 @@ pending_void(struct sched *S, int session, enum pending_kind kind, uint32_t hand
 }
 
 int
-sched_new_session(struct sched *S)
-{
+sched_new_session(struct sched *S) {
 	int session;
 	do {
 		session = skynet_context_newsession(S->ctx);
@@ -211,15 +196,13 @@ sched_new_session(struct sched *S)
 }
 
 void
-sched_arm(struct sched *S, int session, int cs)
-{
+sched_arm(struct sched *S, int session, int cs) {
 	skynet_timeout(S->handle, cs, session);
 }
 
 /* Free references form a list through the table itself, as integers. */
 int
-value_keep(lua_State *L, struct sched *S)
-{
+value_keep(lua_State *L, struct sched *S) {
 	int ref = S->value_free;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_values);
 	if (ref != 0) {
@@ -237,16 +220,14 @@ value_keep(lua_State *L, struct sched *S)
 }
 
 void
-value_push(lua_State *L, struct sched *S, int ref)
-{
+value_push(lua_State *L, struct sched *S, int ref) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_values);
 	lua_rawgeti(L, -1, ref);
 	lua_remove(L, -2);
 }
 
 static int
-new_values(lua_State *L)
-{
+new_values(lua_State *L) {
 	int ref = (int)lua_tointeger(L, 1);
 	lua_newtable(L);
 	lua_rawseti(L, LUA_REGISTRYINDEX, ref);
@@ -255,8 +236,7 @@ new_values(lua_State *L)
 
 /* Give the memory of a burst back. */
 static void
-renew_values(lua_State *L, struct sched *S)
-{
+renew_values(lua_State *L, struct sched *S) {
 	lua_pushcfunction(L, new_values);
 	lua_pushinteger(L, S->ref_values);
 	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
@@ -268,8 +248,7 @@ renew_values(lua_State *L, struct sched *S)
 }
 
 void
-value_drop(lua_State *L, struct sched *S, int ref)
-{
+value_drop(lua_State *L, struct sched *S, int ref) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_values);
 	lua_pushinteger(L, S->value_free);
 	/* The slot exists, so this cannot allocate. */

@@ -17,8 +17,7 @@
 
 /* Store the class on the top of L (popped) under name and id. */
 static void
-store_class(lua_State *L, struct sched *S, const char *name, int id)
-{
+store_class(lua_State *L, struct sched *S, const char *name, int id) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_insert(L, -2);
 	lua_pushstring(L, name);
@@ -29,8 +28,7 @@ store_class(lua_State *L, struct sched *S, const char *name, int id)
 }
 
 static void
-new_class(lua_State *L, const char *name, int id)
-{
+new_class(lua_State *L, const char *name, int id) {
 	lua_newtable(L);
 	lua_pushstring(L, name);
 	lua_setfield(L, -2, "name");
@@ -39,21 +37,18 @@ new_class(lua_State *L, const char *name, int id)
 }
 
 static void
-set_function(lua_State *L, const char *field, lua_CFunction f)
-{
+set_function(lua_State *L, const char *field, lua_CFunction f) {
 	lua_pushcfunction(L, f);
 	lua_setfield(L, -2, field);
 }
 
 static int
-identity(lua_State *L)
-{
+identity(lua_State *L) {
 	return lua_gettop(L);
 }
 
 static int
-debug_done(lua_State *L, int status, lua_KContext ctx)
-{
+debug_done(lua_State *L, int status, lua_KContext ctx) {
 	(void)L;
 	(void)status;
 	(void)ctx;
@@ -62,8 +57,7 @@ debug_done(lua_State *L, int status, lua_KContext ctx)
 
 /* First dispatch of class `debug`: the commands are loaded and take over. */
 static int
-debug_dispatch(lua_State *L)
-{
+debug_dispatch(lua_State *L) {
 	struct sched *S = sched_of(L);
 	sched_require(L, "skynet.debug");
 	lua_getfield(L, -1, "dispatch");
@@ -79,8 +73,7 @@ debug_dispatch(lua_State *L)
 }
 
 bool
-class_push_builtin(lua_State *L, struct sched *S, int id)
-{
+class_push_builtin(lua_State *L, struct sched *S, int id) {
 	const char *name;
 	switch (id) {
 	case PTYPE_RESPONSE:
@@ -111,10 +104,14 @@ class_push_builtin(lua_State *L, struct sched *S, int id)
 
 /* Lua: __index(classes, name or id) */
 static int
-classes_index(lua_State *L)
-{
-	static const struct { const char *name; int id; } builtin[] = {
-		{ "response", PTYPE_RESPONSE }, { "error", PTYPE_ERROR }, { "debug", PTYPE_RESERVED_DEBUG },
+classes_index(lua_State *L) {
+	static const struct {
+		const char *name;
+		int id;
+	} builtin[] = {
+	    {"response", PTYPE_RESPONSE},
+	    {"error", PTYPE_ERROR},
+	    {"debug", PTYPE_RESERVED_DEBUG},
 	};
 	struct sched *S = sched_of(L);
 	if (lua_isinteger(L, 2)) {
@@ -132,8 +129,7 @@ classes_index(lua_State *L)
 }
 
 void
-class_init(lua_State *L, struct sched *S)
-{
+class_init(lua_State *L, struct sched *S) {
 	new_class(L, "lua", PTYPE_RESERVED_LUA);
 	set_function(L, "pack", luaseri_pack);
 	set_function(L, "unpack", luaseri_unpack);
@@ -146,8 +142,7 @@ class_init(lua_State *L, struct sched *S)
 }
 
 void
-sched_push_class(lua_State *L, struct sched *S, int arg)
-{
+sched_push_class(lua_State *L, struct sched *S, int arg) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_pushvalue(L, arg);
 	if (lua_rawget(L, -2) != LUA_TTABLE) {
@@ -162,8 +157,7 @@ sched_push_class(lua_State *L, struct sched *S, int arg)
 
 /* Lua: register_protocol(class) */
 static int
-register_protocol(lua_State *L)
-{
+register_protocol(lua_State *L) {
 	struct sched *S = sched_of(L);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_settop(L, 1);
@@ -171,8 +165,8 @@ register_protocol(lua_State *L)
 	bool named = lua_getfield(L, 1, "name") == LUA_TSTRING;
 	lua_getfield(L, 1, "id");
 	lua_Integer id = lua_isinteger(L, 4) ? lua_tointeger(L, 4) : -1;
-	if (!named || id < 0 || id > 255 || lua_geti(L, 2, id) != LUA_TNIL
-		|| (lua_pushvalue(L, 3), lua_gettable(L, 2)) != LUA_TNIL) {
+	if (!named || id < 0 || id > 255 || lua_geti(L, 2, id) != LUA_TNIL ||
+	    (lua_pushvalue(L, 3), lua_gettable(L, 2)) != LUA_TNIL) {
 		return luaL_error(L, "assertion failed!");
 	}
 	lua_pushvalue(L, 1);
@@ -182,8 +176,7 @@ register_protocol(lua_State *L)
 
 /* Lua: dispatch(typename [, function]) -> function before */
 static int
-class_dispatch(lua_State *L)
-{
+class_dispatch(lua_State *L) {
 	struct sched *S = sched_of(L);
 	bool set = lua_toboolean(L, 2);
 	luaL_checkany(L, 1);
@@ -206,15 +199,13 @@ class_dispatch(lua_State *L)
 /* -------------------------------------------------------------- start-up */
 
 static int
-traceback(lua_State *L)
-{
+traceback(lua_State *L) {
 	luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
 	return 1;
 }
 
 static int
-nothing_left(lua_State *L, int status, lua_KContext ctx)
-{
+nothing_left(lua_State *L, int status, lua_KContext ctx) {
 	(void)L;
 	(void)status;
 	(void)ctx;
@@ -222,8 +213,7 @@ nothing_left(lua_State *L, int status, lua_KContext ctx)
 }
 
 static int
-modules_ready(lua_State *L, int status, lua_KContext ctx)
-{
+modules_ready(lua_State *L, int status, lua_KContext ctx) {
 	(void)status;
 	(void)ctx;
 	lua_callk(L, 0, 0, 0, nothing_left);
@@ -232,8 +222,7 @@ modules_ready(lua_State *L, int status, lua_KContext ctx)
 
 /* Lua: (start_func): run what modules registered, then start_func. Yields. */
 static int
-init_modules_and_start(lua_State *L)
-{
+init_modules_and_start(lua_State *L) {
 	sched_require(L, "skynet.require");
 	lua_getfield(L, -1, "init_all");
 	lua_remove(L, -2);
@@ -242,8 +231,7 @@ init_modules_and_start(lua_State *L)
 }
 
 static void
-tell_started(lua_State *L, struct sched *S)
-{
+tell_started(lua_State *L, struct sched *S) {
 	void *msg;
 	size_t sz;
 	lua_settop(L, 0);
@@ -253,8 +241,7 @@ tell_started(lua_State *L, struct sched *S)
 }
 
 static int
-start_over(lua_State *L, int status, lua_KContext ctx)
-{
+start_over(lua_State *L, int status, lua_KContext ctx) {
 	struct sched *S = sched_of(L);
 	(void)ctx;
 	if (status == LUA_OK || status == LUA_YIELD) {
@@ -270,8 +257,7 @@ start_over(lua_State *L, int status, lua_KContext ctx)
 
 /* Lua: init_service(start_func). Yields. */
 static int
-init_service(lua_State *L)
-{
+init_service(lua_State *L) {
 	luaL_checkany(L, 1);
 	lua_settop(L, 1);
 	lua_pushcfunction(L, traceback);
@@ -283,8 +269,7 @@ init_service(lua_State *L)
 
 /* Start start_func in a task, by a timer behind everything queued so far. */
 static struct task *
-begin(lua_State *L, struct sched *S)
-{
+begin(lua_State *L, struct sched *S) {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
 	if (S->started) {
 		luaL_error(L, "skynet.start was called before in this service");
@@ -305,8 +290,7 @@ begin(lua_State *L, struct sched *S)
 
 /* Lua: start(start_func) */
 static int
-start(lua_State *L)
-{
+start(lua_State *L) {
 	struct sched *S = sched_of(L);
 	S->init_slot = begin(L, S)->slot;
 	S->own_callback = true;
@@ -316,8 +300,7 @@ start(lua_State *L)
 
 /* Lua: _begin(start_func): as start, with the callback that is installed. */
 static int
-begin_only(lua_State *L)
-{
+begin_only(lua_State *L) {
 	begin(L, sched_of(L));
 	return 0;
 }
@@ -326,8 +309,7 @@ begin_only(lua_State *L)
 
 /* Lua: getenv(key) -> value or nil */
 static int
-get_env(lua_State *L)
-{
+get_env(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TSTRING);
 	lua_pushstring(L, skynet_getenv(lua_tostring(L, 1)));
 	return 1;
@@ -335,31 +317,29 @@ get_env(lua_State *L)
 
 /* Lua: now() -> cs */
 static int
-now(lua_State *L)
-{
+now(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)skynet_now());
 	return 1;
 }
 
 /* Lua: hpc() -> ns */
 static int
-hpc(lua_State *L)
-{
+hpc(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)platform_monotonic_ns());
 	return 1;
 }
 
 const luaL_Reg task_start_functions[] = {
-	{ "register_protocol", register_protocol },
-	{ "dispatch", class_dispatch },
-	{ "init_service", init_service },
-	{ "start", start },
-	{ "_begin", begin_only },
-	{ "pack", luaseri_pack },
-	{ "packstring", luaseri_packstring },
-	{ "unpack", luaseri_unpack },
-	{ "getenv", get_env },
-	{ "now", now },
-	{ "hpc", hpc },
-	{ NULL, NULL },
+    {"register_protocol", register_protocol},
+    {"dispatch", class_dispatch},
+    {"init_service", init_service},
+    {"start", start},
+    {"_begin", begin_only},
+    {"pack", luaseri_pack},
+    {"packstring", luaseri_packstring},
+    {"unpack", luaseri_unpack},
+    {"getenv", get_env},
+    {"now", now},
+    {"hpc", hpc},
+    {NULL, NULL},
 };

@@ -22,8 +22,7 @@
 
 /* " : source:line source:line", nothing when no frame has a line. */
 static void
-call_sites(lua_State *L, int level, char *buf, size_t sz)
-{
+call_sites(lua_State *L, int level, char *buf, size_t sz) {
 	size_t n = 0;
 	int found = 0;
 	lua_Debug ar;
@@ -35,7 +34,7 @@ call_sites(lua_State *L, int level, char *buf, size_t sz)
 		lua_getinfo(L, "Sl", &ar);
 		if (ar.currentline > 0) {
 			int w = snprintf(buf + n, sz - n, "%s%s:%d", found == 0 ? " : " : " ", ar.source,
-				ar.currentline);
+			                 ar.currentline);
 			if (w < 0 || (size_t)w >= sz - n) {
 				buf[n] = '\0';
 				break;
@@ -47,23 +46,20 @@ call_sites(lua_State *L, int level, char *buf, size_t sz)
 }
 
 static void
-trace_line(struct sched *S, const char *tag, const char *text, const char *sites)
-{
+trace_line(struct sched *S, const char *tag, const char *text, const char *sites) {
 	skynet_error(S->ctx, "<TRACE %s> %lld %s%s", tag, (long long)platform_monotonic_ns(), text,
-		sites);
+	             sites);
 }
 
 /* The string on the top of the main thread's stack; the caller pops it. */
 static const char *
-push_tag(struct sched *S, const struct task *t)
-{
+push_tag(struct sched *S, const struct task *t) {
 	value_push(S->main.L, S, t->trace_ref);
 	return lua_tostring(S->main.L, -1);
 }
 
 void
-trace_event(struct sched *S, struct task *t, const char *what, lua_State *L)
-{
+trace_event(struct sched *S, struct task *t, const char *what, lua_State *L) {
 	char sites[SITE_TEXT] = "";
 	if (L != NULL) {
 		call_sites(L, 1, sites, sizeof(sites));
@@ -73,17 +69,15 @@ trace_event(struct sched *S, struct task *t, const char *what, lua_State *L)
 }
 
 bool
-trace_send_tag(struct sched *S, struct task *t, const struct address *to)
-{
+trace_send_tag(struct sched *S, struct task *t, const struct address *to) {
 	if (to->missing) {
 		return false;
 	}
 	size_t n;
 	push_tag(S, t);
 	char *tag = (char *)lua_tolstring(S->main.L, -1, &n);
-	int r = to->name != NULL
-		? skynet_sendname(S->ctx, 0, to->name, TYPE_TRACE, 0, tag, n)
-		: skynet_send(S->ctx, 0, to->handle, TYPE_TRACE, 0, tag, n);
+	int r = to->name != NULL ? skynet_sendname(S->ctx, 0, to->name, TYPE_TRACE, 0, tag, n)
+	                         : skynet_send(S->ctx, 0, to->handle, TYPE_TRACE, 0, tag, n);
 	lua_pop(S->main.L, 1);
 	return r >= 0;
 }
@@ -92,8 +86,7 @@ trace_send_tag(struct sched *S, struct task *t, const struct address *to)
 
 /* Lua, protected: (sched, inbound): remember the tag of a source. */
 static int
-store_tag(lua_State *L)
-{
+store_tag(lua_State *L) {
 	struct sched *S = lua_touserdata(L, 1);
 	const struct inbound *in = lua_touserdata(L, 2);
 	if (S->ref_tags == 0) {
@@ -111,8 +104,7 @@ store_tag(lua_State *L)
 }
 
 void
-trace_incoming(struct sched *S, lua_State *L, const struct inbound *in)
-{
+trace_incoming(struct sched *S, lua_State *L, const struct inbound *in) {
 	if (in->msg == NULL) {
 		return;
 	}
@@ -126,8 +118,7 @@ trace_incoming(struct sched *S, lua_State *L, const struct inbound *in)
 
 /* Take the tag that source announced; pushed if true. */
 static bool
-take_tag(lua_State *L, struct sched *S, uint32_t source)
-{
+take_tag(lua_State *L, struct sched *S, uint32_t source) {
 	if (S->tag_n == 0) {
 		return false;
 	}
@@ -145,8 +136,7 @@ take_tag(lua_State *L, struct sched *S, uint32_t source)
 
 /* Bind the string on the top of L (popped) to t. */
 static void
-bind_tag(lua_State *L, struct sched *S, struct task *t)
-{
+bind_tag(lua_State *L, struct sched *S, struct task *t) {
 	if (t->trace_ref != 0) {
 		value_drop(L, S, t->trace_ref);
 		t->trace_ref = 0;
@@ -156,8 +146,7 @@ bind_tag(lua_State *L, struct sched *S, struct task *t)
 }
 
 static void
-new_tag(lua_State *L, struct sched *S, struct task *t)
-{
+new_tag(lua_State *L, struct sched *S, struct task *t) {
 	char tag[32];
 	snprintf(tag, sizeof(tag), ":%08x-%d", S->handle, ++S->trace_count);
 	lua_pushstring(L, tag);
@@ -165,8 +154,7 @@ new_tag(lua_State *L, struct sched *S, struct task *t)
 }
 
 void
-trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch)
-{
+trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch) {
 	bool tagged = take_tag(L, S, S->in.source);
 	if (!has_dispatch) {
 		lua_pop(L, tagged ? 1 : 0);
@@ -189,8 +177,7 @@ trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dis
 }
 
 void
-trace_end(struct sched *S, struct task *t)
-{
+trace_end(struct sched *S, struct task *t) {
 	trace_event(S, t, "end", NULL);
 }
 
@@ -198,8 +185,7 @@ trace_end(struct sched *S, struct task *t)
 
 /* Lua: trace([info]) */
 static int
-task_trace(lua_State *L)
-{
+task_trace(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = S->running;
 	const char *info = luaL_optstring(L, 1, NULL);
@@ -216,8 +202,7 @@ task_trace(lua_State *L)
 
 /* Lua: tracetag() -> tag, false (forced off) or nil */
 static int
-task_tracetag(lua_State *L)
-{
+task_tracetag(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = S->running;
 	if (t == NULL || t->trace == TRACE_NONE) {
@@ -232,8 +217,7 @@ task_tracetag(lua_State *L)
 
 /* Lua: tracelog(tag, text [, thread] [, level]) */
 static int
-task_tracelog(lua_State *L)
-{
+task_tracelog(lua_State *L) {
 	struct sched *S = sched_of(L);
 	const char *tag = luaL_checkstring(L, 1);
 	const char *text = luaL_checkstring(L, 2);
@@ -249,8 +233,7 @@ task_tracelog(lua_State *L)
 
 /* Lua: traceproto(typename, flag) */
 static int
-task_traceproto(lua_State *L)
-{
+task_traceproto(lua_State *L) {
 	struct sched *S = sched_of(L);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_pushvalue(L, 1);
@@ -264,8 +247,7 @@ task_traceproto(lua_State *L)
 
 /* Lua: _settag(tag): the running task carries tag from here on. */
 static int
-task_settag(lua_State *L)
-{
+task_settag(lua_State *L) {
 	struct sched *S = sched_of(L);
 	luaL_checkstring(L, 1);
 	if (S->running != NULL) {
@@ -276,10 +258,6 @@ task_settag(lua_State *L)
 }
 
 const luaL_Reg task_trace_functions[] = {
-	{ "trace", task_trace },
-	{ "tracetag", task_tracetag },
-	{ "tracelog", task_tracelog },
-	{ "traceproto", task_traceproto },
-	{ "_settag", task_settag },
-	{ NULL, NULL },
+    {"trace", task_trace},           {"tracetag", task_tracetag}, {"tracelog", task_tracelog},
+    {"traceproto", task_traceproto}, {"_settag", task_settag},    {NULL, NULL},
 };

@@ -11,18 +11,17 @@
 #include <string.h>
 
 /* Of the Lua overlay; a stock Lua does not tell how many results are wanted. */
-__attribute__((weak)) int lua_wantedresults(lua_State *L);
+__attribute__((weak)) int
+lua_wantedresults(lua_State *L);
 
 static bool
-result_wanted(lua_State *L)
-{
+result_wanted(lua_State *L) {
 	return lua_wantedresults == NULL || lua_wantedresults(L) != 0;
 }
 
 /* A time argument in centiseconds. What does not fit the kernel is refused. */
 static int
-check_time(lua_State *L, int arg)
-{
+check_time(lua_State *L, int arg) {
 	lua_Integer ti = luaL_checkinteger(L, arg);
 	if (ti > INT_MAX) {
 		luaL_argerror(L, arg, lua_pushfstring(L, "time %I is out of range", ti));
@@ -38,8 +37,7 @@ check_time(lua_State *L, int arg)
  * Returns true for the usual one; raises for a token in use.
  */
 static bool
-take_token(lua_State *L, struct sched *S, struct task *t, int arg)
-{
+take_token(lua_State *L, struct sched *S, struct task *t, int arg) {
 	if (lua_isnoneornil(L, arg) || lua_tothread(L, arg) == L) {
 		lua_pushthread(L);
 		lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
@@ -65,8 +63,7 @@ take_token(lua_State *L, struct sched *S, struct task *t, int arg)
 }
 
 static void
-drop_token(lua_State *L, struct sched *S, struct task *t, int arg)
-{
+drop_token(lua_State *L, struct sched *S, struct task *t, int arg) {
 	if (t->own_token) {
 		t->own_token = false;
 		return;
@@ -79,8 +76,7 @@ drop_token(lua_State *L, struct sched *S, struct task *t, int arg)
 }
 
 void
-wait_forget_token(struct sched *S, struct task *t)
-{
+wait_forget_token(struct sched *S, struct task *t) {
 	if (t->own_token) {
 		t->own_token = false;
 	} else if (t->state == TASK_SLEEPING || t->state == TASK_WAITING) {
@@ -91,8 +87,7 @@ wait_forget_token(struct sched *S, struct task *t)
 
 /* The sleeper or waiter that value arg is the token of, or NULL. */
 static struct task *
-find_token(lua_State *L, struct sched *S, int arg)
-{
+find_token(lua_State *L, struct sched *S, int arg) {
 	lua_State *co = lua_tothread(L, arg);
 	if (co != NULL) {
 		struct task *t = task_of(co);
@@ -112,8 +107,7 @@ find_token(lua_State *L, struct sched *S, int arg)
 
 /* Continues sleep and wait. Stack: 1 the token. Results: "BREAK" if woken. */
 static int
-sleep_over(lua_State *L, int status, lua_KContext ctx)
-{
+sleep_over(lua_State *L, int status, lua_KContext ctx) {
 	struct task *t = task_of(L);
 	bool woken = t->woken;
 	(void)status;
@@ -131,16 +125,14 @@ sleep_over(lua_State *L, int status, lua_KContext ctx)
 }
 
 static int
-wait_over(lua_State *L, int status, lua_KContext ctx)
-{
+wait_over(lua_State *L, int status, lua_KContext ctx) {
 	sleep_over(L, status, ctx);
 	return 0;
 }
 
 /* Suspend t with the token at index arg; cs < 0 waits without a timer. */
 static int
-suspend_wait(lua_State *L, struct task *t, int arg, int cs)
-{
+suspend_wait(lua_State *L, struct task *t, int arg, int cs) {
 	struct sched *S = t->S;
 	t->own_token = take_token(L, S, t, arg);
 	if (t->trace == TRACE_ON) {
@@ -162,8 +154,7 @@ suspend_wait(lua_State *L, struct task *t, int arg, int cs)
 
 /* Lua: sleep(cs [, token]) */
 static int
-task_sleep(lua_State *L)
-{
+task_sleep(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.sleep");
 	int cs = check_time(L, 1);
 	lua_settop(L, 2);
@@ -172,8 +163,7 @@ task_sleep(lua_State *L)
 
 /* Lua: yield() */
 static int
-task_yield(lua_State *L)
-{
+task_yield(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.yield");
 	lua_settop(L, 0);
 	return suspend_wait(L, t, 1, 0);
@@ -181,8 +171,7 @@ task_yield(lua_State *L)
 
 /* Lua: wait([token]) */
 static int
-task_wait(lua_State *L)
-{
+task_wait(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.wait");
 	lua_settop(L, 1);
 	return suspend_wait(L, t, 1, -1);
@@ -190,8 +179,7 @@ task_wait(lua_State *L)
 
 /* Lua: wakeup(token) -> true, or nothing when nobody waits on it */
 static int
-task_wakeup(lua_State *L)
-{
+task_wakeup(lua_State *L) {
 	struct sched *S = sched_of(L);
 	luaL_checkany(L, 1);
 	struct task *t = find_token(L, S, 1);
@@ -209,8 +197,7 @@ task_wakeup(lua_State *L)
 /* ------------------------------------------------------ timeout and fork */
 
 static void
-check_callable(lua_State *L, int arg)
-{
+check_callable(lua_State *L, int arg) {
 	if (!lua_isfunction(L, arg) && luaL_getmetafield(L, arg, "__call") == LUA_TNIL) {
 		luaL_typeerror(L, arg, "function");
 	}
@@ -218,8 +205,7 @@ check_callable(lua_State *L, int arg)
 
 /* A started task for the function at index 1 and the arguments above it. */
 static struct task *
-task_with_function(lua_State *L, struct sched *S, int n)
-{
+task_with_function(lua_State *L, struct sched *S, int n) {
 	struct task *t = task_new(S, L);
 	if (t == NULL || !lua_checkstack(t->L, n + LUA_MINSTACK)) {
 		luaL_error(L, "not enough memory");
@@ -229,8 +215,7 @@ task_with_function(lua_State *L, struct sched *S, int n)
 }
 
 static int
-push_thread(lua_State *L, struct task *t)
-{
+push_thread(lua_State *L, struct task *t) {
 	t->escaped = true;
 	lua_pushthread(t->L);
 	lua_xmove(t->L, L, 1);
@@ -239,8 +224,7 @@ push_thread(lua_State *L, struct task *t)
 
 /* Remember where a timer was armed; a task dump shows it. */
 static void
-note_timeout(lua_State *L, struct sched *S, int session, int cs)
-{
+note_timeout(lua_State *L, struct sched *S, int session, int cs) {
 	sched_push_hook(L, S, "timeout_note");
 	lua_pushinteger(L, session);
 	luaL_traceback(L, L, lua_pushfstring(L, "TIMER %I+%d : ", (lua_Integer)skynet_now(), cs), 1);
@@ -250,8 +234,7 @@ note_timeout(lua_State *L, struct sched *S, int session, int cs)
 
 /* Arm a timer for the function at index 2; returns its session. */
 static int
-arm_function(lua_State *L, struct sched *S, int cs, bool want_thread, struct task **made)
-{
+arm_function(lua_State *L, struct sched *S, int cs, bool want_thread, struct task **made) {
 	lua_settop(L, 2);
 	int session = sched_new_session(S);
 	if (S->trace_timeout) {
@@ -271,8 +254,7 @@ arm_function(lua_State *L, struct sched *S, int cs, bool want_thread, struct tas
 
 /* Lua: timeout(cs, function) -> coroutine */
 static int
-task_timeout(lua_State *L)
-{
+task_timeout(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = NULL;
 	int cs = check_time(L, 1);
@@ -284,8 +266,7 @@ task_timeout(lua_State *L)
 
 /* Lua: _arm(cs, function) -> session, for _cancel */
 static int
-task_arm(lua_State *L)
-{
+task_arm(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = NULL;
 	int cs = check_time(L, 1);
@@ -296,8 +277,7 @@ task_arm(lua_State *L)
 
 /* Lua: fork(function, ...) -> coroutine */
 static int
-task_fork(lua_State *L)
-{
+task_fork(lua_State *L) {
 	struct sched *S = sched_of(L);
 	check_callable(L, 1);
 	bool wanted = result_wanted(L);
@@ -308,8 +288,7 @@ task_fork(lua_State *L)
 
 /* Lua: _trace_timeout(on) */
 static int
-task_trace_timeout(lua_State *L)
-{
+task_trace_timeout(lua_State *L) {
 	sched_of(L)->trace_timeout = lua_toboolean(L, 1);
 	return 0;
 }
@@ -317,8 +296,7 @@ task_trace_timeout(lua_State *L)
 /* ------------------------------------------------------------ killthread */
 
 void
-task_abandon_wait(struct sched *S, struct task *t)
-{
+task_abandon_wait(struct sched *S, struct task *t) {
 	struct pending e;
 	if (t->queued) {
 		task_queue_remove(t->state == TASK_READY ? &S->fork : t->failed ? &S->fail : &S->wake, t);
@@ -346,8 +324,7 @@ task_abandon_wait(struct sched *S, struct task *t)
 
 /* End a task that is not running. false: it is not in a state to be ended. */
 static bool
-kill_task(struct sched *S, struct task *t)
-{
+kill_task(struct sched *S, struct task *t) {
 	switch (t->state) {
 	case TASK_READY:
 		task_abandon_wait(S, t);
@@ -369,8 +346,7 @@ kill_task(struct sched *S, struct task *t)
 
 /* Does text name the coroutine: "0x...", "thread: 0x...", or a dump's key? */
 static bool
-names_task(const char *text, const struct task *t)
-{
+names_task(const char *text, const struct task *t) {
 	char full[96];
 	int n = snprintf(full, sizeof(full), "thread: %p", (void *)t->L);
 	if (strcmp(text, full) == 0 || strcmp(text, full + strlen("thread: ")) == 0) {
@@ -381,8 +357,7 @@ names_task(const char *text, const struct task *t)
 }
 
 static struct task *
-find_named(struct sched *S, const char *text)
-{
+find_named(struct sched *S, const char *text) {
 	for (int i = 1; i < S->all_cap; i++) {
 		struct task *t = S->all[i];
 		if (t != NULL && t->state != TASK_FREE && names_task(text, t)) {
@@ -394,8 +369,7 @@ find_named(struct sched *S, const char *text)
 
 /* Lua: killthread(coroutine or text) -> coroutine, or nothing */
 static int
-task_killthread(lua_State *L)
-{
+task_killthread(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t;
 	if (lua_isthread(L, 1)) {
@@ -414,14 +388,14 @@ task_killthread(lua_State *L)
 }
 
 const luaL_Reg task_wait_functions[] = {
-	{ "sleep", task_sleep },
-	{ "yield", task_yield },
-	{ "wait", task_wait },
-	{ "wakeup", task_wakeup },
-	{ "timeout", task_timeout },
-	{ "_arm", task_arm },
-	{ "fork", task_fork },
-	{ "_trace_timeout", task_trace_timeout },
-	{ "killthread", task_killthread },
-	{ NULL, NULL },
+    {"sleep", task_sleep},
+    {"yield", task_yield},
+    {"wait", task_wait},
+    {"wakeup", task_wakeup},
+    {"timeout", task_timeout},
+    {"_arm", task_arm},
+    {"fork", task_fork},
+    {"_trace_timeout", task_trace_timeout},
+    {"killthread", task_killthread},
+    {NULL, NULL},
 };

@@ -15,8 +15,7 @@
 /* ------------------------------------------------------------- requests */
 
 static int
-request_done(lua_State *L, int status, lua_KContext ctx)
-{
+request_done(lua_State *L, int status, lua_KContext ctx) {
 	(void)L;
 	(void)status;
 	(void)ctx;
@@ -25,8 +24,7 @@ request_done(lua_State *L, int status, lua_KContext ctx)
 
 /* The class's own unpack has returned: its results follow the four below. */
 static int
-request_unpacked(lua_State *L, int status, lua_KContext ctx)
-{
+request_unpacked(lua_State *L, int status, lua_KContext ctx) {
 	(void)status;
 	(void)ctx;
 	lua_callk(L, lua_gettop(L) - 3, 0, 0, request_done);
@@ -34,8 +32,7 @@ request_unpacked(lua_State *L, int status, lua_KContext ctx)
 }
 
 static const char *
-type_name(lua_State *L, int cls)
-{
+type_name(lua_State *L, int cls) {
 	if (lua_istable(L, cls)) {
 		lua_getfield(L, cls, "name");
 		return luaL_tolstring(L, -1, NULL);
@@ -45,15 +42,14 @@ type_name(lua_State *L, int cls)
 
 /* Nobody handles this message: an error for a request, a log line otherwise. */
 static int
-unhandled(lua_State *L, struct sched *S, struct task *t, const struct inbound *in, int cls)
-{
+unhandled(lua_State *L, struct sched *S, struct task *t, const struct inbound *in, int cls) {
 	const char *name = type_name(L, cls);
 	if (in->type == PTYPE_ERROR) {
 		return 0;
 	}
 	if (in->session != 0) {
-		lua_pushfstring(L, "no handler of message type %s", name ? name :
-			lua_pushfstring(L, "%d", in->type));
+		lua_pushfstring(L, "no handler of message type %s",
+		                name ? name : lua_pushfstring(L, "%d", in->type));
 		task_fail_debt(S, t, lua_tostring(L, -1));
 		return 0;
 	}
@@ -73,8 +69,7 @@ unhandled(lua_State *L, struct sched *S, struct task *t, const struct inbound *i
 }
 
 static void
-begin_debt(struct task *t, const struct inbound *in)
-{
+begin_debt(struct task *t, const struct inbound *in) {
 	t->debt = in->type != PTYPE_ERROR;
 	t->type = (uint8_t)in->type;
 	t->has_source = true;
@@ -84,11 +79,10 @@ begin_debt(struct task *t, const struct inbound *in)
 
 /* Is it the kernel's notice that the node goes down? */
 static bool
-is_shutdown(const struct inbound *in)
-{
+is_shutdown(const struct inbound *in) {
 	static const char text[] = "shutdown";
-	return in->type == PTYPE_SYSTEM && in->source == 0 && in->session == 0
-		&& in->sz == sizeof(text) - 1 && memcmp(in->msg, text, in->sz) == 0;
+	return in->type == PTYPE_SYSTEM && in->source == 0 && in->session == 0 &&
+	       in->sz == sizeof(text) - 1 && memcmp(in->msg, text, in->sz) == 0;
 }
 
 /*
@@ -96,8 +90,7 @@ is_shutdown(const struct inbound *in)
  * 3 dispatch, 4 session, 5 source, then the unpacked values.
  */
 static int
-request_body(lua_State *L)
-{
+request_body(lua_State *L) {
 	struct task *t = task_of(L);
 	struct sched *S = t->S;
 	const struct inbound in = S->in;
@@ -137,8 +130,7 @@ request_body(lua_State *L)
 }
 
 static void
-start_request(struct sched *S, lua_State *L, const struct inbound *in)
-{
+start_request(struct sched *S, lua_State *L, const struct inbound *in) {
 	struct task *t = task_new(S, L);
 	if (t == NULL) {
 		if (in->session != 0) {
@@ -154,8 +146,7 @@ start_request(struct sched *S, lua_State *L, const struct inbound *in)
 
 /* Start a task for the value that ref keeps; ref stays. nargs follow later. */
 static struct task *
-start_value(struct sched *S, lua_State *L, int ref)
-{
+start_value(struct sched *S, lua_State *L, int ref) {
 	struct task *t = task_new(S, L);
 	if (t != NULL) {
 		value_push(t->L, S, ref);
@@ -164,8 +155,7 @@ start_value(struct sched *S, lua_State *L, int ref)
 }
 
 static void
-on_timer(struct sched *S, lua_State *L, int ref)
-{
+on_timer(struct sched *S, lua_State *L, int ref) {
 	struct task *t = start_value(S, L, ref);
 	value_drop(L, S, ref);
 	if (t != NULL) {
@@ -175,8 +165,7 @@ on_timer(struct sched *S, lua_State *L, int ref)
 
 /* handler(session, ok, ptr, size) for an answer to one of a set of requests. */
 static void
-on_set(struct sched *S, lua_State *L, int ref, int session, bool ok, const struct inbound *in)
-{
+on_set(struct sched *S, lua_State *L, int ref, int session, bool ok, const struct inbound *in) {
 	struct task *t = start_value(S, L, ref);
 	if (t == NULL) {
 		return;
@@ -189,8 +178,7 @@ on_set(struct sched *S, lua_State *L, int ref, int session, bool ok, const struc
 }
 
 static void
-on_deadline(struct sched *S, struct task *t)
-{
+on_deadline(struct sched *S, struct task *t) {
 	static const char cause[] = "";
 	t->deadline = 0;
 	pending_void(S, t->session, PENDING_ANSWER, t->watch);
@@ -200,8 +188,7 @@ on_deadline(struct sched *S, struct task *t)
 
 /* Body of a task for an answer that nobody waits for. */
 static int
-unknown_response_body(lua_State *L)
-{
+unknown_response_body(lua_State *L) {
 	struct sched *S = task_of(L)->S;
 	const struct inbound in = S->in;
 	sched_push_hook(L, S, "unknown_response");
@@ -214,8 +201,7 @@ unknown_response_body(lua_State *L)
 }
 
 static void
-on_unknown(struct sched *S, lua_State *L)
-{
+on_unknown(struct sched *S, lua_State *L) {
 	struct task *t = task_new(S, L);
 	if (t != NULL) {
 		lua_pushcfunction(t->L, unknown_response_body);
@@ -225,8 +211,7 @@ on_unknown(struct sched *S, lua_State *L)
 
 /* The wait of t is over by a message; the queue may hold it as woken. */
 static void
-continue_task(struct sched *S, struct task *t)
-{
+continue_task(struct sched *S, struct task *t) {
 	if (t->queued) {
 		task_queue_remove(&S->wake, t);
 		t->woken = false;
@@ -236,15 +221,13 @@ continue_task(struct sched *S, struct task *t)
 }
 
 static void
-start_timer_task(struct sched *S, struct task *t)
-{
+start_timer_task(struct sched *S, struct task *t) {
 	t->session = 0;
 	task_run(S, t, lua_gettop(t->L) - 1);
 }
 
 static void
-on_response(struct sched *S, lua_State *L, const struct inbound *in)
-{
+on_response(struct sched *S, lua_State *L, const struct inbound *in) {
 	struct pending e;
 	if (!pending_take(S, in->session, &e)) {
 		on_unknown(S, L);
@@ -280,8 +263,7 @@ on_response(struct sched *S, lua_State *L, const struct inbound *in)
 /* -------------------------------------------------------------- failures */
 
 static bool
-error_concerns(const struct sched *S, uint32_t watched, const struct inbound *in)
-{
+error_concerns(const struct sched *S, uint32_t watched, const struct inbound *in) {
 	if (watched == 0 || watched == in->source) {
 		return true;
 	}
@@ -299,8 +281,7 @@ error_concerns(const struct sched *S, uint32_t watched, const struct inbound *in
 
 /* One request failed. */
 static void
-on_request_error(struct sched *S, lua_State *L, const struct inbound *in)
-{
+on_request_error(struct sched *S, lua_State *L, const struct inbound *in) {
 	struct pending *e = pending_find(S, in->session);
 	if (e == NULL) {
 		return;
@@ -331,8 +312,7 @@ on_request_error(struct sched *S, lua_State *L, const struct inbound *in)
 
 /* Every session of a set whose request went to handle, at most n of them. */
 static int
-sets_of(struct sched *S, uint32_t handle, int *session, int n)
-{
+sets_of(struct sched *S, uint32_t handle, int *session, int n) {
 	int found = 0;
 	for (uint32_t i = 0; i < S->pending.size && found < n; i++) {
 		const struct pending *e = &S->pending.slot[i];
@@ -344,9 +324,8 @@ sets_of(struct sched *S, uint32_t handle, int *session, int n)
 }
 
 static void
-fail_sets(struct sched *S, lua_State *L, uint32_t handle)
-{
-	const struct inbound none = { .source = handle };
+fail_sets(struct sched *S, lua_State *L, uint32_t handle) {
+	const struct inbound none = {.source = handle};
 	int session[16];
 	int n;
 	while ((n = sets_of(S, handle, session, 16)) > 0) {
@@ -360,8 +339,7 @@ fail_sets(struct sched *S, lua_State *L, uint32_t handle)
 }
 
 void
-sched_source_dead(struct sched *S, lua_State *L, uint32_t handle)
-{
+sched_source_dead(struct sched *S, lua_State *L, uint32_t handle) {
 	for (struct response *r = S->responses.next; r != &S->responses; r = r->next) {
 		if (r->source == handle) {
 			r->gone = true;
@@ -379,15 +357,14 @@ sched_source_dead(struct sched *S, lua_State *L, uint32_t handle)
 
 /* Default dispatch of class `error`: (session, source, ptr, size). */
 int
-task_on_error(lua_State *L)
-{
+task_on_error(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct inbound in = {
-		.type = PTYPE_ERROR,
-		.session = (int)luaL_checkinteger(L, 1),
-		.source = (uint32_t)luaL_checkinteger(L, 2),
-		.msg = lua_touserdata(L, 3),
-		.sz = (size_t)luaL_optinteger(L, 4, 0),
+	    .type = PTYPE_ERROR,
+	    .session = (int)luaL_checkinteger(L, 1),
+	    .source = (uint32_t)luaL_checkinteger(L, 2),
+	    .msg = lua_touserdata(L, 3),
+	    .sz = (size_t)luaL_optinteger(L, 4, 0),
 	};
 	if (in.session == 0) {
 		sched_source_dead(S, L, in.source);
@@ -400,8 +377,7 @@ task_on_error(lua_State *L)
 /* -------------------------------------------------------------- dispatch */
 
 static bool
-is_trace(struct sched *S, lua_State *L, int type)
-{
+is_trace(struct sched *S, lua_State *L, int type) {
 	if (type != TYPE_TRACE) {
 		return false;
 	}
@@ -412,8 +388,7 @@ is_trace(struct sched *S, lua_State *L, int type)
 }
 
 void
-sched_deliver(struct sched *S, lua_State *from, const struct inbound *in)
-{
+sched_deliver(struct sched *S, lua_State *from, const struct inbound *in) {
 	const struct inbound outer = S->in;
 	lua_State *outer_from = S->from;
 	S->in = *in;
@@ -433,10 +408,9 @@ sched_deliver(struct sched *S, lua_State *from, const struct inbound *in)
 
 int
 sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
-	const void *msg, size_t sz)
-{
+                 const void *msg, size_t sz) {
 	struct sched *S = ud;
-	const struct inbound in = { type, session, source, msg, sz };
+	const struct inbound in = {type, session, source, msg, sz};
 	(void)ctx;
 	sched_deliver(S, S->main.L, &in);
 	if (S->failure != NULL) {
@@ -447,8 +421,7 @@ sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, ui
 
 /* Raise the collected failures as one error. */
 static int
-raise_failures(lua_State *L, struct sched *S)
-{
+raise_failures(lua_State *L, struct sched *S) {
 	if (S->failure == NULL) {
 		return 0;
 	}
@@ -462,15 +435,14 @@ raise_failures(lua_State *L, struct sched *S)
 
 /* Lua: dispatch_message(type, ptr, size, session, source). */
 static int
-dispatch_message(lua_State *L)
-{
+dispatch_message(lua_State *L) {
 	struct sched *S = sched_of(L);
 	const struct inbound in = {
-		.type = (int)luaL_checkinteger(L, 1),
-		.msg = lua_touserdata(L, 2),
-		.sz = (size_t)luaL_optinteger(L, 3, 0),
-		.session = (int)luaL_checkinteger(L, 4),
-		.source = (uint32_t)luaL_checkinteger(L, 5),
+	    .type = (int)luaL_checkinteger(L, 1),
+	    .msg = lua_touserdata(L, 2),
+	    .sz = (size_t)luaL_optinteger(L, 3, 0),
+	    .session = (int)luaL_checkinteger(L, 4),
+	    .source = (uint32_t)luaL_checkinteger(L, 5),
 	};
 	luaL_checkstack(L, SCHED_SCRATCH_STACK, NULL);
 	sched_deliver(S, L, &in);
@@ -482,8 +454,7 @@ dispatch_message(lua_State *L)
  * messages go to the dispatcher directly again.
  */
 static int
-debugger(lua_State *L)
-{
+debugger(lua_State *L) {
 	struct sched *S = sched_of(L);
 	S->in_debugger = lua_toboolean(L, 1);
 	if (S->in_debugger && !S->own_callback) {
@@ -498,8 +469,7 @@ debugger(lua_State *L)
 
 /* Lua: _unpark(coroutine): continue a task that a hook suspended. */
 static int
-unpark(lua_State *L)
-{
+unpark(lua_State *L) {
 	struct sched *S = sched_of(L);
 	lua_State *co = lua_tothread(L, 1);
 	struct task *t = co != NULL ? task_of(co) : NULL;
@@ -517,8 +487,8 @@ unpark(lua_State *L)
 }
 
 const luaL_Reg task_dispatch_functions[] = {
-	{ "dispatch_message", dispatch_message },
-	{ "_debugger", debugger },
-	{ "_unpark", unpark },
-	{ NULL, NULL },
+    {"dispatch_message", dispatch_message},
+    {"_debugger", debugger},
+    {"_unpark", unpark},
+    {NULL, NULL},
 };

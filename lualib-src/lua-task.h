@@ -17,9 +17,12 @@ struct skynet_context;
  * one that something in this VM still waits for, also after the counter
  * wrapped round. Falls back to the bare counter in a VM without scheduler.
  */
-int task_new_session(lua_State *L, struct skynet_context *ctx);
+int
+task_new_session(lua_State *L, struct skynet_context *ctx);
 
-int luaopen_skynet_task(lua_State *L);
-int luaopen_skynet_task_coroutine(lua_State *L);
+int
+luaopen_skynet_task(lua_State *L);
+int
+luaopen_skynet_task_coroutine(lua_State *L);
 
 #endif

@@ -17,16 +17,14 @@ static int counter;
 static uint64_t clock_cs;
 
 static int
-next_session(struct skynet_context *ctx)
-{
+next_session(struct skynet_context *ctx) {
 	(void)ctx;
 	counter = counter == 0x7fffffff ? 1 : counter + 1;
 	return counter;
 }
 
 static uint64_t
-test_clock(void)
-{
+test_clock(void) {
 	return clock_cs;
 }
 
@@ -38,8 +36,7 @@ static struct sched S;
 static struct task T;
 
 static int
-set_up(void **state)
-{
+set_up(void **state) {
 	(void)state;
 	memset(&S, 0, sizeof(S));
 	counter = 0;
@@ -49,22 +46,19 @@ set_up(void **state)
 }
 
 static int
-tear_down(void **state)
-{
+tear_down(void **state) {
 	(void)state;
 	pending_free(&S);
 	return 0;
 }
 
 static void
-add(int session)
-{
+add(int session) {
 	pending_add(&S, session, PENDING_TASK, (uintptr_t)&T, (uint32_t)session);
 }
 
 static void
-what_was_added_is_found_with_its_kind_and_values(void **state)
-{
+what_was_added_is_found_with_its_kind_and_values(void **state) {
 	struct pending e;
 	(void)state;
 	add(7);
@@ -79,8 +73,7 @@ what_was_added_is_found_with_its_kind_and_values(void **state)
 
 /* A model in plain arrays, and random operations on both. */
 static void
-the_table_agrees_with_a_model(void **state)
-{
+the_table_agrees_with_a_model(void **state) {
 	enum { RANGE = 3000, STEPS = 200000 };
 	static bool in[RANGE];
 	struct pending e;
@@ -108,8 +101,7 @@ the_table_agrees_with_a_model(void **state)
 }
 
 static void
-the_memory_of_a_burst_is_given_back(void **state)
-{
+the_memory_of_a_burst_is_given_back(void **state) {
 	struct pending e;
 	(void)state;
 	for (int i = 1; i <= 100000; i++) {
@@ -123,8 +115,7 @@ the_memory_of_a_burst_is_given_back(void **state)
 }
 
 static void
-pending_numbers_are_skipped_after_the_wrap(void **state)
-{
+pending_numbers_are_skipped_after_the_wrap(void **state) {
 	(void)state;
 	for (int i = 3; i <= 41; i += 2) {
 		add(i);
@@ -147,8 +138,7 @@ pending_numbers_are_skipped_after_the_wrap(void **state)
 }
 
 static void
-tombstones_of_answers_expire_and_those_of_ticks_do_not(void **state)
-{
+tombstones_of_answers_expire_and_those_of_ticks_do_not(void **state) {
 	(void)state;
 	for (int i = 1; i <= 200; i++) {
 		add(i);
@@ -167,8 +157,7 @@ tombstones_of_answers_expire_and_those_of_ticks_do_not(void **state)
 }
 
 static void
-values_are_kept_dropped_and_reused(void **state)
-{
+values_are_kept_dropped_and_reused(void **state) {
 	lua_State *L = luaL_newstate();
 	int ref[5000];
 	(void)state;
@@ -193,15 +182,17 @@ values_are_kept_dropped_and_reused(void **state)
 }
 
 int
-main(void)
-{
+main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(what_was_added_is_found_with_its_kind_and_values, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_table_agrees_with_a_model, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(the_memory_of_a_burst_is_given_back, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(pending_numbers_are_skipped_after_the_wrap, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(tombstones_of_answers_expire_and_those_of_ticks_do_not, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(values_are_kept_dropped_and_reused, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(what_was_added_is_found_with_its_kind_and_values, set_up,
+	                                    tear_down),
+	    cmocka_unit_test_setup_teardown(the_table_agrees_with_a_model, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(the_memory_of_a_burst_is_given_back, set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(pending_numbers_are_skipped_after_the_wrap, set_up,
+	                                    tear_down),
+	    cmocka_unit_test_setup_teardown(tombstones_of_answers_expire_and_those_of_ticks_do_not,
+	                                    set_up, tear_down),
+	    cmocka_unit_test_setup_teardown(values_are_kept_dropped_and_reused, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
