@@ -105,6 +105,7 @@ endef
 # Extra sources and libraries of one Lua C library go here.
 LUACLIB_LIBS_skynet = -lcrypto $(NODELETE)
 LUACLIB_LIBS_client = -lcrypto -lpthread
+LUACLIB_LIBS_md5 = -lcrypto
 LUACLIB_LIBS_sproto = -lpthread $(NODELETE)
 # This one reads Lua's own structures.
 $(OBJ)/lualib-src/lua-seri-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
