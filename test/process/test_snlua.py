@@ -1,9 +1,13 @@
 """What the Lua container and skynet.core log, and how a node ends whose first
 Lua service cannot start."""
 
+import os
+import pty
 import re
+import subprocess
+import tempfile
 
-from harness import Node, run_node
+from harness import SKYNET, Node, paths, run_node
 
 ABORT = 'require("skynet.manager").abort()\n'
 
@@ -206,3 +210,31 @@ def test_trace_lines():
     assert lines(text, r"\] <TRACE t2> \d+ here : @\S+main_test\.lua:5 @\S+main_test\.lua:6( @\S+:\d+)?$"), text
     assert lines(text, r"\] <TRACE t3> \d+ there : @\S+main_test\.lua:8$"), text
     assert lines(text, r"\] <TRACE t4> \d+ nowhere$"), text
+
+
+def test_failures_are_coloured_on_a_terminal_only():
+    master, slave = pty.openpty()
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "main_test.lua"), "w") as f:
+            f.write('local skynet = require "skynet"\nskynet.start(function()\n'
+                    'skynet.fork(function() error "red" end)\n'
+                    "skynet.timeout(1, function() require('skynet.manager').abort() end)\nend)\n")
+        config = os.path.join(folder, "config")
+        with open(config, "w") as f:
+            f.write(paths() + 'harbor = 0\nthread = 2\nstart = "main_test"\n'
+                    'luaservice = luaservice .. ";./?.lua"\n')
+        p = subprocess.Popen([SKYNET, config], cwd=folder, stdin=subprocess.DEVNULL, stdout=slave,
+                             stderr=slave)
+        os.close(slave)
+        text = b""
+        while True:
+            try:
+                data = os.read(master, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not data:
+                break
+            text += data
+        os.close(master)
+        assert p.wait() == 0, text
+    assert re.search(rb"error : \x1b\[31m[^\x1b]*main_test\.lua:3: red[^\x1b]*\x1b\[0m", text), text

@@ -124,17 +124,17 @@ everything_comes_back(void **state) {
 	struct heap h;
 	lua_State *L = new_state(&h);
 	static const char check[] =
-		"local function same(a, b) "
-		"  if type(a) ~= 'table' then return math.type(a) == math.type(b) and a == b end "
-		"  for k, v in pairs(a) do if not same(v, b[k]) then return false end end "
-		"  for k in pairs(b) do if a[k] == nil then return false end end return true end "
-		"local t = {n = {}, s = ('x'):rep(70000), [1.5] = true} "
-		"for i = 1, 300 do t[i] = {i, i * i, -i, tostring(i), {k = i / 7}} end "
-		"for i = 1, 300 do t['k' .. i] = i end "
-		"local a, b, c, d = unpack(packstring(t, nil, math.mininteger, 'a\\0b')) "
-		"assert(same(t, a) and b == nil and c == math.mininteger and d == 'a\\0b') "
-		"assert(1 / select(2, unpack(packstring(1, -0.0))) == -math.huge) "
-		"assert(select('#', unpack(packstring(nil, nil, nil))) == 3)";
+	    "local function same(a, b) "
+	    "  if type(a) ~= 'table' then return math.type(a) == math.type(b) and a == b end "
+	    "  for k, v in pairs(a) do if not same(v, b[k]) then return false end end "
+	    "  for k in pairs(b) do if a[k] == nil then return false end end return true end "
+	    "local t = {n = {}, s = ('x'):rep(70000), [1.5] = true} "
+	    "for i = 1, 300 do t[i] = {i, i * i, -i, tostring(i), {k = i / 7}} end "
+	    "for i = 1, 300 do t['k' .. i] = i end "
+	    "local a, b, c, d = unpack(packstring(t, nil, math.mininteger, 'a\\0b')) "
+	    "assert(same(t, a) and b == nil and c == math.mininteger and d == 'a\\0b') "
+	    "assert(1 / select(2, unpack(packstring(1, -0.0))) == -math.huge) "
+	    "assert(select('#', unpack(packstring(nil, nil, nil))) == 3)";
 	if (luaL_dostring(L, check) != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
@@ -171,16 +171,23 @@ malformed_streams_are_errors(void **state) {
 		const char *bytes;
 		size_t len;
 	} bad[] = {
-		{"\x07", 1},          {"\x0a", 1},
-		{"\x1a", 1},          {"\x1d\x01\x00", 3},
-		{"\x15\x05\x00", 3},  {"\xfe\x04", 2},
-		{"\xfe", 1},          {"\x06", 1},
-		{"\x2c\x61", 2},      {"\x03\x01", 2},
-		{"\x32\x00\x00", 3},  {"\x42\x00", 2},
-		{"\x06\x0c\x61", 3},  {"\x25\xff\xff\xff\xff", 5},
-		{"\xfe\x42\x00\x00\x00\x00\x00\x00\xf0\x3f", 10},
-		{"\xfe\x22\xff\xff\xff\xff\x00", 7},             /* length -1 */
-		{"\xfe\x32\x01\x00\x00\x00\x01\x00\x00\x00\x00", 11}, /* length 2^32 + 1 */
+	    {"\x07", 1},
+	    {"\x0a", 1},
+	    {"\x1a", 1},
+	    {"\x1d\x01\x00", 3},
+	    {"\x15\x05\x00", 3},
+	    {"\xfe\x04", 2},
+	    {"\xfe", 1},
+	    {"\x06", 1},
+	    {"\x2c\x61", 2},
+	    {"\x03\x01", 2},
+	    {"\x32\x00\x00", 3},
+	    {"\x42\x00", 2},
+	    {"\x06\x0c\x61", 3},
+	    {"\x25\xff\xff\xff\xff", 5},
+	    {"\xfe\x42\x00\x00\x00\x00\x00\x00\xf0\x3f", 10},
+	    {"\xfe\x22\xff\xff\xff\xff\x00", 7},                  /* length -1 */
+	    {"\xfe\x32\x01\x00\x00\x00\x01\x00\x00\x00\x00", 11}, /* length 2^32 + 1 */
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		assert_int_equal(try_unpack(L, bad[i].bytes, bad[i].len), LUA_ERRRUN);
@@ -204,7 +211,8 @@ lenient_forms_are_accepted(void **state) {
 	assert_int_equal(TRY_UNPACK(L, "\x14\x61\x62\x22\xff\xff\xff\xff"), LUA_OK);
 	assert_string_equal(lua_tostring(L, 1), "ab");
 	assert_int_equal(lua_tointeger(L, 2), -1);
-	assert_int_equal(TRY_UNPACK(L, "\x32\x01\x00\x00\x00\x00\x00\x00\x00\xfe\x0a\x01\x09\x00"), LUA_OK);
+	assert_int_equal(TRY_UNPACK(L, "\x32\x01\x00\x00\x00\x00\x00\x00\x00\xfe\x0a\x01\x09\x00"),
+	                 LUA_OK);
 	assert_int_equal(lua_tointeger(L, 1), 1);
 	assert_int_equal(lua_rawlen(L, 2), 1);
 	assert_int_equal(TRY_UNPACK(L, "\x06\x0c\x61\x00\x00"), LUA_OK); /* a nil value */
@@ -240,12 +248,12 @@ depth_is_limited_both_ways(void **state) {
 	struct heap h;
 	lua_State *L = new_state(&h);
 	static const char check[] =
-		"local function nest(t, n) for i = 1, n do t = {t} end return t end "
-		"unpack(packstring(nest({}, 32))) "
-		"unpack(packstring(nest(1, 32))) "
-		"for _, t in ipairs {nest({}, 33), nest({1}, 32), nest(1, 33)} do "
-		"  local ok, msg = pcall(packstring, t) "
-		"  assert(not ok and msg == \"serialize can't pack too depth table\", msg) end";
+	    "local function nest(t, n) for i = 1, n do t = {t} end return t end "
+	    "unpack(packstring(nest({}, 32))) "
+	    "unpack(packstring(nest(1, 32))) "
+	    "for _, t in ipairs {nest({}, 33), nest({1}, 32), nest(1, 33)} do "
+	    "  local ok, msg = pcall(packstring, t) "
+	    "  assert(not ok and msg == \"serialize can't pack too depth table\", msg) end";
 	if (luaL_dostring(L, check) != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
@@ -307,10 +315,9 @@ running_out_of_memory_leaks_nothing(void **state) {
 	(void)state;
 	assert_survives_failures("local t = {1, 2, {k = ('x'):rep(2000)}} pack_and_free(t, t) "
 	                         "unpack(packstring(t, t))");
-	assert_survives_failures(
-		"local p = setmetatable({}, {__pairs = function() "
-		"  pack_and_free(('y'):rep(3000)) return next, {a = 1} end}) "
-		"pack_and_free(('z'):rep(3000), p, {p}) return packstring(p)");
+	assert_survives_failures("local p = setmetatable({}, {__pairs = function() "
+	                         "  pack_and_free(('y'):rep(3000)) return next, {a = 1} end}) "
+	                         "pack_and_free(('z'):rep(3000), p, {p}) return packstring(p)");
 }
 
 static void
@@ -319,23 +326,24 @@ a_metamethod_may_pack_and_may_fail(void **state) {
 	struct heap h;
 	lua_State *L = new_state(&h);
 	static const char check[] =
-		"local inner "
-		"local p = setmetatable({}, {__pairs = function() "
-		"  inner = packstring(('i'):rep(5000)) "
-		"  return function(_, k) if not k then return 1, 'one' elseif k == 1 then return 'k', 'v' end end "
-		"end}) "
-		"local want = '\\x06\\x0a\\x01\\x1c\\x6f\\x6e\\x65\\x0c\\x6b\\x0c\\x76\\x00' "
-		"assert(packstring(p) == want) "
-		"assert(packstring(('o'):rep(9), p, p) == packstring(('o'):rep(9)) .. want .. want) "
-		"assert(#inner == 5003) "
-		"local bad = setmetatable({}, {__pairs = function() error('mine', 0) end}) "
-		"for i = 1, 50 do "
-		"  local ok, msg = pcall(packstring, {1, bad}) assert(not ok and msg == 'mine') end "
-		"local ok, msg = pcall(packstring, setmetatable({}, {__pairs = 1})) "
-		"assert(not ok and msg:find('attempt to call a number value', 1, true)) "
-		"local co = coroutine.wrap(function() "
-		"  return pcall(packstring, setmetatable({}, {__pairs = coroutine.yield})) end) "
-		"assert(co() == false)";
+	    "local inner "
+	    "local p = setmetatable({}, {__pairs = function() "
+	    "  inner = packstring(('i'):rep(5000)) "
+	    "  return function(_, k) if not k then return 1, 'one' elseif k == 1 then return 'k', 'v' "
+	    "end end "
+	    "end}) "
+	    "local want = '\\x06\\x0a\\x01\\x1c\\x6f\\x6e\\x65\\x0c\\x6b\\x0c\\x76\\x00' "
+	    "assert(packstring(p) == want) "
+	    "assert(packstring(('o'):rep(9), p, p) == packstring(('o'):rep(9)) .. want .. want) "
+	    "assert(#inner == 5003) "
+	    "local bad = setmetatable({}, {__pairs = function() error('mine', 0) end}) "
+	    "for i = 1, 50 do "
+	    "  local ok, msg = pcall(packstring, {1, bad}) assert(not ok and msg == 'mine') end "
+	    "local ok, msg = pcall(packstring, setmetatable({}, {__pairs = 1})) "
+	    "assert(not ok and msg:find('attempt to call a number value', 1, true)) "
+	    "local co = coroutine.wrap(function() "
+	    "  return pcall(packstring, setmetatable({}, {__pairs = coroutine.yield})) end) "
+	    "assert(co() == false)";
 	if (luaL_dostring(L, check) != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
@@ -348,9 +356,9 @@ what_cannot_be_packed_is_named(void **state) {
 	struct heap h;
 	lua_State *L = new_state(&h);
 	static const char check[] =
-		"for _, v in ipairs {print, coroutine.create(print), io.stdout} do "
-		"  local ok, msg = pcall(packstring, 'x', {v}) "
-		"  assert(not ok and msg == 'Unsupport type ' .. type(v) .. ' to serialize', msg) end";
+	    "for _, v in ipairs {print, coroutine.create(print), io.stdout} do "
+	    "  local ok, msg = pcall(packstring, 'x', {v}) "
+	    "  assert(not ok and msg == 'Unsupport type ' .. type(v) .. ' to serialize', msg) end";
 	if (luaL_dostring(L, check) != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
@@ -363,13 +371,13 @@ arguments_of_unpack_are_checked(void **state) {
 	struct heap h;
 	lua_State *L = new_state(&h);
 	static const char check[] =
-		"assert(select('#', unpack()) == 0 and select('#', unpack(nil)) == 0) "
-		"assert(select('#', unpack('')) == 0 and select('#', unpack(nil, 5)) == 0) "
-		"local function fails(text, ...) local ok, msg = pcall(unpack, ...) "
-		"  assert(not ok and msg:find(text, 1, true), msg) end "
-		"fails('#2', {}) fails('#2', true, 'x') fails('negative size', {}, -1) "
-		"fails('deserialize null pointer', {}, 5) "
-		"fails('userdata', io.stdout, 8)";
+	    "assert(select('#', unpack()) == 0 and select('#', unpack(nil)) == 0) "
+	    "assert(select('#', unpack('')) == 0 and select('#', unpack(nil, 5)) == 0) "
+	    "local function fails(text, ...) local ok, msg = pcall(unpack, ...) "
+	    "  assert(not ok and msg:find(text, 1, true), msg) end "
+	    "fails('#2', {}) fails('#2', true, 'x') fails('negative size', {}, -1) "
+	    "fails('deserialize null pointer', {}, 5) "
+	    "fails('userdata', io.stdout, 8)";
 	if (luaL_dostring(L, check) != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
@@ -422,20 +430,20 @@ many_values_and_many_tables_fit(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(values_have_their_documented_bytes),
-		cmocka_unit_test(array_keys_outside_the_array_part_keep_their_order),
-		cmocka_unit_test(everything_comes_back),
-		cmocka_unit_test(malformed_streams_are_errors),
-		cmocka_unit_test(lenient_forms_are_accepted),
-		cmocka_unit_test(every_truncation_is_an_error_or_a_shorter_list),
-		cmocka_unit_test(depth_is_limited_both_ways),
-		cmocka_unit_test(claimed_lengths_cost_nothing),
-		cmocka_unit_test(running_out_of_memory_leaks_nothing),
-		cmocka_unit_test(a_metamethod_may_pack_and_may_fail),
-		cmocka_unit_test(what_cannot_be_packed_is_named),
-		cmocka_unit_test(arguments_of_unpack_are_checked),
-		cmocka_unit_test(an_empty_pack_is_a_block),
-		cmocka_unit_test(many_values_and_many_tables_fit),
+	    cmocka_unit_test(values_have_their_documented_bytes),
+	    cmocka_unit_test(array_keys_outside_the_array_part_keep_their_order),
+	    cmocka_unit_test(everything_comes_back),
+	    cmocka_unit_test(malformed_streams_are_errors),
+	    cmocka_unit_test(lenient_forms_are_accepted),
+	    cmocka_unit_test(every_truncation_is_an_error_or_a_shorter_list),
+	    cmocka_unit_test(depth_is_limited_both_ways),
+	    cmocka_unit_test(claimed_lengths_cost_nothing),
+	    cmocka_unit_test(running_out_of_memory_leaks_nothing),
+	    cmocka_unit_test(a_metamethod_may_pack_and_may_fail),
+	    cmocka_unit_test(what_cannot_be_packed_is_named),
+	    cmocka_unit_test(arguments_of_unpack_are_checked),
+	    cmocka_unit_test(an_empty_pack_is_a_block),
+	    cmocka_unit_test(many_values_and_many_tables_fit),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
