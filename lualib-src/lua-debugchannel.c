@@ -218,9 +218,9 @@ lrelease(lua_State *L) {
 static struct end *
 push_end(lua_State *L) {
 	static const luaL_Reg methods[] = {
-		{"read", lread},
-		{"write", lwrite},
-		{NULL, NULL},
+	    {"read", lread},
+	    {"write", lwrite},
+	    {NULL, NULL},
 	};
 	struct end *e = lua_newuserdatauv(L, sizeof *e, 0);
 	e->channel = NULL;
@@ -356,11 +356,8 @@ int luaopen_skynet_debugchannel(lua_State *L);
 int
 luaopen_skynet_debugchannel(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{"create", lcreate},
-		{"connect", lconnect},
-		{"release", lrelease},
-		{"sethook", lsethook},
-		{NULL, NULL},
+	    {"create", lcreate},   {"connect", lconnect}, {"release", lrelease},
+	    {"sethook", lsethook}, {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlib(L, functions);

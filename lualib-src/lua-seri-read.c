@@ -350,7 +350,8 @@ luaseri_unpack(lua_State *L) {
 		if (sz == 0) {
 			return 0;
 		}
-		luaL_argcheck(L, lua_type(L, 1) != LUA_TUSERDATA, 1, "light userdata expected, got userdata");
+		luaL_argcheck(L, lua_type(L, 1) != LUA_TUSERDATA, 1,
+		              "light userdata expected, got userdata");
 		buf = lua_touserdata(L, 1);
 	}
 	}

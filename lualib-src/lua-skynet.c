@@ -290,7 +290,7 @@ lgenid(lua_State *L) {
 static int
 lcommand(lua_State *L) {
 	const char *result =
-		skynet_command(context(L), luaL_checkstring(L, 1), luaL_optstring(L, 2, NULL));
+	    skynet_command(context(L), luaL_checkstring(L, 1), luaL_optstring(L, 2, NULL));
 	if (result == NULL) {
 		return 0;
 	}
@@ -301,7 +301,7 @@ lcommand(lua_State *L) {
 static int
 laddresscommand(lua_State *L) {
 	const char *result =
-		skynet_command(context(L), luaL_checkstring(L, 1), luaL_optstring(L, 2, NULL));
+	    skynet_command(context(L), luaL_checkstring(L, 1), luaL_optstring(L, 2, NULL));
 	if (result == NULL || result[0] != ':') {
 		return 0;
 	}
@@ -516,34 +516,34 @@ int luaopen_skynet_core(lua_State *L);
 int
 luaopen_skynet_core(lua_State *L) {
 	static const luaL_Reg with_context[] = {
-		{"send", lsend},
-		{"redirect", lredirect},
-		{"genid", lgenid},
-		{"command", lcommand},
-		{"intcommand", lintcommand},
-		{"addresscommand", laddresscommand},
-		{"error", lerror},
-		{"harbor", lharbor},
-		{"callback", lcallback},
-		{"trace", ltrace},
-		{NULL, NULL},
+	    {"send", lsend},
+	    {"redirect", lredirect},
+	    {"genid", lgenid},
+	    {"command", lcommand},
+	    {"intcommand", lintcommand},
+	    {"addresscommand", laddresscommand},
+	    {"error", lerror},
+	    {"harbor", lharbor},
+	    {"callback", lcallback},
+	    {"trace", ltrace},
+	    {NULL, NULL},
 	};
 	static const luaL_Reg plain[] = {
-		{"tostring", ltostring},
-		{"pack", luaseri_pack},
-		{"unpack", luaseri_unpack},
-		{"packstring", luaseri_packstring},
-		{"trash", ltrash},
-		{"now", lnow},
-		{"hpc", lhpc},
-		{"memlimit", lmemlimit},
-		{"startfailed", lstartfailed},
-		{NULL, NULL},
+	    {"tostring", ltostring},
+	    {"pack", luaseri_pack},
+	    {"unpack", luaseri_unpack},
+	    {"packstring", luaseri_packstring},
+	    {"trash", ltrash},
+	    {"now", lnow},
+	    {"hpc", lhpc},
+	    {"memlimit", lmemlimit},
+	    {"startfailed", lstartfailed},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	struct skynet_context *ctx = lua_skynet_context(L);
-	lua_createtable(L, 0, (int)(sizeof with_context / sizeof *with_context +
-	                            sizeof plain / sizeof *plain - 2));
+	lua_createtable(
+	    L, 0, (int)(sizeof with_context / sizeof *with_context + sizeof plain / sizeof *plain - 2));
 	luaL_setfuncs(L, plain, 0);
 	if (lua_container(L) != NULL) {
 		luaL_setfuncs(L, with_context, 0);

@@ -40,10 +40,10 @@ struct snlua_memory {
 
 /* The message in progress and who wants to interrupt it (snlua_interrupt.c). */
 struct snlua_turn {
-	_Atomic(uint64_t) serial;  /* odd while a message is being handled */
-	_Atomic(pthread_t) thread; /* that handles it */
+	_Atomic(uint64_t) serial;                  /* odd while a message is being handled */
+	_Atomic(pthread_t) thread;                 /* that handles it */
 	_Atomic(uint64_t) wanted[INTERRUPT_KINDS]; /* serial of the message it is meant for */
-	lua_State *armed;          /* where the hook was set last, and what it replaced */
+	lua_State *armed; /* where the hook was set last, and what it replaced */
 	lua_Hook hook;
 	int hook_mask;
 	int hook_count;

@@ -25,8 +25,8 @@ static struct library {
 	const char *name;
 	const void *frozen;
 } libraries[] = {
-	{LUA_COLIBNAME, NULL}, {LUA_TABLIBNAME, NULL},  {LUA_STRLIBNAME, NULL},
-	{LUA_DBLIBNAME, NULL}, {LUA_UTF8LIBNAME, NULL}, {LUA_OSLIBNAME, NULL},
+    {LUA_COLIBNAME, NULL}, {LUA_TABLIBNAME, NULL},  {LUA_STRLIBNAME, NULL},
+    {LUA_DBLIBNAME, NULL}, {LUA_UTF8LIBNAME, NULL}, {LUA_OSLIBNAME, NULL},
 };
 static const void *frozen_globals;
 static const void *frozen_string_meta;

@@ -272,11 +272,7 @@ lwrap(lua_State *L) {
 int
 snlua_open_profile(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{"start", lstart},
-		{"stop", lstop},
-		{"resume", lresume},
-		{"wrap", lwrap},
-		{NULL, NULL},
+	    {"start", lstart}, {"stop", lstop}, {"resume", lresume}, {"wrap", lwrap}, {NULL, NULL},
 	};
 	luaL_newlib(L, functions);
 	return 1;

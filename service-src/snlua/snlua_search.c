@@ -288,8 +288,8 @@ cache_clear(lua_State *L) {
 static int
 cache_mode(lua_State *L) {
 	/* The original raises for anything but these. */
-	static const char *const names[] = {[CACHE_ON] = "ON", [CACHE_EXIST] = "EXIST",
-	                                    [CACHE_OFF] = "OFF"};
+	static const char *const names[] = {
+	    [CACHE_ON] = "ON", [CACHE_EXIST] = "EXIST", [CACHE_OFF] = "OFF"};
 	lua_settop(L, 1);
 	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
 	lua_pushvalue(L, 1);
