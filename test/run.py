@@ -46,6 +46,9 @@ FILE_LIMIT = {"release": 120, "debug": 240, "ubsan": 240}.get(ARGS.variant, 600)
 # map memory at once; no report about the program. Such a test runs again.
 CHECKER_FAILED = "ERROR: ThreadSanitizer failed to allocate"
 
+# `make soak` lets test_soak run this long.
+SOAK_SECONDS = int(os.environ.get("SOAK_SECONDS", 0))
+
 
 class Result:
     def __init__(self):
@@ -128,9 +131,11 @@ def lua_test(path, threads):
     extra = "\n".join(re.findall(r"^-- config: (.*)$", head, re.M))
     config = (f'start = "{name}"\nthread = {threads}\n'
               f'test_variant = "{ARGS.variant}"\nstart_failure = "abort"\n{extra}\n')
+    if SOAK_SECONDS:
+        config += f"soak_seconds = {SOAK_SECONDS}\n"
     with harness.Node(config, cwd=ROOT) as node:
         try:
-            code = node.wait_exit(FILE_LIMIT)
+            code = node.wait_exit(FILE_LIMIT + SOAK_SECONDS)
         except AssertionError as e:
             code = -999
             node.text += "\n" + str(e)[:200]

@@ -42,3 +42,9 @@ check-debug check-asan check-tsan check-ubsan: check-%:
 	$(MAKE) VARIANT=$* test
 
 include test/fuzz/fuzz.mk
+
+# Ten minutes of services that are born, talk and die; SOAK_SECONDS=n for longer.
+.PHONY: soak
+soak: test-build
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} python3 test/run.py --variant $(VARIANT) --out $(OUT) --jobs 1 \
+		--filter 'lua/test_soak.lua#4'
