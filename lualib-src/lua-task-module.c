@@ -306,7 +306,9 @@ new_sched(lua_State *L) {
 	luaL_checkstack(S->main.L, SCHED_SCRATCH_STACK, NULL);
 	S->ref_threads = new_ref(L);
 	S->ref_values = new_ref(L);
-	S->ref_proto = new_ref(L);
+	/* The ids of usual classes lie in the array part. */
+	lua_createtable(L, TYPE_TRACE, 4);
+	S->ref_proto = luaL_ref(L, LUA_REGISTRYINDEX);
 	S->ref_tokens = new_ref(L);
 	S->ref_hooks = new_ref(L);
 	task_bind(S->main.L, &S->main);
