@@ -29,7 +29,10 @@ $(OBJ)/test/unit/%.o: SK_CFLAGS += -Ilualib-src
 
 .SECONDARY:
 
-test-build: $(LUA_PLAIN) products $(UNIT_BIN) $(CMODULE_SO)
+# cmocka and Python are installed before the first test is compiled.
+$(UNIT_SRC:%.c=$(OBJ)/%.o): | $(DEPS_TEST)
+
+test-build: $(DEPS_TEST) $(LUA_PLAIN) products $(UNIT_BIN) $(CMODULE_SO)
 
 # FILTER=regex runs the tests whose name matches.
 test check: test-build

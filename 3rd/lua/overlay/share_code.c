@@ -464,7 +464,7 @@ lua_sharefunction(lua_State *L, int idx) {
 LUA_API void
 lua_clonefunction(lua_State *L, const void *fp) {
 	Proto *f = (Proto *)fp;
-	if (f == NULL || f->tt != LUA_VPROTO || !isshared(f)) {
+	if (f == NULL || f->tt != LUA_VPROTO || !isshared(f) || chunk_of(f) == NULL) {
 		luaG_runerror(L, "Not a shared function");
 	}
 	/* The state that shared it holds a reference, so the chunk is alive. */
