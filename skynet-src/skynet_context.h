@@ -72,6 +72,13 @@ uint64_t context_cpu_ns(struct skynet_context *ctx);
  */
 uint64_t context_message_cpu_ns(struct skynet_context *ctx);
 
+/*
+ * Whether the calling thread is inside a callback, at whose end the function
+ * set with context_after_delivery runs. The latter: before threads start.
+ */
+bool context_is_delivering(void);
+void context_after_delivery(void (*fn)(void));
+
 /* The endless flag, cleared by reading. Any thread with a reference. */
 bool context_take_endless(struct skynet_context *ctx);
 

@@ -182,6 +182,19 @@ add_to(_Atomic(uint64_t) *counter, uint64_t n) {
 	atomic_store_explicit(counter, v + n, memory_order_relaxed);
 }
 
+static __thread bool is_delivering;
+static void (*after_delivery)(void); /* set before threads start */
+
+bool
+context_is_delivering(void) {
+	return is_delivering;
+}
+
+void
+context_after_delivery(void (*fn)(void)) {
+	after_delivery = fn;
+}
+
 /* Hand one message to the callback. Takes the node. */
 static void
 deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w) {
@@ -204,6 +217,7 @@ deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w)
 		skynet_log_message(&ctx->log, msg.source, type, msg.session, msg.data, size);
 	}
 	CALLING_BEGIN(ctx);
+	is_delivering = true;
 	if (profile.is_on) {
 		uint64_t whole;
 		clock_begin(w);
@@ -215,6 +229,10 @@ deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w)
 	} else {
 		is_taken = ctx->cb(ctx, ctx->cb_ud, type, msg.session, msg.source, msg.data, size);
 		mailbox_check_soon(&ctx->mailbox);
+	}
+	is_delivering = false;
+	if (after_delivery) {
+		after_delivery();
 	}
 	CALLING_END(ctx);
 	if (!is_taken) {

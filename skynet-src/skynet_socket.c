@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include "skynet.h"
+#include "skynet_context.h"
 #include "skynet_env.h"
 #include "skynet_mq.h"
+#include "skynet_outbox.h"
 #include "skynet_server.h"
 #include "socket_server.h"
 
@@ -111,6 +113,11 @@ option(const char *key, int otherwise) {
 	return (int)v;
 }
 
+static void
+after_delivery(void) {
+	outbox_flush(S);
+}
+
 // Seconds, see socket_server_set_linger.
 #define LINGER_DEFAULT 60
 
@@ -121,6 +128,7 @@ skynet_socket_init(void) {
 		fprintf(stderr, "socket-server error: create failed: %s\n", strerror(errno));
 		exit(1);
 	}
+	context_after_delivery(after_delivery);
 	socket_server_set_linger(S, option("socket_linger", LINGER_DEFAULT) * 1000);
 }
 
@@ -264,7 +272,7 @@ refuse(struct socket_sendbuffer *buffer) {
 int
 skynet_socket_sendbuffer(struct skynet_context *ctx, struct socket_sendbuffer *buffer) {
 	(void)ctx;
-	return S == NULL ? refuse(buffer) : socket_server_send(S, buffer);
+	return S == NULL ? refuse(buffer) : outbox_send(S, buffer);
 }
 
 int

@@ -377,9 +377,12 @@ void write_refuse(struct socket_server *ss, struct socket_sendbuffer *b);
 enum datagram_result { DATAGRAM_SENT, DATAGRAM_BLOCKED, DATAGRAM_DROPPED };
 enum datagram_result udp_send_now(int id, int fd, const struct socket_udp_address *to,
 	const void *buf, size_t sz);
+enum send_mode { SEND_HIGH, SEND_LOW, SEND_LATER };
 // The send of both protocols: to is NULL for streams. 0 or -1. Unlocks.
 int write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
-	bool is_high, const struct socket_udp_address *to);
+	enum send_mode mode, const struct socket_udp_address *to);
+// socket_server_flush. Unlocks.
+void write_flush_here(struct socket_server *ss, struct socket_slot *s);
 
 //----------------------------------------------------------------------- UDP
 

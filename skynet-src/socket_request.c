@@ -96,7 +96,7 @@ refuses_sends(const struct socket_slot *s) {
 
 static int
 send_to_slot(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
-	bool is_high) {
+	enum send_mode mode) {
 	struct socket_udp_address to;
 	if (refuses_sends(s)) {
 		slot_unlock(s);
@@ -113,35 +113,48 @@ send_to_slot(struct socket_server *ss, struct socket_slot *s, struct socket_send
 	case KIND_UDP6:
 		to = s->peer;
 		if (address_size(&to) != 0) {
-			return write_submit(ss, s, b, is_high, &to);
+			return write_submit(ss, s, b, mode, &to);
 		}
 		slot_unlock(s);
 		write_refuse(ss, b);
 		skynet_error(NULL, "socket-server : set udp (%d) error: address first.", b->id);
 		return -1;
 	default:
-		return write_submit(ss, s, b, is_high, NULL);
+		return write_submit(ss, s, b, mode, NULL);
 	}
 }
 
 static int
-send_buffer(struct socket_server *ss, struct socket_sendbuffer *b, bool is_high) {
+send_buffer(struct socket_server *ss, struct socket_sendbuffer *b, enum send_mode mode) {
 	struct socket_slot *s = slot_lock(ss, b->id);
 	if (s == NULL) {
 		write_refuse(ss, b);
 		return -1;
 	}
-	return send_to_slot(ss, s, b, is_high);
+	return send_to_slot(ss, s, b, mode);
 }
 
 int
 socket_server_send(struct socket_server *ss, struct socket_sendbuffer *b) {
-	return send_buffer(ss, b, true);
+	return send_buffer(ss, b, SEND_HIGH);
 }
 
 int
 socket_server_send_lowpriority(struct socket_server *ss, struct socket_sendbuffer *b) {
-	return send_buffer(ss, b, false);
+	return send_buffer(ss, b, SEND_LOW);
+}
+
+int
+socket_server_send_later(struct socket_server *ss, struct socket_sendbuffer *b) {
+	return send_buffer(ss, b, SEND_LATER);
+}
+
+void
+socket_server_flush(struct socket_server *ss, int id) {
+	struct socket_slot *s = slot_lock(ss, id);
+	if (s != NULL) {
+		write_flush_here(ss, s);
+	}
 }
 
 //-------------------------------------------------------------------- making

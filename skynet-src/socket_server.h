@@ -104,6 +104,10 @@ void socket_server_owner_exit(struct socket_server *, uintptr_t opaque);
 
 // 0, or -1 if the bytes were refused.
 int socket_server_send(struct socket_server *, struct socket_sendbuffer *buffer);
+// Queues without sending: the caller calls flush for the id soon.
+int socket_server_send_later(struct socket_server *, struct socket_sendbuffer *buffer);
+// Sends what is queued, from the calling thread as far as the kernel takes it.
+void socket_server_flush(struct socket_server *, int id);
 int socket_server_send_lowpriority(struct socket_server *, struct socket_sendbuffer *buffer);
 
 // Each returns an id, or -1.

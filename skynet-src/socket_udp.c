@@ -163,7 +163,7 @@ socket_server_udp_send(struct socket_server *ss, const struct socket_udp_address
 	// The caller's blob may be no longer than its type needs.
 	memset(&to, 0, sizeof(to));
 	memcpy(&to, addr, (size_t)size);
-	return write_submit(ss, s, b, true, &to);
+	return write_submit(ss, s, b, SEND_HIGH, &to);
 }
 
 //----------------------------------------------------------------- receiving

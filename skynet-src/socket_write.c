@@ -231,9 +231,8 @@ account(struct socket_server *ss, struct socket_slot *s, size_t n) {
 //------------------------------------------------------------- direct writes
 
 static bool
-can_write_directly(const struct socket_slot *s, bool is_high) {
-	return is_high && s->kind != KIND_FOREIGN && is_flowing(s) && is_empty(s) &&
-		!s->writer_active && !s->write_polled;
+can_write_here(const struct socket_slot *s) {
+	return s->kind != KIND_FOREIGN && is_flowing(s) && !s->writer_active && !s->write_polled;
 }
 
 // With the lock, which it gives up. Never fails: a broken stream is discovered
@@ -285,7 +284,7 @@ write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece
 
 int
 write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
-	bool is_high, const struct socket_udp_address *to) {
+	enum send_mode mode, const struct socket_udp_address *to) {
 	struct piece p;
 	if (!piece_from(ss, b, &p)) {
 		slot_unlock(s);
@@ -296,13 +295,22 @@ write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_send
 		piece_drop(ss, &p);
 		return 0;
 	}
-	if (can_write_directly(s, is_high)) {
-		return to != NULL ? write_datagram_now(ss, s, &p, to) : write_stream_now(ss, s, &p);
+	if (mode != SEND_LOW && is_empty(s) && can_write_here(s)) {
+		if (to != NULL) {
+			return write_datagram_now(ss, s, &p, to);
+		}
+		if (mode == SEND_HIGH) {
+			return write_stream_now(ss, s, &p);
+		}
 	}
-	bool to_high = is_high || (is_empty(s) && !s->writer_active);
+	bool to_high = mode != SEND_LOW || (is_empty(s) && !s->writer_active);
 	push_back(to_high ? &s->high : &s->low, node_from(&p, 0, to));
 	add_backlog(s, p.sz);
-	unlock_and_post_flush(s);
+	if (mode == SEND_LATER) {
+		slot_unlock(s);
+	} else {
+		unlock_and_post_flush(s);
+	}
 	return 0;
 }
 
@@ -397,6 +405,18 @@ flush_share(struct socket_server *ss, struct socket_slot *s) {
 		}
 	}
 	return 0;
+}
+
+// A broken stream is discovered again, and reported, by the loop.
+void
+write_flush_here(struct socket_server *ss, struct socket_slot *s) {
+	if (!is_empty(s) && can_write_here(s)) {
+		flush_share(ss, s);
+		if (is_empty(s)) {
+			end_warning(s);
+		}
+	}
+	unlock_and_post_flush(s);
 }
 
 // net.md 1.13, write failure. The bytes are lost; the owner is told, unless it

@@ -571,6 +571,41 @@ test.case("header, write of tables and lwrite", function()
 	close(client, server)
 end)
 
+test.case("many writes of one task to many sockets arrive whole and in order", function()
+	local clients, servers = {}, {}
+	for i = 1, 20 do
+		clients[i], servers[i] = pair()
+	end
+	for round = 1, 50 do
+		for i = 1, 20 do
+			socket.write(clients[i], string.pack(">I2", round))
+			socket.write(clients[i], { "-", string.pack(">I2", i) })
+		end
+	end
+	for i = 1, 20 do
+		socket.close(clients[i])
+	end
+	for i = 1, 20 do
+		for round = 1, 50 do
+			local a, b = string.unpack(">I2xI2", socket.read(servers[i], 5))
+			test.eq({ a, b }, { round, i })
+		end
+		test.eq({ socket.read(servers[i]) }, { false, "" })
+		socket.close(servers[i])
+	end
+end)
+
+test.case("a long write of many pieces by one task", function()
+	local client, server = pair()
+	local piece = ("0123456789"):rep(1000)
+	for _ = 1, 500 do
+		socket.write(client, piece)
+	end
+	socket.close(client)
+	test.eq(socket.readall(server), piece:rep(500))
+	socket.close(server)
+end)
+
 test.case("resolve of numbers and names", function()
 	test.eq(socket.resolve("::1"), { "::1" })
 	test.err(function() socket.resolve("no.such.host.invalid") end, "Name or service not known")

@@ -898,6 +898,60 @@ broken_write_is_an_error_and_then_refused(void **state) {
 	assert_int_equal(count_events(w, id, SOCKET_CLOSE), 1);
 }
 
+static int
+send_later(struct world *w, int id, const char *text) {
+	struct socket_sendbuffer b = { id, SOCKET_BUFFER_RAWPOINTER, text, strlen(text) };
+	return socket_server_send_later(w->ss, &b);
+}
+
+static void
+bytes_sent_later_go_out_with_flush(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "one "), 0);
+	assert_int_equal(send_later(w, id, "two "), 0);
+	settle(w);
+	char got[16];
+	assert_int_equal(recv(client, got, sizeof(got), MSG_DONTWAIT), -1);
+	socket_server_flush(w->ss, id);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 8);
+	assert_memory_equal(got, "one two ", 8);
+	socket_server_flush(w->ss, id);
+	socket_server_flush(w->ss, 999);
+	assert_int_equal(send_later(w, 999, "x"), -1);
+	close(client);
+}
+
+static void
+bytes_sent_later_survive_close(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "last words"), 0);
+	socket_server_close(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	settle(w);
+	socket_server_flush(w->ss, id);
+	char got[16];
+	assert_int_equal(drain_plain(w, client, got, sizeof(got)), 10);
+	assert_false(is_alive(w, id));
+	close(client);
+}
+
+static void
+other_sends_take_later_ones_along_in_order(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "first "), 0);
+	assert_int_equal(send_text(w, id, "second"), 0);
+	char got[12];
+	assert_int_equal(drain_plain(w, client, got, 12), 12);
+	assert_memory_equal(got, "first second", 12);
+	close(client);
+}
+
 static int objects_freed;
 
 static const void *
@@ -1469,6 +1523,9 @@ static const struct CMUnitTest claims[] = {
 	CLAIM(backlog_warns_at_doubling_levels_and_when_drained),
 	CLAIM(one_huge_send_warns_too),
 	CLAIM(broken_write_is_an_error_and_then_refused),
+	CLAIM(bytes_sent_later_go_out_with_flush),
+	CLAIM(bytes_sent_later_survive_close),
+	CLAIM(other_sends_take_later_ones_along_in_order),
 	CLAIM(user_objects_go_through_their_adapter),
 	CLAIM(empty_sends_succeed_and_do_nothing),
 	CLAIM(datagrams_carry_their_sender),
