@@ -27,8 +27,12 @@
 /* Ignored by default, meant for out-of-band data, which nobody here asks for. */
 #define INTERRUPT_SIGNAL SIGURG
 
-/* The service whose message this thread handles. Read by the handler on it. */
-static _Thread_local _Atomic(struct snlua *) current;
+/*
+ * The service whose message this thread handles. Read by the handler on it: in
+ * static storage of the thread, since the first use of any other kind may
+ * allocate.
+ */
+static _Thread_local _Atomic(struct snlua *) current __attribute__((tls_model("initial-exec")));
 
 static uint64_t
 serial_now(struct snlua *l) {
