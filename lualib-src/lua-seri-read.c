@@ -303,6 +303,9 @@ luaseri_unpack_buffer(lua_State *L, const void *buf, size_t sz) {
 	if (sz == 0) {
 		return 0;
 	}
+	if (buf == NULL) {
+		return luaL_error(L, "deserialize null pointer");
+	}
 	const uint8_t *p = buf;
 	r.L = L;
 	r.p = p;

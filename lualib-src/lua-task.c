@@ -388,10 +388,15 @@ is_trace(struct sched *S, lua_State *L, int type) {
 }
 
 void
-sched_deliver(struct sched *S, lua_State *from, const struct inbound *in) {
+sched_deliver(struct sched *S, lua_State *from, const struct inbound *message) {
 	const struct inbound outer = S->in;
+	const struct inbound *in = &S->in;
 	lua_State *outer_from = S->from;
-	S->in = *in;
+	S->in = *message;
+	if (message->msg == NULL) {
+		/* A size without data means nothing, and is dangerous to believe. */
+		S->in.sz = 0;
+	}
 	S->from = from;
 	if (in->type == PTYPE_RESPONSE) {
 		on_response(S, from, in);

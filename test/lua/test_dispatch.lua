@@ -161,4 +161,28 @@ test.case("dispatch_message handles a message given by hand", function()
 	skynet.trash(msg, size)
 end)
 
+test.case("a size without data is taken for no data", function()
+	local null
+	skynet.register_protocol {
+		name = "null", id = 211,
+		unpack = function(msg, size) return msg, size end,
+		dispatch = function(_, _, msg, size) null = { msg, size } end,
+	}
+	skynet.rawsend(skynet.self(), "null", "")
+	skynet.yield()
+	test.eq({ type(null[1]), null[2] }, { "userdata", 0 })
+	local pointer = null[1]
+	null = nil
+	skynet.rawsend(skynet.self(), "null", pointer, 100)
+	skynet.rawsend(skynet.self(), "error", pointer, 8)
+	skynet.yield()
+	test.eq(null[2], 0)
+	local got
+	skynet.dispatch("lua", function(...) got = table.pack(...) end)
+	skynet.dispatch_message(skynet.PTYPE_LUA, nil, 100, 0, 1)
+	test.eq(got, { 0, 1, n = 2 })
+	skynet.dispatch_message(skynet.PTYPE_SYSTEM, nil, 8, 5, 0xffff)
+	test.err(function() skynet.unpack(pointer, 5) end, "deserialize null pointer")
+end)
+
 test.run()
