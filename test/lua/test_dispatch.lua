@@ -173,9 +173,7 @@ test.case("a size without data is taken for no data", function()
 	test.eq({ type(null[1]), null[2] }, { "userdata", 0 })
 	local pointer = null[1]
 	null = nil
-	skynet.rawsend(skynet.self(), "null", pointer, 100)
-	skynet.rawsend(skynet.self(), "error", pointer, 8)
-	skynet.yield()
+	skynet.dispatch_message(211, pointer, 100, 0, 1)
 	test.eq(null[2], 0)
 	local got
 	skynet.dispatch("lua", function(...) got = table.pack(...) end)
