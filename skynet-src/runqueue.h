@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct runnable;
@@ -33,7 +34,7 @@ runqueue_init(struct runqueue *q) {
 static inline uint32_t
 runqueue_length(struct runqueue *q) {
 	uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
-	/* Sequentially consistent: see scheduler.c, "Wake-ups". */
+	/* Sequentially consistent: see scheduler_idle.c, "Wake-ups". */
 	uint32_t tail = atomic_load(&q->tail);
 	uint32_t n = tail - head;
 
@@ -52,7 +53,7 @@ runqueue_push(struct runqueue *q, struct runnable *r) {
 		return false;
 	}
 	atomic_store_explicit(&q->ring[tail % RUNQUEUE_SIZE], r, memory_order_relaxed);
-	/* Publishes the slot; sequentially consistent: see scheduler.c. */
+	/* Publishes the slot; sequentially consistent: see scheduler_idle.c. */
 	atomic_store(&q->tail, tail + 1);
 	return true;
 }

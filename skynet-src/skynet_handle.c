@@ -66,7 +66,6 @@ static struct {
 	atomic_bool is_closing; /* written under mutex */
 } H = {
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
-	.next = 1,
 };
 
 /* In a slot whose handle is reserved but not published. */
