@@ -32,7 +32,7 @@
 /* The launcher hears at most this much of why a service failed to start. */
 #define REASON_SIZE 512
 
-/* The log service is launched first, the bootstrap service second. */
+/* The log service is launched first, the bootstrap service second, all others later. */
 #define BOOTSTRAP_INDEX 2
 
 /* A node whose bootstrap service cannot start ends with this status. */
@@ -58,8 +58,7 @@ traceback(lua_State *L) {
 
 static int
 start_failed(struct lua_container *c) {
-	uint32_t handle = skynet_context_handle(c->ctx);
-	if ((handle & HANDLE_MASK) != BOOTSTRAP_INDEX) {
+	if (!snlua_of(c)->is_bootstrap) {
 		return 0;
 	}
 	skynet_error(c->ctx, "error: the bootstrap service failed, the node ends");
@@ -311,9 +310,21 @@ snlua_create(void) {
 	return l;
 }
 
+/* Whether the service is the bootstrap one, and no later one that has its index. */
+static bool
+is_bootstrap(struct skynet_context *ctx) {
+	static atomic_bool is_over;
+	uint32_t index = skynet_context_handle(ctx) & HANDLE_MASK;
+	/* Relaxed: the first launches follow each other on one thread. */
+	return index >= BOOTSTRAP_INDEX &&
+	       !atomic_exchange_explicit(&is_over, true, memory_order_relaxed) &&
+	       index == BOOTSTRAP_INDEX;
+}
+
 int
 snlua_init(struct snlua *l, struct skynet_context *ctx, const char *args) {
 	l->base.ctx = ctx;
+	l->is_bootstrap = is_bootstrap(ctx);
 	l->base.callback = install_callback;
 	l->base.resume_measured = snlua_resume_measured;
 	l->base.forget_measured = snlua_forget_measured;

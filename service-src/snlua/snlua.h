@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,7 @@ struct snlua {
 	void *cb_ud;
 	skynet_cb cb;
 	enum cache_mode cache_mode;
+	bool is_bootstrap;
 };
 
 static inline struct snlua *
