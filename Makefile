@@ -107,8 +107,8 @@ LUACLIB_LIBS_skynet = -lcrypto $(NODELETE)
 LUACLIB_LIBS_client = -lcrypto -lpthread
 LUACLIB_LIBS_md5 = -lcrypto
 LUACLIB_LIBS_sproto = -lpthread $(NODELETE)
-# This one reads Lua's own structures.
-$(OBJ)/lualib-src/lua-seri-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
+# These read Lua's own structures.
+$(OBJ)/lualib-src/lua-seri-walk.o $(OBJ)/lualib-src/lua-sharetable-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
 $(foreach m,$(LUACLIB),$(eval $(call luaclib_rule,$(m))))
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

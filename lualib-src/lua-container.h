@@ -19,8 +19,21 @@
 #define LUA_CONTEXT_FIELD "skynet_context"
 #define LUA_CONTAINER_FIELD "skynet_container"
 
+/* Something to be done when a VM is gone; see lua_container.endings. */
+struct lua_container_ending {
+	struct lua_container_ending *next;
+	/* Takes the struct. Called once, after lua_close. */
+	void (*run)(struct lua_container_ending *e);
+};
+
 struct lua_container {
 	struct skynet_context *ctx;
+
+	/*
+	 * What the VM's last finalizer may still need, and so cannot be given
+	 * back by a finalizer. Libraries put structs of theirs in front.
+	 */
+	struct lua_container_ending *endings;
 
 	/*
 	 * The Lua thread that executes: where an interrupt strikes. Whoever

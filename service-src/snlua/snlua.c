@@ -344,6 +344,11 @@ snlua_release(struct snlua *l) {
 	if (l->L != NULL) {
 		lua_close(l->L);
 	}
+	while (l->base.endings != NULL) {
+		struct lua_container_ending *e = l->base.endings;
+		l->base.endings = e->next;
+		e->run(e);
+	}
 	skynet_free(l->args);
 	skynet_free(l);
 }
