@@ -412,6 +412,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	/* By contract only the exact text `true` switches accounting on. */
 	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
 	check_number(L, "shutdown_timeout", 0);
+	check_number(L, "socket_linger", 0);
 	check_number(L, "logqueue", 1);
 	check_number(L, "endless_check", 0);
 	check_number(L, "memory_reserve", 0);

@@ -97,29 +97,26 @@ skynet_socket_dispose(void *msg, size_t sz) {
 
 //---------------------------------------------------------------- life cycle
 
-// An optional number of the configuration, or `otherwise`.
+// Seconds that a closed socket waits for a peer that reads nothing.
+#define LINGER_DEFAULT 60
+// More is as good as for ever.
+#define LINGER_MAX (INT32_MAX / 1000)
+
+// Milliseconds. The configuration has checked that it is a number.
 static int
-option(const char *key, int otherwise) {
-	const char *text = skynet_getenv(key);
-	if (text == NULL) {
-		return otherwise;
+linger_ms(void) {
+	const char *text = skynet_getenv("socket_linger");
+	double seconds = text == NULL ? LINGER_DEFAULT : strtod(text, NULL);
+	if (!(seconds > 0)) {
+		return 0;
 	}
-	char *end;
-	long v = strtol(text, &end, 10);
-	if (*text == '\0' || *end != '\0' || v < 0 || v > INT32_MAX / 1000) {
-		fprintf(stderr, "Invalid %s = %s\n", key, text);
-		exit(1);
-	}
-	return (int)v;
+	return seconds > LINGER_MAX ? INT32_MAX : (int)(seconds * 1000);
 }
 
 static void
 after_delivery(void) {
 	outbox_flush(S);
 }
-
-// Seconds, see socket_server_set_linger.
-#define LINGER_DEFAULT 60
 
 void
 skynet_socket_init(void) {
@@ -129,7 +126,7 @@ skynet_socket_init(void) {
 		exit(1);
 	}
 	context_after_delivery(after_delivery);
-	socket_server_set_linger(S, option("socket_linger", LINGER_DEFAULT) * 1000);
+	socket_server_set_linger(S, linger_ms());
 }
 
 void
