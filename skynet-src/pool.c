@@ -112,7 +112,12 @@ pool_draw(struct pool *pool, size_t size) {
 	void *p;
 
 	if (pool->arena == NULL) {
-		return skynet_malloc(size);
+		/* A pool is its maker's, whoever makes it grow. */
+		uint32_t owner = malloc_owner();
+		malloc_set_owner(pool->owner);
+		p = skynet_malloc(size);
+		malloc_set_owner(owner);
+		return p;
 	}
 	if (size > pool->arena->size) {
 		errno = ENOMEM;

@@ -1,6 +1,6 @@
 /*
  * The environment is a fixed array of hash chains that only ever grow at their
- * heads. It owns its entries, which live in grow-only pages: nothing is freed
+ * heads. It owns its entries, which live in a grow-only pool: nothing is freed
  * before the process ends, so readers need no lock.
  *
  * Writers (start-up, and SETENV now and then) are serialised by one mutex.
@@ -13,12 +13,11 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "pool_global.h"
 #include "skynet.h"
 
 /* Some configs have hundreds of keys; nobody has hundreds of thousands. */
 #define BUCKETS 512
-/* An entry that does not fit the rest of a page gets the next one, or one of its own. */
-#define PAGE_SIZE 4096
 
 struct entry {
 	struct entry *next; /* written before publication, constant afterwards */
@@ -26,16 +25,9 @@ struct entry {
 	char key[];
 };
 
-struct page {
-	struct page *next;
-	size_t used;
-	size_t size;
-	_Alignas(max_align_t) char data[];
-};
-
 static struct {
 	pthread_mutex_t lock;                    /* writers */
-	struct page *page;                       /* under lock; the pages hold every entry */
+	struct pool *pool;                       /* under lock; holds every entry */
 	_Atomic(struct entry *) bucket[BUCKETS]; /* written under lock, read by anybody */
 } E = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -48,21 +40,14 @@ bucket_of(const char *key) {
 	return &E.bucket[hash % BUCKETS];
 }
 
+/* Under lock. */
 static void *
 arena_alloc(size_t size) {
-	size = (size + _Alignof(struct entry) - 1) & ~(_Alignof(struct entry) - 1);
-	struct page *page = E.page;
-	if (page == NULL || page->size - page->used < size) {
-		size_t room = size > PAGE_SIZE ? size : PAGE_SIZE;
-		page = skynet_malloc(sizeof(*page) + room);
-		page->next = E.page;
-		page->used = 0;
-		page->size = room;
-		E.page = page;
+	if (E.pool == NULL) {
+		E.pool = pool_global_create(&(struct pool_options){.name = "environment"},
+			POOL_GLOBAL_MIN_PAGE);
 	}
-	void *p = page->data + page->used;
-	page->used += size;
-	return p;
+	return pool_global_alloc(E.pool, size);
 }
 
 static struct entry *

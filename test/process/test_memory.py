@@ -1,5 +1,6 @@
 """What a node says when memory ends, or when a service misuses it."""
 
+import os
 import signal
 
 from harness import VARIANT, Node, Skip
@@ -39,3 +40,16 @@ def test_bad_settings_are_refused():
     with Node('start = "main"\nmemory_reserve = "much"\n') as node:
         assert node.wait_exit() == 1
         assert "memory_reserve" in node.text, node.text
+
+
+def test_heap_profile_can_be_switched_and_written():
+    need_accounts()
+    env = {"MALLOC_CONF": "prof:true,prof_active:false,lg_prof_sample:12,prof_prefix:heap"}
+    with Node('start = "heap_profile"\n', env=env) as node:
+        m = node.wait_for(r"^profile false true true true current (\d+)$")
+        assert int(m.group(1)) > 1000000, m.group(0)
+        assert node.wait_exit() == 0
+        profiles = [n for n in os.listdir(node.dir) if n.startswith("heap.")]
+        assert len(profiles) == 1, profiles
+        with open(node.path(profiles[0])) as f:
+            assert f.readline().startswith("heap_v2/4096")
