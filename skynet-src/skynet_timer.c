@@ -28,6 +28,8 @@
 #define CS_PER_SECOND 100
 
 #define SHARDS 8
+/* A wheel that is this many ticks late catches up before it is used. */
+#define TOUCH_LAG 1000
 #define NEVER UINT64_MAX
 
 struct shard {

@@ -93,7 +93,8 @@ place(struct timer_wheel *w, struct timer_node *node) {
 
 void
 timer_wheel_add(struct timer_wheel *w, struct timer_node *node) {
-	if ((int32_t)(node->expire - w->current) <= 0) {
+	/* Not half of the range: a long delay may well look like the past. */
+	if (w->current - node->expire < TIMER_LAG) {
 		append(&w->due, node);
 	} else {
 		place(w, node);
@@ -188,6 +189,14 @@ timer_wheel_advance(struct timer_wheel *w, uint32_t now, struct timer_list *out)
 	if ((int32_t)(now - w->current) > 0) {
 		w->current = now;
 	}
+}
+
+void
+timer_wheel_touch(struct timer_wheel *w, uint32_t now) {
+	struct timer_list list = {NULL};
+
+	timer_wheel_advance(w, now, &list);
+	w->due = list;
 }
 
 void

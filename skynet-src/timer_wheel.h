@@ -39,11 +39,18 @@ struct timer_wheel {
 
 void timer_wheel_init(struct timer_wheel *w, uint32_t now);
 
+/* Ticks that the wheel may be behind the caller's clock. */
+#define TIMER_LAG (1 << 24)
+
 /*
- * Takes the node, whose expire lies at most 2^31 - 1 ticks ahead of current. A
- * tick that has passed means: due at once.
+ * Takes the node, whose expire lies at most 2^31 - 1 ticks ahead of a clock
+ * that current lags behind by TIMER_LAG at most. A tick that has passed means:
+ * due at once.
  */
 void timer_wheel_add(struct timer_wheel *w, struct timer_node *node);
+
+/* Catch up with the clock; what expires is due at the next advance. */
+void timer_wheel_touch(struct timer_wheel *w, uint32_t now);
 
 /*
  * Ticks from current to the next one that needs timer_wheel_advance: an expiry,

@@ -152,6 +152,40 @@ longest_delay_is_exact(void **state) {
 	EXPECT(123456789u + INT32_MAX, 1);
 }
 
+/* Nobody visits an empty wheel; a day later the clock is far ahead of it. */
+static void
+longest_delay_is_exact_after_a_long_rest(void **state) {
+	uint32_t now = 8640000;
+
+	(void)state;
+	begin(0);
+	timer_wheel_touch(&wheel, now);
+	assert_int_equal(wheel.current, now);
+	/* And a little ahead of it once more. */
+	now += 900;
+	add(now + INT32_MAX, 1);
+	EXPECT_NONE(now);
+	EXPECT_NONE(now + INT32_MAX - 1);
+	EXPECT(now + INT32_MAX, 1);
+}
+
+static void
+touching_skips_no_timer(void **state) {
+	uint32_t ticks;
+
+	(void)state;
+	begin(0);
+	add(500, 1);
+	timer_wheel_touch(&wheel, 499);
+	assert_int_equal(wheel.current, 499);
+	timer_wheel_touch(&wheel, 10);
+	assert_int_equal(wheel.current, 499);
+	timer_wheel_touch(&wheel, 600);
+	assert_true(timer_wheel_next(&wheel, &ticks));
+	assert_int_equal(ticks, 0);
+	EXPECT(600, 1);
+}
+
 static void
 empty_wheel_wants_nothing(void **state) {
 	uint32_t ticks;
@@ -282,6 +316,8 @@ main(void) {
 		cmocka_unit_test(armed_for_a_tick_that_has_passed_is_due_at_once),
 		cmocka_unit_test(tick_counter_may_wrap),
 		cmocka_unit_test(longest_delay_is_exact),
+		cmocka_unit_test(longest_delay_is_exact_after_a_long_rest),
+		cmocka_unit_test(touching_skips_no_timer),
 		cmocka_unit_test(empty_wheel_wants_nothing),
 		cmocka_unit_test(far_timer_costs_few_wake_ups),
 		cmocka_unit_test(random_operations_match_a_model),
