@@ -7,39 +7,22 @@
 -- used inside tasks. Globals it removes: LUA_PATH, LUA_CPATH, LUA_SERVICE,
 -- LUA_PRELOAD. It must not yield.
 
----File names to try for a service, in order.
+---Load the script of a service: the first candidate that loads.
 ---@param name string service name, put in place of every `?`
 ---@param templates string file name templates separated by `;`
----@return fun(): string?, string? # template, file name
-local function candidates(name, templates)
-	local next_template = templates:gmatch("[^;]+")
-	local replacement = name:gsub("%%", "%%%%")
-	return function()
-		local template = next_template()
-		if template then
-			return template, (template:gsub("?", replacement))
-		end
-	end
-end
-
----Load the script of a service: the first candidate that loads.
----@param name string
----@param templates string
 ---@return function chunk, string template, string filename
 local function find_script(name, templates)
-	-- The first file that exists, which the process remembers, nearly always
-	-- loads; then the others need not be looked at.
-	local first = package.searchpath(name, templates, "")
-	local messages = {}
-	for template, filename in candidates(name, templates) do
-		if filename == first then
-			local chunk = loadfile(filename)
-			if chunk then
-				return chunk, template, filename
-			end
-		end
+	-- The first file that exists, which the process remembers together with its
+	-- template, nearly always loads.
+	local known, its_template = package.searchpath(name, templates, "")
+	local main = known and its_template and loadfile(known)
+	if main then
+		return main, its_template, known
 	end
-	for template, filename in candidates(name, templates) do
+	local messages = {}
+	local replacement = name:gsub("%%", "%%%%")
+	for template in templates:gmatch("[^;]+") do
+		local filename = template:gsub("?", replacement)
 		local chunk, message = loadfile(filename)
 		if chunk then
 			return chunk, template, filename

@@ -239,38 +239,82 @@ find_c(lua_State *L) {
 	return results;
 }
 
-/* package.searchpath(name, path [, sep [, rep]]) */
+/* Whether the template of n bytes gives `file` with `name` for each `?`. */
+static bool
+gives_file(const char *template, size_t n, const char *name, const char *file) {
+	size_t name_len = strlen(name);
+	for (size_t i = 0; i < n; i++) {
+		if (template[i] == '?') {
+			if (strncmp(file, name, name_len) != 0) {
+				return false;
+			}
+			file += name_len;
+		} else if (*file++ != template[i]) {
+			return false;
+		}
+	}
+	return *file == '\0';
+}
+
+/* Push the template of `path` that `file` comes from, or nil. */
+static void
+push_template(lua_State *L, const char *path, const char *name, const char *file) {
+	while (*path != '\0') {
+		size_t n = strcspn(path, LUA_PATH_SEP);
+		if (gives_file(path, n, name, file)) {
+			lua_pushlstring(L, path, n);
+			return;
+		}
+		path += n + (path[n] != '\0');
+	}
+	lua_pushnil(L);
+}
+
+/* searchpath of a name and a path, the key of which is `kind`, name and path. */
 static int
-searchpath(lua_State *L) {
+searchpath_cached(lua_State *L, int kind) {
 	struct found found;
-	int args = lua_gettop(L);
-	const char *sep = luaL_optstring(L, 3, NULL);
-	bool is_plain = sep == NULL || *sep == '\0';
-	bool is_cached = is_plain && lua_isnoneornil(L, 4) && mode_of(L) != CACHE_OFF;
-	if (is_cached) {
-		const char *name = luaL_checkstring(L, 1);
-		const char *path = luaL_checkstring(L, 2);
-		lua_pushfstring(L, "%c%s\n%s", sep == NULL ? KEY_SEARCHPATH : KEY_SEARCHPATH_WHOLE, name,
-		                path);
-		lua_insert(L, ARG_KEY);
-		args++;
-		if (get_found(L, &found)) {
-			lua_pushstring(L, found.file);
-			return 1;
+	const char *name = luaL_checkstring(L, 1);
+	const char *path = luaL_checkstring(L, 2);
+	lua_settop(L, 3); /* name, path, separator */
+	lua_pushfstring(L, "%c%s\n%s", kind, name, path);
+	lua_insert(L, ARG_KEY);
+	if (get_found(L, &found)) {
+		lua_pushstring(L, found.file);
+	} else {
+		lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
+		lua_pushvalue(L, 1);
+		lua_pushvalue(L, ARG_KEY + 1);
+		lua_pushvalue(L, ARG_KEY + 2);
+		lua_call(L, 3, 2);
+		if (lua_isnil(L, -2)) {
+			return 2;
 		}
-	}
-	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
-	for (int i = 1; i <= args; i++) {
-		if (!is_cached || i != ARG_KEY) {
-			lua_pushvalue(L, i);
-		}
-	}
-	lua_call(L, args - is_cached, LUA_MULTRET);
-	int results = lua_gettop(L) - args;
-	if (is_cached && results == 1) {
+		lua_pop(L, 1);
 		put_found(L, NULL, lua_tostring(L, -1));
 	}
-	return results;
+	if (kind != KEY_SEARCHPATH_WHOLE) {
+		return 1;
+	}
+	push_template(L, path, name, lua_tostring(L, -1));
+	return 2;
+}
+
+/*
+ * package.searchpath(name, path [, sep [, rep]]). With an empty separator, as the
+ * loader looks for scripts, the second result is the template that fits.
+ */
+static int
+searchpath(lua_State *L) {
+	const char *sep = luaL_optstring(L, 3, NULL);
+	bool is_plain = (sep == NULL || *sep == '\0') && lua_isnoneornil(L, 4);
+	if (is_plain && mode_of(L) != CACHE_OFF) {
+		return searchpath_cached(L, sep == NULL ? KEY_SEARCHPATH : KEY_SEARCHPATH_WHOLE);
+	}
+	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
+	lua_insert(L, 1);
+	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+	return lua_gettop(L);
 }
 
 /* ------------------------------------------------------------------ codecache */
