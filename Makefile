@@ -28,6 +28,7 @@ include 3rd/deps.mk
 include 3rd/jemalloc/jemalloc.mk
 include 3rd/lua/lua.mk
 include 3rd/lpeg/lpeg.mk
+include 3rd/cjson/cjson.mk
 
 #------------------------------------------------------------------ variants
 
@@ -72,7 +73,7 @@ LUACLIB := skynet $(patsubst lualib-src/%/,%,$(wildcard lualib-src/*/))
 PRODUCTS := $(OUT)/skynet $(CSERVICE:%=$(OUT)/cservice/%.so) $(LUACLIB:%=$(OUT)/luaclib/%.so)
 
 .PHONY: products
-products: $(PRODUCTS) $(LUA_BIN) $(LPEG_SO)
+products: $(PRODUCTS) $(LUA_BIN) $(LPEG_SO) $(CJSON_SO)
 
 $(OBJ)/%.o: %.c | $(LUA_READY)
 	@mkdir -p $(@D)
