@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "malloc_hook.h"
 #include "skynet.h"
 #include "skynet_context.h"
 #include "skynet_env.h"
@@ -68,7 +69,10 @@ forward(void *ud, int type, struct socket_message *m) {
 	bool has_text = !carries_buffer(public) && m->data != NULL;
 	size_t text_size = has_text ? strlen(m->data) : 0;
 	size_t sz = sizeof(struct skynet_socket_message) + text_size;
+	uint32_t before = malloc_owner();
+	malloc_set_owner((uint32_t)m->opaque);
 	struct skynet_socket_message *sm = skynet_malloc(sz);
+	malloc_set_owner(before);
 	sm->type = public;
 	sm->id = m->id;
 	sm->ud = m->ud;

@@ -305,6 +305,8 @@ struct socket_server {
 // The loop that serves a new id.
 struct socket_loop *loop_for_new(struct socket_server *ss);
 
+// A block for what the owner receives, charged to it. Loop.
+char *loop_alloc_for(struct socket_slot *s, size_t sz);
 // Hand an event to the owner. Loop, without locks.
 void loop_emit(struct socket_loop *loop, struct socket_slot *s, int type, int ud, char *data);
 // Unless CLOSE was told.

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "malloc_hook.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
 
@@ -15,6 +16,15 @@
 #define LINGER_DEFAULT_MS 60000
 
 //-------------------------------------------------------------------- events
+
+char *
+loop_alloc_for(struct socket_slot *s, size_t sz) {
+	uint32_t before = malloc_owner();
+	malloc_set_owner((uint32_t)s->owner);
+	char *p = skynet_malloc(sz);
+	malloc_set_owner(before);
+	return p;
+}
 
 void
 loop_emit(struct socket_loop *loop, struct socket_slot *s, int type, int ud, char *data) {

@@ -50,7 +50,8 @@ struct socket_message {
 	char *data;
 };
 
-// Receives the events, on the thread that polls. It may call any request function
+// Receives the events, on the thread that polls; allocations there are charged to
+// nobody, and what the owner receives to the owner. It may call any request function
 // below, but not poll.
 typedef void (*socket_sink)(void *ud, int type, struct socket_message *msg);
 

@@ -357,7 +357,7 @@ stream_read(struct socket_loop *loop, struct socket_slot *s) {
 	char *buf = loop_read_buffer(loop);
 	ssize_t n = read(s->fd, buf, READ_SIZE);
 	if (n > 0) {
-		char *data = skynet_malloc((size_t)n);
+		char *data = loop_alloc_for(s, (size_t)n);
 		memcpy(data, buf, (size_t)n);
 		atomic_fetch_add_explicit(&s->read_count, (uint64_t)n, memory_order_relaxed);
 		atomic_store_explicit(&s->read_time, loop->ss->clock(), memory_order_relaxed);

@@ -209,7 +209,7 @@ read_one(struct socket_loop *loop, struct socket_slot *s) {
 		return true;
 	}
 	size_t addrsz = (size_t)address_size(&from);
-	char *data = skynet_malloc((size_t)n + addrsz);
+	char *data = loop_alloc_for(s, (size_t)n + addrsz);
 	memcpy(data, buf, (size_t)n);
 	memcpy(data + n, from.byte, addrsz);
 	atomic_fetch_add_explicit(&s->read_count, (uint64_t)n, memory_order_relaxed);
