@@ -16,9 +16,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define BATCH 64 /* blocks alive at once: allocate them, then free them */
+#define BATCH 64    /* blocks alive at once: allocate them, then free them */
 #define ROUNDS 4000 /* batches between two looks at the clock */
-#define TURNS 31 /* figures taken alternately; the median counts */
+#define TURNS 31    /* figures taken alternately; the median counts */
 
 enum kind { RAW, HOOKED };
 
@@ -37,7 +37,6 @@ now(void) {
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
-
 
 static void
 batch_raw(size_t size) {
@@ -124,20 +123,20 @@ report(const char *name, const uint32_t *owner, int threads, const struct job *m
 	qsort(hooked, TURNS, sizeof(hooked[0]), compare);
 	qsort(ratio, TURNS, sizeof(ratio[0]), compare);
 	printf("%-24s jemalloc %6.2f ns  skynet %6.2f ns  ratio %.2f (%.2f to %.2f)\n", name,
-		raw[TURNS / 2], hooked[TURNS / 2], ratio[TURNS / 2], ratio[0], ratio[TURNS - 1]);
+	       raw[TURNS / 2], hooked[TURNS / 2], ratio[TURNS / 2], ratio[0], ratio[TURNS - 1]);
 }
 
 int
 main(int argc, char **argv) {
-	struct job model = { .size = 64, .seconds = 0.02 };
+	struct job model = {.size = 64, .seconds = 0.02};
 	if (argc > 1) {
 		model.size = strtoul(argv[1], NULL, 10);
 	}
 	if (argc > 2) {
 		model.seconds = strtod(argv[2], NULL);
 	}
-	report("1 thread", (uint32_t[]){ 1 }, 1, &model);
-	report("2 threads, 2 services", (uint32_t[]){ 1, 2 }, 2, &model);
-	report("2 threads, 1 service", (uint32_t[]){ 3, 3 }, 2, &model);
+	report("1 thread", (uint32_t[]){1}, 1, &model);
+	report("2 threads, 2 services", (uint32_t[]){1, 2}, 2, &model);
+	report("2 threads, 1 service", (uint32_t[]){3, 3}, 2, &model);
 	return 0;
 }

@@ -52,39 +52,39 @@ report(const char *name, measure raw, measure pool, void *ud) {
 	qsort(r, TURNS, sizeof(r[0]), compare);
 	qsort(p, TURNS, sizeof(p[0]), compare);
 	printf("%-28s jemalloc %6.2f ns  pool %6.2f ns  %.1f times faster\n", name, r[TURNS / 2],
-		p[TURNS / 2], r[TURNS / 2] / p[TURNS / 2]);
+	       p[TURNS / 2], r[TURNS / 2] / p[TURNS / 2]);
 }
 
 #define KEEP(p) __asm__ volatile("" : "+r"(p))
 
 /* Pairs in bursts: allocate BURST, then free them in that order. */
-#define PAIRS(allocate, release)                      \
-	do {                                              \
-		void *block[BURST];                           \
-		for (int b = 0; b < BURSTS; b++) {            \
-			for (int i = 0; i < BURST; i++) {         \
-				block[i] = (allocate);                \
-				KEEP(block[i]);                       \
-			}                                         \
-			for (int i = 0; i < BURST; i++) {         \
-				release;                              \
-			}                                         \
-		}                                             \
+#define PAIRS(allocate, release)                                                                   \
+	do {                                                                                           \
+		void *block[BURST];                                                                        \
+		for (int b = 0; b < BURSTS; b++) {                                                         \
+			for (int i = 0; i < BURST; i++) {                                                      \
+				block[i] = (allocate);                                                             \
+				KEEP(block[i]);                                                                    \
+			}                                                                                      \
+			for (int i = 0; i < BURST; i++) {                                                      \
+				release;                                                                           \
+			}                                                                                      \
+		}                                                                                          \
 	} while (0)
 
 /* One pair at a time. */
-#define SINGLES(allocate, release)                    \
-	do {                                              \
-		for (int b = 0; b < BURSTS * BURST; b++) {    \
-			void *one = (allocate);                   \
-			KEEP(one);                                \
-			release;                                  \
-		}                                             \
+#define SINGLES(allocate, release)                                                                 \
+	do {                                                                                           \
+		for (int b = 0; b < BURSTS * BURST; b++) {                                                 \
+			void *one = (allocate);                                                                \
+			KEEP(one);                                                                             \
+			release;                                                                               \
+		}                                                                                          \
 	} while (0)
 
-#define TIMED(statement)                              \
-	double start = now_ns();                          \
-	statement;                                        \
+#define TIMED(statement)                                                                           \
+	double start = now_ns();                                                                       \
+	statement;                                                                                     \
 	return (now_ns() - start) / (BURSTS * BURST)
 
 static double
@@ -155,7 +155,7 @@ region_plain(void *pool) {
 static double
 region_without_reset(void *ud) {
 	(void)ud;
-	struct pool *pool = pool_region_create(&(struct pool_options){ 0 }, 65536);
+	struct pool *pool = pool_region_create(&(struct pool_options){0}, 65536);
 	double start = now_ns();
 	for (int i = 0; i < MANY; i++) {
 		void *p = pool_region_alloc(pool, SIZE);
@@ -169,7 +169,7 @@ region_without_reset(void *ud) {
 static double
 global_grow(void *ud) {
 	(void)ud;
-	struct pool *pool = pool_global_create(&(struct pool_options){ 0 }, 65536);
+	struct pool *pool = pool_global_create(&(struct pool_options){0}, 65536);
 	double start = now_ns();
 	for (int i = 0; i < MANY; i++) {
 		void *p = pool_global_alloc(pool, SIZE);
@@ -196,7 +196,7 @@ run(void *arg) {
 
 static double
 on_two(measure f, void *pool) {
-	struct both b[2] = { { f, pool, 0 }, { f, pool, 0 } };
+	struct both b[2] = {{f, pool, 0}, {f, pool, 0}};
 	pthread_t id[2];
 	for (int i = 0; i < 2; i++) {
 		pthread_create(&id[i], NULL, run, &b[i]);
@@ -219,8 +219,8 @@ fixed_two(void *pool) {
 
 int
 main(void) {
-	struct pool_options alone = { .name = "bench", .flags = POOL_GROWABLE };
-	struct pool_options threads = { .name = "bench", .flags = POOL_GROWABLE | POOL_THREADS };
+	struct pool_options alone = {.name = "bench", .flags = POOL_GROWABLE};
+	struct pool_options threads = {.name = "bench", .flags = POOL_GROWABLE | POOL_THREADS};
 	struct pool *fixed = pool_fixed_create(&alone, SIZE, 1024, NULL);
 	struct pool *fixed_mt = pool_fixed_create(&threads, SIZE, 1024, NULL);
 	struct pool *ring = pool_ring_create(&alone, 65536);

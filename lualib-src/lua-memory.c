@@ -93,8 +93,8 @@ memory_dump(lua_State *L) {
 
 static int
 memory_jestat(lua_State *L) {
-	static const char *const names[] = { "stats.allocated", "stats.resident", "stats.retained",
-		"stats.mapped", "stats.active" };
+	static const char *const names[] = {"stats.allocated", "stats.resident", "stats.retained",
+	                                    "stats.mapped", "stats.active"};
 	/* jemalloc takes its figures anew when the epoch is written. */
 	size_t epoch = 1;
 	mallctl_int64("epoch", &epoch);
@@ -145,24 +145,25 @@ memory_trim(lua_State *L) {
 	return 1;
 }
 
-int luaopen_skynet_memory(lua_State *L);
+int
+luaopen_skynet_memory(lua_State *L);
 
 int
 luaopen_skynet_memory(lua_State *L) {
 	luaL_checkversion(L);
 	static const luaL_Reg functions[] = {
-		{ "total", memory_total },
-		{ "block", memory_block },
-		{ "info", dump_mem_lua },
-		{ "current", memory_current },
-		{ "dump", memory_dump },
-		{ "jestat", memory_jestat },
-		{ "mallctl", memory_mallctl },
-		{ "dumpinfo", memory_dumpinfo },
-		{ "profactive", memory_profactive },
-		{ "dumpheap", memory_dumpheap },
-		{ "trim", memory_trim },
-		{ NULL, NULL },
+	    {"total", memory_total},
+	    {"block", memory_block},
+	    {"info", dump_mem_lua},
+	    {"current", memory_current},
+	    {"dump", memory_dump},
+	    {"jestat", memory_jestat},
+	    {"mallctl", memory_mallctl},
+	    {"dumpinfo", memory_dumpinfo},
+	    {"profactive", memory_profactive},
+	    {"dumpheap", memory_dumpheap},
+	    {"trim", memory_trim},
+	    {NULL, NULL},
 	};
 	luaL_newlib(L, functions);
 	return 1;

@@ -45,13 +45,11 @@ struct shard {
 static struct malloc_account_cache no_cache;
 
 __thread struct malloc_account_cache *malloc_account_tls
-	__attribute__((tls_model("initial-exec"))) = &no_cache;
+    __attribute__((tls_model("initial-exec"))) = &no_cache;
 /* Has a cache, or is getting one, or has had one: a thread gets one once. */
 static __thread bool was_attached __attribute__((tls_model("initial-exec")));
 
-static struct shard shards[SHARDS] = {
-	[0 ... SHARDS - 1] = { .lock = PTHREAD_MUTEX_INITIALIZER }
-};
+static struct shard shards[SHARDS] = {[0 ... SHARDS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct malloc_account_cache *) all_caches; /* grows only */
@@ -129,7 +127,7 @@ table_remove(struct shard *s, size_t i) {
 			i = j;
 		}
 	}
-	s->table[i] = (struct malloc_account){ 0 };
+	s->table[i] = (struct malloc_account){0};
 	s->used--;
 	if (s->capacity > MIN_CAPACITY && s->used < s->capacity / 8) {
 		table_resize(s, s->capacity / 4);
@@ -209,7 +207,7 @@ slot_retag(struct malloc_account_slot *slot, uint32_t handle) {
  * it wants figures of, so a tag of that shard stays while we look. */
 static struct malloc_account
 slot_read(const struct malloc_account_slot *slot) {
-	struct malloc_account a = { 0 };
+	struct malloc_account a = {0};
 	a.handle = atomic_load_explicit(&slot->handle, memory_order_acquire);
 	if (a.handle != 0) {
 		a.bytes = atomic_load_explicit(&slot->bytes, memory_order_relaxed);
@@ -321,7 +319,7 @@ malloc_account_add(uint32_t handle, int64_t bytes, int64_t blocks) {
 
 struct malloc_account
 malloc_account_of(uint32_t handle) {
-	struct malloc_account sum = { .handle = handle };
+	struct malloc_account sum = {.handle = handle};
 	struct shard *s = shard_of(handle);
 	pthread_mutex_lock(&s->lock);
 	if (s->capacity != 0) {
@@ -342,7 +340,7 @@ malloc_account_of(uint32_t handle) {
 
 struct malloc_account
 malloc_account_total(void) {
-	struct malloc_account sum = { 0 };
+	struct malloc_account sum = {0};
 	lock_all_shards();
 	for (int i = 0; i < SHARDS; i++) {
 		sum.bytes += shards[i].bytes;
@@ -429,7 +427,7 @@ listing_merge(struct listing *l) {
 
 size_t
 malloc_account_list(struct malloc_account **list) {
-	struct listing l = { 0 };
+	struct listing l = {0};
 	for (int i = 0; i < SHARDS; i++) {
 		listing_collect(&l, &shards[i]);
 	}

@@ -58,9 +58,7 @@ struct shard {
 	size_t live;
 };
 
-static struct shard shards[SHARDS] = {
-	[0 ... SHARDS - 1] = { .lock = PTHREAD_MUTEX_INITIALIZER }
-};
+static struct shard shards[SHARDS] = {[0 ... SHARDS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 
 /* Freed blocks in the order of their release. */
 static struct {
@@ -73,7 +71,7 @@ static struct {
 		void *p;
 		size_t usable;
 	} ring[1 << 16];
-} quarantine = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} quarantine = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 #define RING_SIZE (sizeof(quarantine.ring) / sizeof(quarantine.ring[0]))
 
@@ -132,7 +130,7 @@ table_rebuild(struct shard *s) {
 		capacity *= 2;
 	}
 	s->table = mmap(NULL, capacity * sizeof(*s->table), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (s->table == MAP_FAILED) {
 		malloc_report("xmalloc: Out of memory for the register of blocks");
 		abort();
@@ -161,14 +159,14 @@ register_live(void *p, const struct malloc_cookie *c) {
 		s->used++;
 	}
 	s->live++;
-	*e = (struct entry){ .p = p, .size = c->size, .owner = c->owner, .state = LIVE };
+	*e = (struct entry){.p = p, .size = c->size, .owner = c->owner, .state = LIVE};
 	pthread_mutex_unlock(&s->lock);
 }
 
 /* What the register knew of p; marks it freed if it was live. */
 static struct entry
 register_free(void *p) {
-	struct entry was = { .p = p, .state = EMPTY };
+	struct entry was = {.p = p, .state = EMPTY};
 	struct shard *s = shard_of(p);
 	pthread_mutex_lock(&s->lock);
 	if (s->capacity != 0) {
@@ -197,7 +195,7 @@ die(const char *what, const struct entry *e) {
 	uint32_t me = malloc_charged();
 	malloc_report("xmalloc: %s in :%08x %s", what, e->owner, malloc_report_name(e->owner));
 	malloc_report("xmalloc: block %p of %zu bytes, owner :%08x; found by :%08x %s", e->p, e->size,
-		e->owner, me, malloc_report_name(me));
+	              e->owner, me, malloc_report_name(me));
 	malloc_report_backtrace();
 	abort();
 }
@@ -285,7 +283,7 @@ release(struct corpse c) {
 	const struct malloc_cookie *k = malloc_cookie_of(c.p, c.usable);
 	size_t body = c.usable - sizeof(*k);
 	if (k->tag != MALLOC_TAG_FREE || !is_filled(c.p, POISON_FREE, body)) {
-		struct entry e = { .p = c.p, .size = k->size, .owner = k->owner };
+		struct entry e = {.p = c.p, .size = k->size, .owner = k->owner};
 		die("write to a freed block", &e);
 	}
 	je_sdallocx(c.p, c.usable, 0);
@@ -304,7 +302,7 @@ malloc_check_bury(void *p, size_t usable) {
 	struct malloc_cookie *k = malloc_cookie_of(p, usable);
 	memset(p, POISON_FREE, usable - sizeof(*k));
 	k->tag = MALLOC_TAG_FREE;
-	struct corpse c = { .p = p, .usable = usable };
+	struct corpse c = {.p = p, .usable = usable};
 	if (!quarantine_add(c)) {
 		je_sdallocx(p, usable, 0);
 		return;

@@ -37,7 +37,7 @@ struct front_bin {
 
 /* By class in units (malloc_pagemap.h). Bin 0 stays empty: no class. */
 extern __thread struct front_bin front_bins[FRONT_MAX / PAGEMAP_UNIT + 1]
-	__attribute__((tls_model("initial-exec")));
+    __attribute__((tls_model("initial-exec")));
 
 /* A stocked block of a class, or NULL. */
 static inline void *
@@ -62,6 +62,7 @@ front_push(void *p, size_t units) {
 }
 
 /* Takes p in any case; usable is its class in bytes. */
-void front_push_slow(void *p, size_t usable);
+void
+front_push_slow(void *p, size_t usable);
 
 #endif

@@ -11,10 +11,8 @@
 
 #include "skynet_malloc.h"
 
-__thread struct malloc_thread malloc_thread_tls __attribute__((tls_model("initial-exec"))) = {
-	.owner = 0,
-	.charged = MALLOC_ACCOUNT_PROCESS
-};
+__thread struct malloc_thread malloc_thread_tls
+    __attribute__((tls_model("initial-exec"))) = {.owner = 0, .charged = MALLOC_ACCOUNT_PROCESS};
 
 #ifdef NOUSE_JEMALLOC
 
@@ -284,8 +282,10 @@ malloc_usable_size(void *p) {
 }
 
 /* C23; not in every system's headers yet, but a library may call them. */
-void free_sized(void *p, size_t size);
-void free_aligned_sized(void *p, size_t align, size_t size);
+void
+free_sized(void *p, size_t size);
+void
+free_aligned_sized(void *p, size_t align, size_t size);
 
 void
 free_sized(void *p, size_t size) {

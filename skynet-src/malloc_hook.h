@@ -57,40 +57,52 @@ malloc_charged(void) {
 #define MALLOC_COOKIE_SIZE 16
 
 /* Bytes and blocks of the whole process. */
-size_t malloc_used_memory(void);
-size_t malloc_memory_block(void);
+size_t
+malloc_used_memory(void);
+size_t
+malloc_memory_block(void);
 
 /* Bytes of the current handle, and of any handle. */
-size_t malloc_current_memory(void);
-size_t malloc_service_memory(uint32_t handle);
+size_t
+malloc_current_memory(void);
+size_t
+malloc_service_memory(uint32_t handle);
 
 /* For listings use malloc_account_list (malloc_account.h). */
 
 /*----------------------------------------------------------------- jemalloc */
 
 /* jemalloc's statistics report on stderr; opts as in its manual, or NULL. */
-void memory_info_dump(const char *opts);
+void
+memory_info_dump(const char *opts);
 
 /*
  * jemalloc controls of type size_t, int and bool. A null newval reads; otherwise
  * *newval is set and the previous value returned. Unknown names and controls of
  * another type give 0 (false). mallctl_opt logs whether setting succeeded.
  */
-size_t mallctl_int64(const char *name, size_t *newval);
-int mallctl_opt(const char *name, int *newval);
-bool mallctl_bool(const char *name, bool *newval);
+size_t
+mallctl_int64(const char *name, size_t *newval);
+int
+mallctl_opt(const char *name, int *newval);
+bool
+mallctl_bool(const char *name, bool *newval);
 
 /* A control without value, such as "prof.dump": 0, or an errno. */
-int mallctl_cmd(const char *name);
+int
+mallctl_cmd(const char *name);
 
 /* Gives unused pages back to the system; returns 0 or an errno. */
-int malloc_trim_unused(void);
+int
+malloc_trim_unused(void);
 
 /* Logs one line per handle and the total. */
-void dump_c_mem(void);
+void
+dump_c_mem(void);
 
 /* Pushes a table handle -> bytes. Defined in the Lua library (lua-memory.c). */
-int dump_mem_lua(struct lua_State *L);
+int
+dump_mem_lua(struct lua_State *L);
 
 /*----------------------------------------------------------------- disaster */
 
@@ -100,7 +112,8 @@ int dump_mem_lua(struct lua_State *L);
  * allocate.
  */
 typedef const char *(*malloc_namer)(uint32_t handle);
-void malloc_set_namer(malloc_namer f);
+void
+malloc_set_namer(malloc_namer f);
 
 /*
  * Runs once when memory has ended, after the report line and with the reserve
@@ -109,19 +122,22 @@ void malloc_set_namer(malloc_namer f);
  * owner: the handle they were for.
  */
 typedef void (*malloc_oom_hook)(size_t size, uint32_t owner);
-void malloc_set_oom_hook(malloc_oom_hook f);
+void
+malloc_set_oom_hook(malloc_oom_hook f);
 
 /*
  * Keeps `bytes` of memory aside for the hook (0: none, the default); replaces
  * an earlier reserve. Returns 0, or a negative errno. Call it at start.
  */
-int malloc_set_reserve(size_t bytes);
+int
+malloc_set_reserve(size_t bytes);
 
 /*
  * Checked builds (MEMORY_CHECK) only: keeps freed blocks of up to `bytes` in
  * total from being used again, and reports when one was written to meanwhile.
  * 0, the default, keeps none.
  */
-void malloc_set_quarantine(size_t bytes);
+void
+malloc_set_quarantine(size_t bytes);
 
 #endif

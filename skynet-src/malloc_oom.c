@@ -67,7 +67,7 @@ static void
 die_again(size_t size) {
 	if (dying_size != 0) {
 		malloc_report("xmalloc: Out of memory trying to allocate %zu bytes for :%08x", dying_size,
-			malloc_charged());
+		              malloc_charged());
 	} else {
 		malloc_report("xmalloc: Out of memory in the hook, trying to allocate %zu bytes", size);
 	}
@@ -94,7 +94,7 @@ malloc_oom(size_t size, int tries) {
 	/* The namer should not allocate, but who knows. */
 	const char *name = malloc_report_name(owner);
 	malloc_report("xmalloc: Out of memory trying to allocate %zu bytes for :%08x %s", size, owner,
-		name);
+	              name);
 	dying_size = 0;
 	malloc_oom_hook f = atomic_load_explicit(&oom_hook, memory_order_acquire);
 	if (f != NULL) {

@@ -14,6 +14,7 @@
  * reserve freed; it then waits for the end. A failure inside the hook aborts.
  * tries: how often this allocation has failed before.
  */
-void malloc_oom(size_t size, int tries);
+void
+malloc_oom(size_t size, int tries);
 
 #endif

@@ -16,7 +16,7 @@ _Atomic(struct pagemap_leaf *) pagemap_root[1u << (PAGEMAP_LG_ADDRESS - PAGEMAP_
 static void
 leaf_add(const void *p) {
 	struct pagemap_leaf *leaf = mmap(NULL, sizeof(*leaf), PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (leaf == MAP_FAILED) {
 		malloc_report("xmalloc: Out of memory for the page map");
 		abort();
@@ -24,7 +24,8 @@ leaf_add(const void *p) {
 	struct pagemap_leaf *none = NULL;
 	/* Relaxed: see pagemap_leaf_of. */
 	if (!atomic_compare_exchange_strong_explicit(&pagemap_root[(uintptr_t)p >> PAGEMAP_LG_LEAF],
-		&none, leaf, memory_order_relaxed, memory_order_relaxed)) {
+	                                             &none, leaf, memory_order_relaxed,
+	                                             memory_order_relaxed)) {
 		munmap(leaf, sizeof(*leaf)); /* another thread was faster */
 	}
 }
@@ -36,7 +37,7 @@ pagemap_note_slow(const void *p, size_t usable) {
 	}
 	size_t units = usable / PAGEMAP_UNIT;
 	atomic_store_explicit(&pagemap_leaf_of(p)->units[pagemap_page(p)],
-		units > UINT16_MAX ? 0 : (uint16_t)units, memory_order_relaxed);
+	                      units > UINT16_MAX ? 0 : (uint16_t)units, memory_order_relaxed);
 }
 
 #endif

@@ -32,14 +32,15 @@ struct pagemap_leaf {
 extern _Atomic(struct pagemap_leaf *) pagemap_root[1u << (PAGEMAP_LG_ADDRESS - PAGEMAP_LG_LEAF)];
 
 /* The slow part of pagemap_note. */
-void pagemap_note_slow(const void *p, size_t usable);
+void
+pagemap_note_slow(const void *p, size_t usable);
 
 static inline struct pagemap_leaf *
 pagemap_leaf_of(const void *p) {
 	/* Relaxed: a leaf is all zeros when it appears, which is the kernel's doing,
 	 * and the entry of a live block arrives with the block. */
 	return atomic_load_explicit(&pagemap_root[(uintptr_t)p >> PAGEMAP_LG_LEAF],
-		memory_order_relaxed);
+	                            memory_order_relaxed);
 }
 
 /* The place of p's page in its leaf. */
@@ -53,8 +54,8 @@ static inline void
 pagemap_note(const void *p, size_t usable) {
 	struct pagemap_leaf *leaf = pagemap_leaf_of(p);
 	/* Compared first: threads share the map's cache lines. */
-	if (leaf == NULL || usable / PAGEMAP_UNIT !=
-		atomic_load_explicit(&leaf->units[pagemap_page(p)], memory_order_relaxed)) {
+	if (leaf == NULL || usable / PAGEMAP_UNIT != atomic_load_explicit(&leaf->units[pagemap_page(p)],
+	                                                                  memory_order_relaxed)) {
 		pagemap_note_slow(p, usable);
 	}
 }
@@ -63,8 +64,7 @@ pagemap_note(const void *p, size_t usable) {
  * the map. */
 static inline size_t
 pagemap_units(const void *p) {
-	return atomic_load_explicit(&pagemap_leaf_of(p)->units[pagemap_page(p)],
-		memory_order_relaxed);
+	return atomic_load_explicit(&pagemap_leaf_of(p)->units[pagemap_page(p)], memory_order_relaxed);
 }
 
 /* The same in bytes, whatever the size. */

@@ -111,7 +111,7 @@ read_integer(const char *name) {
 		uint64_t u64;
 		uint32_t u32;
 		uint8_t u8;
-	} value = { 0 };
+	} value = {0};
 	size_t len = sizeof(uint64_t);
 	if (je_mallctl(name, &value, &len, NULL, 0) == 0) {
 		return (size_t)value.u64;
@@ -141,7 +141,7 @@ mallctl_opt(const char *name, int *newval) {
 	int err = je_mallctl(name, &old, &len, newval, newval == NULL ? 0 : sizeof(*newval));
 	if (newval != NULL) {
 		skynet_error(NULL, "mallctl: set %s to %d: %s", name, *newval,
-			err == 0 ? "ok" : strerror(err));
+		             err == 0 ? "ok" : strerror(err));
 	}
 	return err == 0 ? old : 0;
 }
@@ -181,7 +181,7 @@ dump_c_mem(void) {
 	for (size_t i = 0; i < n; i++) {
 		total += list[i].bytes;
 		skynet_error(NULL, ":%08x -> %zukb %zub", list[i].handle, (size_t)list[i].bytes >> 10,
-			(size_t)list[i].bytes % 1024);
+		             (size_t)list[i].bytes % 1024);
 	}
 	skynet_error(NULL, "+total: %zukb", (size_t)total >> 10);
 	malloc_account_list_free(list, n);

@@ -27,7 +27,7 @@ typedef struct {
 /* All counters 0. */
 static inline void
 meminfo_init(MemInfo *info) {
-	*info = (MemInfo){ 0 };
+	*info = (MemInfo){0};
 }
 
 /* A block of size bytes was allocated. */

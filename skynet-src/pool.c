@@ -40,7 +40,7 @@ arena_new(size_t size) {
 	size_t head = pool_round(sizeof(struct pool_arena), PIECE_UNIT);
 	pthread_mutexattr_t attr;
 	struct pool_arena *a =
-		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (a == MAP_FAILED) {
 		return NULL;

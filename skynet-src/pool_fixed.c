@@ -24,7 +24,7 @@
 
 #define STOCKS 64
 #define MAX_STOCK 256 /* slices a stock may hold: a burst of a busy service */
-#define SHARE 32 /* of a pool that cannot grow, a stock holds 1/SHARE */
+#define SHARE 32      /* of a pool that cannot grow, a stock holds 1/SHARE */
 
 /* Kept out of the fast paths, which then need not save registers. */
 #define SLOW __attribute__((noinline))
@@ -54,9 +54,9 @@ struct fixed {
 	/* With POOL_THREADS under the lock, down to chunks. */
 	struct slice *list; /* freed */
 	size_t on_list;
-	char *fresh;        /* the next slice of the newest block, up to fresh_end */
+	char *fresh; /* the next slice of the newest block, up to fresh_end */
 	char *fresh_end;
-	size_t cut;         /* slices ever cut: the high-water mark */
+	size_t cut; /* slices ever cut: the high-water mark */
 	struct chunk *chunks;
 	struct stock *stocks; /* STOCKS of them, or NULL */
 	void *stock_memory;   /* as drawn */
@@ -361,8 +361,7 @@ claim(struct fixed *f, struct slice *s) {
 	if (POOL_IS_CHECKED) {
 		uintptr_t in_use = mark_in_use(f);
 		return atomic_compare_exchange_strong_explicit(&s->mark, &in_use, MARK_FREE,
-		                                               memory_order_relaxed,
-		                                               memory_order_relaxed);
+		                                               memory_order_relaxed, memory_order_relaxed);
 	}
 	if (atomic_load_explicit(&s->mark, memory_order_relaxed) != mark_in_use(f)) {
 		return false;
@@ -384,7 +383,7 @@ check_overrun(struct fixed *f, void *p) {
 static SLOW void
 refuse(struct pool *pool, void *p) {
 	bool is_free = (uintptr_t)p % POOL_ALIGN == 0 &&
-		atomic_load_explicit(&slice_of(p)->mark, memory_order_relaxed) == MARK_FREE;
+	               atomic_load_explicit(&slice_of(p)->mark, memory_order_relaxed) == MARK_FREE;
 
 	pool_complain(pool, is_free ? "double free" : "free of a foreign pointer", p);
 }
@@ -487,11 +486,11 @@ fixed_destroy(struct pool *pool) {
 }
 
 static const struct pool_ops fixed_ops = {
-	.kind = "fixed",
-	.alloc = fixed_alloc,
-	.free = pool_fixed_free,
-	.destroy = fixed_destroy,
-	.stats = fixed_stats,
+    .kind = "fixed",
+    .alloc = fixed_alloc,
+    .free = pool_fixed_free,
+    .destroy = fixed_destroy,
+    .stats = fixed_stats,
 };
 
 static bool
@@ -539,7 +538,7 @@ add_first(struct fixed *f, void *memory) {
 
 struct pool *
 pool_fixed_create(const struct pool_options *options, size_t slice_size, size_t slices,
-	void *memory) {
+                  void *memory) {
 	bool is_shared = (options->flags & POOL_SHARED) != 0;
 
 	if (slice_size == 0 || slices == 0 || pool_fixed_footprint(slice_size, slices) == 0 ||

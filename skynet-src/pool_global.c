@@ -48,8 +48,7 @@ static void *
 take(struct page *page, size_t need) {
 	/* Relaxed: the word guards no other data. Pages are zero before they are
 	 * published, and blocks belong to whoever got them. */
-	uint64_t was =
-		atomic_fetch_add_explicit(&page->fill, need + ONE_BLOCK, memory_order_relaxed);
+	uint64_t was = atomic_fetch_add_explicit(&page->fill, need + ONE_BLOCK, memory_order_relaxed);
 
 	if ((was & FILL_MASK) + need <= room_of(page)) {
 		return (char *)page + PAGE_HEAD + (was & FILL_MASK);
@@ -104,8 +103,7 @@ alloc_slow(struct global *g, struct page *full, size_t need) {
 		}
 		/* Release: pairs with the acquire in pool_global_alloc; who sees the page
 		 * sees its header and zeros. Acquire: so do we when somebody was faster. */
-		if (atomic_compare_exchange_strong_explicit(&g->current, &full, page,
-		                                            memory_order_acq_rel,
+		if (atomic_compare_exchange_strong_explicit(&g->current, &full, page, memory_order_acq_rel,
 		                                            memory_order_acquire)) {
 			publish(g, page);
 			full = page;
@@ -189,11 +187,11 @@ global_alloc(struct pool *pool, size_t size) {
 }
 
 static const struct pool_ops global_ops = {
-	.kind = "global",
-	.alloc = global_alloc,
-	.free = global_free,
-	.destroy = global_destroy,
-	.stats = global_stats,
+    .kind = "global",
+    .alloc = global_alloc,
+    .free = global_free,
+    .destroy = global_destroy,
+    .stats = global_stats,
 };
 
 struct pool *

@@ -33,7 +33,7 @@ struct block {
 };
 
 struct large {
-	void *p; /* as drawn; NULL: the header can be used again */
+	void *p;    /* as drawn; NULL: the header can be used again */
 	void *user; /* as handed out */
 	size_t size;
 	struct large *link;
@@ -57,8 +57,8 @@ struct region {
 	struct check *checks; /* the newest */
 	size_t blocks;        /* live */
 	size_t reserved;
-	size_t large_used;    /* bytes in large blocks */
-	size_t peak;          /* as far as it was looked at: see used_now */
+	size_t large_used; /* bytes in large blocks */
+	size_t peak;       /* as far as it was looked at: see used_now */
 	struct block first;
 };
 
@@ -531,11 +531,11 @@ pool_region_small_limit(const struct pool *pool) {
 /*------------------------------------------------------------------ creation */
 
 static const struct pool_ops region_ops = {
-	.kind = "region",
-	.alloc = pool_region_alloc,
-	.free = region_free,
-	.destroy = region_destroy,
-	.stats = region_stats,
+    .kind = "region",
+    .alloc = pool_region_alloc,
+    .free = region_free,
+    .destroy = region_destroy,
+    .stats = region_stats,
 };
 
 struct pool *

@@ -39,7 +39,7 @@ struct ring {
 	size_t head_at;
 	size_t tail_at;
 	size_t taken;
-	size_t used;      /* bytes of blocks not reclaimed, fillers excluded */
+	size_t used; /* bytes of blocks not reclaimed, fillers excluded */
 	size_t peak;
 };
 
@@ -163,8 +163,7 @@ pool_ring_free(struct pool *pool, void *p) {
 		pool_complain(pool, "free of a foreign pointer", p);
 		return;
 	}
-	if (POOL_IS_CHECKED &&
-	    atomic_load_explicit(&i->state, memory_order_relaxed) == ITEM_IN_USE) {
+	if (POOL_IS_CHECKED && atomic_load_explicit(&i->state, memory_order_relaxed) == ITEM_IN_USE) {
 		check_guard(pool, i);
 	}
 	unsigned in_use = ITEM_IN_USE;
@@ -210,11 +209,11 @@ ring_destroy(struct pool *pool) {
 }
 
 static const struct pool_ops ring_ops = {
-	.kind = "ring",
-	.alloc = pool_ring_alloc,
-	.free = pool_ring_free,
-	.destroy = ring_destroy,
-	.stats = ring_stats,
+    .kind = "ring",
+    .alloc = pool_ring_alloc,
+    .free = pool_ring_free,
+    .destroy = ring_destroy,
+    .stats = ring_stats,
 };
 
 struct pool *

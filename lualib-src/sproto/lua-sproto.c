@@ -60,7 +60,7 @@ check_slice(lua_State *L, int arg) {
 	s.data = lua_touserdata(L, arg);
 	luaL_argcheck(L, size >= 0 && (s.data != NULL || size == 0), arg + 1, "bad size");
 	luaL_argcheck(L, lua_islightuserdata(L, arg) || (lua_Unsigned)size <= lua_rawlen(L, arg),
-		arg + 1, "size is beyond the block");
+	              arg + 1, "size is beyond the block");
 	s.size = (size_t)size;
 	return s;
 }
@@ -142,7 +142,7 @@ core_encode(lua_State *L) {
 	}
 	/* A string would answer to indexing; it is no struct all the same. */
 	if (lua_type(L, 2) == LUA_TSTRING ||
-		(!lua_istable(L, 2) && luaL_getmetafield(L, 2, "__index") == LUA_TNIL)) {
+	    (!lua_istable(L, 2) && luaL_getmetafield(L, 2, "__index") == LUA_TNIL)) {
 		luaL_typeerror(L, 2, "table");
 	}
 	sproto_encode(L, t, 2);
@@ -229,26 +229,20 @@ core_loadproto(lua_State *L) {
 	return 1;
 }
 
-int luaopen_sproto_core(lua_State *L);
+int
+luaopen_sproto_core(lua_State *L);
 
 int
 luaopen_sproto_core(lua_State *L) {
 	luaL_checkversion(L);
 	static const luaL_Reg functions[] = {
-		{ "newproto", core_newproto },
-		{ "deleteproto", core_deleteproto },
-		{ "dumpproto", core_dumpproto },
-		{ "querytype", core_querytype },
-		{ "protocol", core_protocol },
-		{ "encode", core_encode },
-		{ "decode", core_decode },
-		{ "decodeat", core_decodeat },
-		{ "pack", core_pack },
-		{ "unpack", core_unpack },
-		{ "default", core_default },
-		{ "saveproto", core_saveproto },
-		{ "loadproto", core_loadproto },
-		{ NULL, NULL },
+	    {"newproto", core_newproto},   {"deleteproto", core_deleteproto},
+	    {"dumpproto", core_dumpproto}, {"querytype", core_querytype},
+	    {"protocol", core_protocol},   {"encode", core_encode},
+	    {"decode", core_decode},       {"decodeat", core_decodeat},
+	    {"pack", core_pack},           {"unpack", core_unpack},
+	    {"default", core_default},     {"saveproto", core_saveproto},
+	    {"loadproto", core_loadproto}, {NULL, NULL},
 	};
 	luaL_newlib(L, functions);
 	return 1;

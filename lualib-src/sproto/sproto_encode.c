@@ -108,7 +108,7 @@ chunk_end(struct encoder *e, size_t at) {
 
 static struct header
 header_begin(struct encoder *e, const struct sproto_type *t) {
-	struct header h = { .offset = e->size, .tag = -1 };
+	struct header h = {.offset = e->size, .tag = -1};
 	extend(e, SPROTO_WORD_SIZE + (size_t)t->max_words * SPROTO_WORD_SIZE);
 	return h;
 }
@@ -148,7 +148,7 @@ header_end(struct encoder *e, const struct sproto_type *t, const struct header *
 static int
 wrong_type(lua_State *L, const struct place *at, const char *wanted) {
 	return luaL_error(L, "%s.%s[%I] is not %s (Is a %s)", at->type->name, at->field->name,
-		(LUAI_UACINT)at->index, wanted, luaL_typename(L, -1));
+	                  (LUAI_UACINT)at->index, wanted, luaL_typename(L, -1));
 }
 
 static lua_Number
@@ -169,7 +169,7 @@ to_integer(lua_State *L, const struct place *at) {
 		/* Also false for what is not a number at all. */
 		if (!(v >= -TWO_TO_63 && v < TWO_TO_63)) {
 			luaL_error(L, "%s.%s[%I] is out of range", at->type->name, at->field->name,
-				(LUAI_UACINT)at->index);
+			           (LUAI_UACINT)at->index);
 		}
 		return (int64_t)v;
 	}
@@ -233,8 +233,10 @@ put_integer(struct encoder *e, int64_t v) {
 
 /*------------------------------------------------------------------- structs */
 
-static void put_struct(struct encoder *e, const struct sproto_type *t, int index, int level);
-static void put_array(struct encoder *e, const struct place *at);
+static void
+put_struct(struct encoder *e, const struct sproto_type *t, int index, int level);
+static void
+put_array(struct encoder *e, const struct place *at);
 
 /* What a struct can be read from: a table, or what answers to indexing. */
 static void
@@ -299,7 +301,7 @@ put_struct(struct encoder *e, const struct sproto_type *t, int index, int level)
 	lua_State *L = e->L;
 	luaL_checkstack(L, SLOTS_PER_LEVEL, NULL);
 	struct header h = header_begin(e, t);
-	struct place at = { .type = t, .level = level };
+	struct place at = {.type = t, .level = level};
 	for (int i = 0; i < t->n; i++) {
 		at.field = &t->field[i];
 		if (lua_getfield(L, index, at.field->name) != LUA_TNIL) {
@@ -403,7 +405,7 @@ put_map_entry(struct encoder *e, const struct place *at) {
 	const struct sproto_type *t = at->field->type;
 	size_t chunk = chunk_begin(e);
 	struct header h = header_begin(e, t);
-	struct place inside = { .type = t, .level = at->level + 1 };
+	struct place inside = {.type = t, .level = at->level + 1};
 	for (int i = 0; i < 2; i++) {
 		inside.field = &t->field[i];
 		lua_pushvalue(L, inside.field == at->field->key ? -2 : -1);
@@ -468,7 +470,7 @@ put_array(struct encoder *e, const struct place *at) {
 	if (!lua_istable(L, table)) {
 		if (luaL_getmetafield(L, table, "__pairs") == LUA_TNIL) {
 			luaL_error(L, "%s.%s(%d) should be a table or an userdata with metamethods (Is a %s)",
-				at->type->name, at->field->name, 1, luaL_typename(L, table));
+			           at->type->name, at->field->name, 1, luaL_typename(L, table));
 		}
 		lua_pop(L, 1);
 	}
@@ -491,10 +493,10 @@ sproto_encode(lua_State *L, const struct sproto_type *t, int index) {
 	index = lua_absindex(L, index);
 	lua_pushnil(L);
 	struct encoder e = {
-		.L = L,
-		.data = first,
-		.capacity = sizeof(first),
-		.box = lua_gettop(L),
+	    .L = L,
+	    .data = first,
+	    .capacity = sizeof(first),
+	    .box = lua_gettop(L),
 	};
 	put_struct(&e, t, index, 1);
 	if (e.size > SPROTO_MAX_SIZE) {

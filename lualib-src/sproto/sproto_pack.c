@@ -8,9 +8,9 @@
 #include <string.h>
 
 #define GROUP 8
-#define RAW 0xff       /* the mask that starts a raw run */
-#define MAX_RUN 256    /* groups in a raw run */
-#define RUN_MINIMUM 6  /* bytes that are not zero, for a group to join a run */
+#define RAW 0xff      /* the mask that starts a raw run */
+#define MAX_RUN 256   /* groups in a raw run */
+#define RUN_MINIMUM 6 /* bytes that are not zero, for a group to join a run */
 
 /* A group alone never takes more: mark, count, bytes. */
 #define MAX_PACKED_GROUP (2 + GROUP)
@@ -60,13 +60,13 @@ sproto_pack(lua_State *L, struct sproto_slice s) {
 	}
 	luaL_Buffer b;
 	uint8_t *start = (uint8_t *)luaL_buffinitsize(L, &b, groups * MAX_PACKED_GROUP);
-	struct packer p = { .out = start };
+	struct packer p = {.out = start};
 	size_t at = 0;
 	for (; s.size - at >= GROUP; at += GROUP) {
 		put_group(&p, s.data + at);
 	}
 	if (at < s.size) {
-		uint8_t last[GROUP] = { 0 };
+		uint8_t last[GROUP] = {0};
 		memcpy(last, s.data + at, s.size - at);
 		put_group(&p, last);
 	}
@@ -112,7 +112,7 @@ static void
 get_group(const uint8_t **in, uint8_t **out) {
 	unsigned mask = *(*in)++;
 	if (mask == RAW) {
-		size_t size = ((size_t)*(*in)++ + 1) * GROUP;
+		size_t size = ((size_t) * (*in)++ + 1) * GROUP;
 		memcpy(*out, *in, size);
 		*in += size;
 		*out += size;

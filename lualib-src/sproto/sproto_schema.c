@@ -110,7 +110,7 @@ is_set(const struct sproto_item *item) {
 static bool
 keep_name(struct builder *b, const struct sproto_item *item, const char **name) {
 	if (!is_chunk(item) || item->chunk.size == 0 ||
-		memchr(item->chunk.data, '\0', item->chunk.size) != NULL) {
+	    memchr(item->chunk.data, '\0', item->chunk.size) != NULL) {
 		return false;
 	}
 	if (b->text != NULL) {
@@ -253,7 +253,7 @@ read_fields(struct builder *b, struct sproto_slice s, struct sproto_type *t) {
 	t->field = b->field == NULL ? NULL : b->field + b->fields;
 	t->n = 0;
 	while (s.size > 0) {
-		struct sproto_field scratch = { 0 };
+		struct sproto_field scratch = {0};
 		struct sproto_field *f = b->field == NULL ? &scratch : &b->field[b->fields];
 		if (!sproto_slice_chunk(&s, &chunk) || !read_field(b, chunk, f) || f->tag <= last) {
 			return false;
@@ -281,7 +281,7 @@ static bool
 read_types(struct builder *b, struct sproto_slice s) {
 	struct sproto_slice chunk;
 	while (s.size > 0) {
-		struct sproto_type scratch = { 0 };
+		struct sproto_type scratch = {0};
 		struct sproto_type *t = b->field == NULL ? &scratch : &b->schema->type[b->types];
 		if (!sproto_slice_chunk(&s, &chunk) || !read_type(b, chunk, t)) {
 			return false;
@@ -318,7 +318,7 @@ read_protocol(struct builder *b, struct sproto_slice s, struct sproto_protocol *
 	p->tag = item[PROTOCOL_TAG].value;
 	p->confirm = is_set(&item[PROTOCOL_CONFIRM]);
 	return read_body(b, &item[PROTOCOL_REQUEST], &p->request) &&
-		read_body(b, &item[PROTOCOL_RESPONSE], &p->response);
+	       read_body(b, &item[PROTOCOL_RESPONSE], &p->response);
 }
 
 static bool
@@ -326,9 +326,9 @@ read_protocols(struct builder *b, struct sproto_slice s) {
 	struct sproto_slice chunk;
 	int last = -1;
 	while (s.size > 0) {
-		struct sproto_protocol scratch = { 0 };
+		struct sproto_protocol scratch = {0};
 		struct sproto_protocol *p =
-			b->field == NULL ? &scratch : &b->schema->protocol[b->protocols];
+		    b->field == NULL ? &scratch : &b->schema->protocol[b->protocols];
 		if (!sproto_slice_chunk(&s, &chunk) || !read_protocol(b, chunk, p) || p->tag <= last) {
 			return false;
 		}
@@ -344,11 +344,11 @@ read_protocols(struct builder *b, struct sproto_slice s) {
 static bool
 read_group(const void *bundle, size_t size, struct sproto_slice part[GROUP_TAGS]) {
 	struct sproto_item item[GROUP_TAGS];
-	if (!read_struct((struct sproto_slice){ bundle, size }, item, GROUP_TAGS)) {
+	if (!read_struct((struct sproto_slice){bundle, size}, item, GROUP_TAGS)) {
 		return false;
 	}
 	for (int i = 0; i < GROUP_TAGS; i++) {
-		part[i] = (struct sproto_slice){ 0 };
+		part[i] = (struct sproto_slice){0};
 		if (is_inline(&item[i])) {
 			return false;
 		}
@@ -372,7 +372,7 @@ allocate(const struct builder *count, struct builder *b) {
 	size_t protocols = (size_t)count->protocols * sizeof(struct sproto_protocol);
 	size_t fields = (size_t)count->fields * sizeof(struct sproto_field);
 	struct sproto_schema *s =
-		calloc(1, sizeof(*s) + types + protocols + fields + count->text_size + 1);
+	    calloc(1, sizeof(*s) + types + protocols + fields + count->text_size + 1);
 	if (s == NULL) {
 		return NULL;
 	}
@@ -407,9 +407,9 @@ sproto_schema_new(const void *bundle, size_t size) {
 	if (!read_group(bundle, size, part)) {
 		return NULL;
 	}
-	struct sproto_schema limits = { .types = count_chunks(part[GROUP_TYPE]) };
-	struct builder count = { .schema = &limits };
-	struct builder b = { 0 };
+	struct sproto_schema limits = {.types = count_chunks(part[GROUP_TYPE])};
+	struct builder count = {.schema = &limits};
+	struct builder b = {0};
 	if (limits.types < 0 || !run_pass(&count, part)) {
 		return NULL;
 	}
@@ -480,7 +480,7 @@ sproto_schema_protocol_by_tag(const struct sproto_schema *s, int64_t tag) {
 
 static const char *
 code_name(const struct sproto_field *f) {
-	static const char *const names[] = { "integer", "boolean", "string", "double" };
+	static const char *const names[] = {"integer", "boolean", "string", "double"};
 	if (f->code == SPROTO_STRUCT) {
 		return f->type->name;
 	}

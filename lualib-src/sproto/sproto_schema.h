@@ -19,19 +19,19 @@ struct sproto_field {
 	int tag;
 	enum sproto_code code;
 	bool is_array;
-	bool is_binary;   /* of a string */
-	bool is_decimal;  /* of an integer: stored times factor */
-	bool is_map;      /* of an array of structs: key field -> other field */
-	int64_t factor;   /* 10 to the number of digits */
-	const struct sproto_type *type; /* of a struct */
-	const struct sproto_field *key; /* main index or map key, in *type; or NULL */
+	bool is_binary;                       /* of a string */
+	bool is_decimal;                      /* of an integer: stored times factor */
+	bool is_map;                          /* of an array of structs: key field -> other field */
+	int64_t factor;                       /* 10 to the number of digits */
+	const struct sproto_type *type;       /* of a struct */
+	const struct sproto_field *key;       /* main index or map key, in *type; or NULL */
 	const struct sproto_field *map_value; /* of a map: the other field */
 };
 
 struct sproto_type {
 	const char *name;
 	int n;
-	unsigned max_words; /* of an encoded struct */
+	unsigned max_words;               /* of an encoded struct */
 	const struct sproto_field *field; /* by rising tag */
 };
 
@@ -49,22 +49,27 @@ struct sproto_schema;
  * Builds a schema from a bundle (the bytes stay the caller's). Gives a reference,
  * or NULL when the bundle is malformed or there is no memory.
  */
-struct sproto_schema *sproto_schema_new(const void *bundle, size_t size);
+struct sproto_schema *
+sproto_schema_new(const void *bundle, size_t size);
 
 /* One reference more; returns s. Any thread. */
-struct sproto_schema *sproto_schema_ref(struct sproto_schema *s);
+struct sproto_schema *
+sproto_schema_ref(struct sproto_schema *s);
 
 /* Takes a reference; the last one frees the schema. NULL is allowed. Any thread. */
-void sproto_schema_unref(struct sproto_schema *s);
+void
+sproto_schema_unref(struct sproto_schema *s);
 
 /* Lookups: NULL when there is none. They lend: the result lives as the schema. */
-const struct sproto_type *sproto_schema_type(const struct sproto_schema *s, const char *name);
-const struct sproto_protocol *sproto_schema_protocol(const struct sproto_schema *s,
-	const char *name);
-const struct sproto_protocol *sproto_schema_protocol_by_tag(const struct sproto_schema *s,
-	int64_t tag);
+const struct sproto_type *
+sproto_schema_type(const struct sproto_schema *s, const char *name);
+const struct sproto_protocol *
+sproto_schema_protocol(const struct sproto_schema *s, const char *name);
+const struct sproto_protocol *
+sproto_schema_protocol_by_tag(const struct sproto_schema *s, int64_t tag);
 
 /* Prints the schema for people. */
-void sproto_schema_dump(const struct sproto_schema *s, FILE *f);
+void
+sproto_schema_dump(const struct sproto_schema *s, FILE *f);
 
 #endif

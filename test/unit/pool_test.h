@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NO_OPTIONS (&(struct pool_options){ .name = "test" })
+#define NO_OPTIONS (&(struct pool_options){.name = "test"})
 
 /* Repeatable numbers below n. */
 static inline uint32_t
@@ -53,7 +53,7 @@ assert_complains(struct pool *pool, void (*f)(struct pool *)) {
 	pid_t pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		struct rlimit no_core = { 0, 0 };
+		struct rlimit no_core = {0, 0};
 		setrlimit(RLIMIT_CORE, &no_core);
 		signal(SIGABRT, SIG_DFL);
 		f(pool);

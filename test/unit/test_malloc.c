@@ -198,7 +198,7 @@ calloc_zeroes_recycled_blocks(void **state) {
 static void
 a_block_counts_its_size_and_sixteen(void **state) {
 	(void)state;
-	static const size_t sizes[] = { 0, 1, 16, 64, 496, 497, 512, 4096, 14000, 100005, 5000000 };
+	static const size_t sizes[] = {0, 1, 16, 64, 496, 497, 512, 4096, 14000, 100005, 5000000};
 	malloc_set_owner(ALICE);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		size_t blocks = malloc_memory_block();
@@ -308,7 +308,8 @@ consume(void *arg) {
 		void *p;
 		/* Acquire: pairs with the release in the producer; the block's content
 		 * comes with it. */
-		while ((p = atomic_exchange_explicit(&ring[i % RING], NULL, memory_order_acquire)) == NULL) {
+		while ((p = atomic_exchange_explicit(&ring[i % RING], NULL, memory_order_acquire)) ==
+		       NULL) {
 			sched_yield();
 		}
 		assert_int_equal(*(unsigned char *)p, (unsigned char)i);
@@ -329,7 +330,7 @@ blocks_travel_between_threads(void **state) {
 		memset(p, (unsigned char)i, size);
 		void *none = NULL;
 		while (!atomic_compare_exchange_weak_explicit(&ring[i % RING], &none, p,
-			memory_order_release, memory_order_relaxed)) {
+		                                              memory_order_release, memory_order_relaxed)) {
 			none = NULL;
 			sched_yield();
 		}
@@ -364,7 +365,7 @@ output_of_abort(void (*f)(void)) {
 	if (pid == 0) {
 		dup2(fd[1], STDERR_FILENO);
 		close(fd[0]);
-		struct rlimit no_core = { 0, 0 };
+		struct rlimit no_core = {0, 0};
 		setrlimit(RLIMIT_CORE, &no_core);
 		/* cmocka would make a failed test of an abort. */
 		signal(SIGABRT, SIG_DFL);
@@ -430,10 +431,10 @@ sizes_beyond_memory_are_out_of_memory(void **state) {
 	(void)state;
 	malloc_set_namer(namer);
 	assert_reports(malloc_too_much, "xmalloc: Out of memory trying to allocate "
-		"18446744073709551608 bytes for :00010005 alice\n");
+	                                "18446744073709551608 bytes for :00010005 alice\n");
 	assert_reports(calloc_too_much, "xmalloc: Out of memory trying to allocate ");
 	assert_reports(realloc_too_much, "xmalloc: Out of memory trying to allocate "
-		"9223372036854775804 bytes for :00010005 alice\n");
+	                                 "9223372036854775804 bytes for :00010005 alice\n");
 }
 
 /* The hook needs memory that only the reserve can give. */
@@ -443,7 +444,7 @@ hook(size_t size, uint32_t owner) {
 	void *q = skynet_malloc(100);
 	OPAQUE(q);
 	dprintf(STDERR_FILENO, "hook %s memory, %d %08x\n", p == MAP_FAILED ? "without" : "with",
-		size >= 1 << 22, owner);
+	        size >= 1 << 22, owner);
 }
 
 static void
@@ -455,7 +456,7 @@ exhaust_memory(void) {
 	FILE *f = fopen("/proc/self/statm", "r");
 	assert_int_equal(fscanf(f, "%lu", &pages), 1);
 	fclose(f);
-	struct rlimit limit = { 0, 0 };
+	struct rlimit limit = {0, 0};
 	limit.rlim_cur = limit.rlim_max = pages * (unsigned long)sysconf(_SC_PAGESIZE) + (1 << 20);
 	setrlimit(RLIMIT_AS, &limit);
 	for (size_t size = 1 << 22;; size *= 2) {
@@ -583,7 +584,7 @@ misuse_is_reported(void **state) {
 	assert_reports(free_inside_block, "xmalloc: free of a foreign pointer in :00010005 alice\n");
 	assert_reports(free_local, "xmalloc: free of a foreign pointer in :00010005 alice\n");
 	assert_reports(realloc_foreign, "xmalloc: realloc of a foreign pointer in :00010005 alice\n"
-		"xmalloc: block 0x1000 of 0 bytes");
+	                                "xmalloc: block 0x1000 of 0 bytes");
 	assert_reports(realloc_freed, "xmalloc: realloc of a freed block in :00010005 alice\n");
 	assert_reports(write_late, "xmalloc: write to a freed block in :00010005 alice\n");
 	assert_reports(free_other_service, "of 10 bytes, owner :00010005; found by :00020005 \n");
@@ -619,31 +620,31 @@ quarantine_keeps_and_releases(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(size_zero_gives_blocks_of_their_own),
-		cmocka_unit_test(aligned_blocks_can_be_resized_and_freed),
-		cmocka_unit_test(lalloc_allocates_resizes_and_frees),
-		cmocka_unit_test(owner_is_remembered_per_thread),
-		cmocka_unit_test(mem_info_merges),
+	    cmocka_unit_test(size_zero_gives_blocks_of_their_own),
+	    cmocka_unit_test(aligned_blocks_can_be_resized_and_freed),
+	    cmocka_unit_test(lalloc_allocates_resizes_and_frees),
+	    cmocka_unit_test(owner_is_remembered_per_thread),
+	    cmocka_unit_test(mem_info_merges),
 #ifdef NOUSE_JEMALLOC
-		cmocka_unit_test(nothing_is_charged),
+	    cmocka_unit_test(nothing_is_charged),
 #else
-		cmocka_unit_test(realloc_to_zero_keeps_a_block),
-		cmocka_unit_test(bad_alignments_are_refused),
-		cmocka_unit_test(every_block_is_aligned),
-		cmocka_unit_test(calloc_zeroes_recycled_blocks),
-		cmocka_unit_test(a_block_counts_its_size_and_sixteen),
-		cmocka_unit_test(standard_functions_are_the_same_family),
-		cmocka_unit_test(lalloc_is_not_charged),
-		cmocka_unit_test(realloc_moves_a_block_to_the_new_owner),
-		cmocka_unit_test(freeing_credits_the_allocating_service),
-		cmocka_unit_test(blocks_travel_between_threads),
-		cmocka_unit_test(jemalloc_answers),
-		cmocka_unit_test(sizes_beyond_memory_are_out_of_memory),
-		cmocka_unit_test(hook_runs_on_the_reserve),
-		cmocka_unit_test(failing_hook_does_not_loop),
+	    cmocka_unit_test(realloc_to_zero_keeps_a_block),
+	    cmocka_unit_test(bad_alignments_are_refused),
+	    cmocka_unit_test(every_block_is_aligned),
+	    cmocka_unit_test(calloc_zeroes_recycled_blocks),
+	    cmocka_unit_test(a_block_counts_its_size_and_sixteen),
+	    cmocka_unit_test(standard_functions_are_the_same_family),
+	    cmocka_unit_test(lalloc_is_not_charged),
+	    cmocka_unit_test(realloc_moves_a_block_to_the_new_owner),
+	    cmocka_unit_test(freeing_credits_the_allocating_service),
+	    cmocka_unit_test(blocks_travel_between_threads),
+	    cmocka_unit_test(jemalloc_answers),
+	    cmocka_unit_test(sizes_beyond_memory_are_out_of_memory),
+	    cmocka_unit_test(hook_runs_on_the_reserve),
+	    cmocka_unit_test(failing_hook_does_not_loop),
 #ifdef MEMORY_CHECK
-		cmocka_unit_test(misuse_is_reported),
-		cmocka_unit_test(quarantine_keeps_and_releases),
+	    cmocka_unit_test(misuse_is_reported),
+	    cmocka_unit_test(quarantine_keeps_and_releases),
 #endif
 #endif
 	};

@@ -68,7 +68,7 @@ static struct malloc_account
 sum_listed(uint32_t first, uint32_t n, size_t *lines) {
 	struct malloc_account *list;
 	size_t len = malloc_account_list(&list);
-	struct malloc_account sum = { 0 };
+	struct malloc_account sum = {0};
 	*lines = 0;
 	for (size_t i = 0; i < len; i++) {
 		assert_true(i == 0 || list[i].handle > list[i - 1].handle);
@@ -277,14 +277,14 @@ child_of_a_busy_process_can_count(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(unknown_handle_holds_nothing),
-		cmocka_unit_test(handles_with_equal_low_bits_are_separate),
-		cmocka_unit_test(pseudo_handles_count),
-		cmocka_unit_test(listing_forgets_who_holds_nothing),
-		cmocka_unit_test(threads_add_up),
-		cmocka_unit_test(figures_of_ended_threads_stay),
-		cmocka_unit_test(destructors_of_threads_still_count),
-		cmocka_unit_test(child_of_a_busy_process_can_count),
+	    cmocka_unit_test(unknown_handle_holds_nothing),
+	    cmocka_unit_test(handles_with_equal_low_bits_are_separate),
+	    cmocka_unit_test(pseudo_handles_count),
+	    cmocka_unit_test(listing_forgets_who_holds_nothing),
+	    cmocka_unit_test(threads_add_up),
+	    cmocka_unit_test(figures_of_ended_threads_stay),
+	    cmocka_unit_test(destructors_of_threads_still_count),
+	    cmocka_unit_test(child_of_a_busy_process_can_count),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

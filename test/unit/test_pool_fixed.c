@@ -38,7 +38,7 @@ the_last_slice_freed_comes_back_first(void **state) {
 	(void)state;
 	for (unsigned flags = 0; flags <= POOL_THREADS; flags += POOL_THREADS) {
 		struct pool *pool =
-			pool_fixed_create(&(struct pool_options){ .flags = flags }, 64, 1000, NULL);
+		    pool_fixed_create(&(struct pool_options){.flags = flags}, 64, 1000, NULL);
 		void *a = pool_fixed_alloc(pool);
 		void *b = pool_fixed_alloc(pool);
 		pool_fixed_free(pool, a);
@@ -54,7 +54,7 @@ the_last_slice_freed_comes_back_first(void **state) {
 static void
 creation_and_sizes_are_checked(void **state) {
 	(void)state;
-	struct pool_options shared = { .flags = POOL_SHARED | POOL_GROWABLE };
+	struct pool_options shared = {.flags = POOL_SHARED | POOL_GROWABLE};
 	assert_null(pool_fixed_create(NO_OPTIONS, 0, 10, NULL));
 	assert_int_equal(errno, EINVAL);
 	assert_null(pool_fixed_create(NO_OPTIONS, 10, 0, NULL));
@@ -91,7 +91,7 @@ a_callers_block_is_used_and_left(void **state) {
 static void
 a_growable_pool_grows(void **state) {
 	(void)state;
-	struct pool_options options = { .flags = POOL_GROWABLE };
+	struct pool_options options = {.flags = POOL_GROWABLE};
 	struct pool *pool = pool_fixed_create(&options, 100, 8, NULL);
 	void *p[1000];
 	for (int i = 0; i < 1000; i++) {
@@ -118,7 +118,7 @@ odd_frees_are_reported(void **state) {
 	static _Alignas(16) char elsewhere[64];
 	for (unsigned flags = 0; flags <= POOL_THREADS; flags += POOL_THREADS) {
 		struct pool *pool =
-			pool_fixed_create(&(struct pool_options){ .flags = flags }, 64, 1000, NULL);
+		    pool_fixed_create(&(struct pool_options){.flags = flags}, 64, 1000, NULL);
 		victim = pool_fixed_alloc(pool);
 		pool_fixed_free(pool, victim);
 		assert_complains(pool, free_victim);
@@ -164,10 +164,10 @@ static void
 random_use_agrees_with_an_oracle(void **state) {
 	(void)state;
 	enum { LIVE = 300 };
-	struct pool_options options = { .flags = POOL_GROWABLE };
+	struct pool_options options = {.flags = POOL_GROWABLE};
 	struct pool *pool = pool_fixed_create(&options, 48, 16, NULL);
-	unsigned char *live[LIVE] = { NULL };
-	unsigned char value[LIVE] = { 0 };
+	unsigned char *live[LIVE] = {NULL};
+	unsigned char value[LIVE] = {0};
 	size_t n = 0;
 	uint64_t seed = 5;
 	for (int step = 0; step < 300000; step++) {
@@ -232,7 +232,7 @@ consume(void *arg) {
 static void
 slices_travel_between_threads(void **state) {
 	(void)state;
-	struct pool_options options = { .flags = POOL_THREADS | POOL_GROWABLE };
+	struct pool_options options = {.flags = POOL_THREADS | POOL_GROWABLE};
 	struct pool *pool = pool_fixed_create(&options, 16, 64, NULL);
 	struct lane *lane = calloc(PAIRS, sizeof(*lane));
 	for (int i = 0; i < PAIRS; i++) {
@@ -261,7 +261,7 @@ free_in_child(struct pool *pool) {
 static void
 a_shared_pool_is_seen_after_fork(void **state) {
 	(void)state;
-	struct pool_options options = { .flags = POOL_SHARED, .shared_bytes = 1 << 16 };
+	struct pool_options options = {.flags = POOL_SHARED, .shared_bytes = 1 << 16};
 	struct pool *pool = pool_fixed_create(&options, 32, 100, NULL);
 	victim = pool_fixed_alloc(pool);
 	assert_in_child(pool, free_in_child);
@@ -277,18 +277,18 @@ a_shared_pool_is_seen_after_fork(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_slices_are_distinct_then_it_is_full),
-		cmocka_unit_test(the_last_slice_freed_comes_back_first),
-		cmocka_unit_test(creation_and_sizes_are_checked),
-		cmocka_unit_test(a_callers_block_is_used_and_left),
-		cmocka_unit_test(a_growable_pool_grows),
-		cmocka_unit_test(odd_frees_are_reported),
+	    cmocka_unit_test(all_slices_are_distinct_then_it_is_full),
+	    cmocka_unit_test(the_last_slice_freed_comes_back_first),
+	    cmocka_unit_test(creation_and_sizes_are_checked),
+	    cmocka_unit_test(a_callers_block_is_used_and_left),
+	    cmocka_unit_test(a_growable_pool_grows),
+	    cmocka_unit_test(odd_frees_are_reported),
 #ifdef MEMORY_CHECK
-		cmocka_unit_test(overruns_and_late_writes_are_found),
+	    cmocka_unit_test(overruns_and_late_writes_are_found),
 #endif
-		cmocka_unit_test(random_use_agrees_with_an_oracle),
-		cmocka_unit_test(slices_travel_between_threads),
-		cmocka_unit_test(a_shared_pool_is_seen_after_fork),
+	    cmocka_unit_test(random_use_agrees_with_an_oracle),
+	    cmocka_unit_test(slices_travel_between_threads),
+	    cmocka_unit_test(a_shared_pool_is_seen_after_fork),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

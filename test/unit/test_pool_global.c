@@ -151,7 +151,7 @@ write_in_child(struct pool *pool) {
 static void
 a_shared_pool_is_seen_after_fork(void **state) {
 	(void)state;
-	struct pool_options options = { .name = "shared", .flags = POOL_SHARED, .shared_bytes = 1 << 20 };
+	struct pool_options options = {.name = "shared", .flags = POOL_SHARED, .shared_bytes = 1 << 20};
 	struct pool *pool = pool_global_create(&options, 8192);
 	shared_text = pool_alloc(pool, 100);
 	assert_in_child(pool, write_in_child);
@@ -171,13 +171,13 @@ a_shared_pool_is_seen_after_fork(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(page_sizes_have_limits),
-		cmocka_unit_test(blocks_advance_and_keep_their_content),
-		cmocka_unit_test(exactly_the_capacity_fits_a_page),
-		cmocka_unit_test(illegal_sizes_have_codes),
-		cmocka_unit_test(free_is_counted),
-		cmocka_unit_test(threads_never_overlap),
-		cmocka_unit_test(a_shared_pool_is_seen_after_fork),
+	    cmocka_unit_test(page_sizes_have_limits),
+	    cmocka_unit_test(blocks_advance_and_keep_their_content),
+	    cmocka_unit_test(exactly_the_capacity_fits_a_page),
+	    cmocka_unit_test(illegal_sizes_have_codes),
+	    cmocka_unit_test(free_is_counted),
+	    cmocka_unit_test(threads_never_overlap),
+	    cmocka_unit_test(a_shared_pool_is_seen_after_fork),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -159,7 +159,7 @@ cleanups_run_once_in_reverse_order(void **state) {
 	add_mark(pool, "a");
 	struct pool_cleanup *c = pool_region_cleanup(pool, 0);
 	assert_null(c->data);
-	c->data = (void *)(uintptr_t)"early";
+	c->data = (void *)(uintptr_t) "early";
 	c->run = mark;
 	add_mark(pool, "b");
 	pool_region_cleanup_run(c);
@@ -315,7 +315,7 @@ use_in_child(struct pool *pool) {
 static void
 a_shared_region_is_seen_after_fork(void **state) {
 	(void)state;
-	struct pool_options options = { .flags = POOL_SHARED, .shared_bytes = 1 << 20 };
+	struct pool_options options = {.flags = POOL_SHARED, .shared_bytes = 1 << 20};
 	struct pool *pool = pool_region_create(&options, 2048);
 	assert_in_child(pool, use_in_child);
 	assert_int_equal(stats_of(pool).blocks, 101);
@@ -332,23 +332,23 @@ a_shared_region_is_seen_after_fork(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(blocks_are_chained_and_keep_their_content),
-		cmocka_unit_test(creation_and_sizes_are_checked),
-		cmocka_unit_test(the_small_limit_is_exact),
-		cmocka_unit_test(alignments_are_kept),
-		cmocka_unit_test(a_block_is_left_after_more_than_four_failures),
-		cmocka_unit_test(headers_of_large_blocks_are_reused),
-		cmocka_unit_test(reset_then_reuse_grows_nothing),
-		cmocka_unit_test(cleanups_run_once_in_reverse_order),
-		cmocka_unit_test(cleanups_close_and_delete),
-		cmocka_unit_test(texts_are_copied_and_formatted),
-		cmocka_unit_test(only_the_latest_block_grows_in_place),
-		cmocka_unit_test(many_lives_leak_nothing),
-		cmocka_unit_test(frees_without_meaning_are_counted),
+	    cmocka_unit_test(blocks_are_chained_and_keep_their_content),
+	    cmocka_unit_test(creation_and_sizes_are_checked),
+	    cmocka_unit_test(the_small_limit_is_exact),
+	    cmocka_unit_test(alignments_are_kept),
+	    cmocka_unit_test(a_block_is_left_after_more_than_four_failures),
+	    cmocka_unit_test(headers_of_large_blocks_are_reused),
+	    cmocka_unit_test(reset_then_reuse_grows_nothing),
+	    cmocka_unit_test(cleanups_run_once_in_reverse_order),
+	    cmocka_unit_test(cleanups_close_and_delete),
+	    cmocka_unit_test(texts_are_copied_and_formatted),
+	    cmocka_unit_test(only_the_latest_block_grows_in_place),
+	    cmocka_unit_test(many_lives_leak_nothing),
+	    cmocka_unit_test(frees_without_meaning_are_counted),
 #ifdef MEMORY_CHECK
-		cmocka_unit_test(overruns_are_found),
+	    cmocka_unit_test(overruns_are_found),
 #endif
-		cmocka_unit_test(a_shared_region_is_seen_after_fork),
+	    cmocka_unit_test(a_shared_region_is_seen_after_fork),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

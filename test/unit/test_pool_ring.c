@@ -142,7 +142,7 @@ static void
 random_use_agrees_with_an_oracle(void **state) {
 	(void)state;
 	struct pool *pool = pool_ring_create(NO_OPTIONS, 4096);
-	struct oracle o = { .n = 0 };
+	struct oracle o = {.n = 0};
 	uint64_t seed = 20261121;
 	int full = 0;
 	for (int step = 0; step < STEPS; step++) {
@@ -221,7 +221,7 @@ free_in_child(struct pool *pool) {
 static void
 a_shared_ring_is_seen_after_fork(void **state) {
 	(void)state;
-	struct pool_options options = { .flags = POOL_SHARED, .shared_bytes = 1 << 16 };
+	struct pool_options options = {.flags = POOL_SHARED, .shared_bytes = 1 << 16};
 	struct pool *pool = pool_ring_create(&options, 4096);
 	victim = pool_ring_alloc(pool, 4000);
 	assert_null(pool_ring_alloc(pool, 4000));
@@ -235,16 +235,16 @@ a_shared_ring_is_seen_after_fork(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes_are_checked),
-		cmocka_unit_test(capacity_comes_back_from_any_position),
-		cmocka_unit_test(a_block_freed_early_waits_for_older_ones),
-		cmocka_unit_test(odd_frees_are_reported),
+	    cmocka_unit_test(sizes_are_checked),
+	    cmocka_unit_test(capacity_comes_back_from_any_position),
+	    cmocka_unit_test(a_block_freed_early_waits_for_older_ones),
+	    cmocka_unit_test(odd_frees_are_reported),
 #ifdef MEMORY_CHECK
-		cmocka_unit_test(overruns_are_found),
+	    cmocka_unit_test(overruns_are_found),
 #endif
-		cmocka_unit_test(random_use_agrees_with_an_oracle),
-		cmocka_unit_test(another_thread_may_free),
-		cmocka_unit_test(a_shared_ring_is_seen_after_fork),
+	    cmocka_unit_test(random_use_agrees_with_an_oracle),
+	    cmocka_unit_test(another_thread_may_free),
+	    cmocka_unit_test(a_shared_ring_is_seen_after_fork),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

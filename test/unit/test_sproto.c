@@ -15,11 +15,13 @@
 #include <pthread.h>
 #include <string.h>
 
-int luaopen_sproto_core(lua_State *L);
+int
+luaopen_sproto_core(lua_State *L);
 
 /* .z { x 0 : integer }, from the specification. */
-static const unsigned char sample[] = { 1, 0, 0, 0, 0x26, 0, 0, 0, 0x22, 0, 0, 0, 2, 0, 0, 0, 0, 0,
-	1, 0, 0, 0, 'z', 0x13, 0, 0, 0, 0x0f, 0, 0, 0, 4, 0, 0, 0, 2, 0, 1, 0, 2, 0, 1, 0, 0, 0, 'x' };
+static const unsigned char sample[] = {
+    1,    0, 0, 0, 0x26, 0, 0, 0, 0x22, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 'z',
+    0x13, 0, 0, 0, 0x0f, 0, 0, 0, 4,    0, 0, 0, 2, 0, 1, 0, 2, 0, 1, 0, 0, 0, 'x'};
 
 static void
 a_bundle_becomes_a_schema(void **state) {
@@ -92,8 +94,9 @@ slots_are_replaced_while_they_are_read(void **state) {
 	pthread_t id[4];
 	assert_null(sproto_slot_load(7));
 	for (int i = 0; i < 4; i++) {
-		assert_int_equal(pthread_create(&id[i], NULL,
-			i % 2 ? load_again_and_again : save_again_and_again, NULL), 0);
+		assert_int_equal(
+		    pthread_create(&id[i], NULL, i % 2 ? load_again_and_again : save_again_and_again, NULL),
+		    0);
 	}
 	for (int i = 0; i < 4; i++) {
 		pthread_join(id[i], NULL);
@@ -125,10 +128,11 @@ run(const char *code) {
 static void *
 use_slot(void *arg) {
 	lua_State *L = new_state();
-	if (luaL_dostring(L, "local sp = require 'sprotoloader'.load(7)\n"
-		"for i = 1, 3000 do\n"
-		"  assert(sp:decode('z', sp:encode('z', { x = i * 1000 })).x == i * 1000)\n"
-		"end") != LUA_OK) {
+	if (luaL_dostring(L,
+	                  "local sp = require 'sprotoloader'.load(7)\n"
+	                  "for i = 1, 3000 do\n"
+	                  "  assert(sp:decode('z', sp:encode('z', { x = i * 1000 })).x == i * 1000)\n"
+	                  "end") != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
 	lua_close(L);
@@ -155,59 +159,59 @@ static void
 encode_vectors(void **state) {
 	(void)state;
 	run("local v = require 'vectors'\n"
-		"local suite = v.load 'sproto_encode'\n"
-		"local sp = require 'sproto'.parse(suite.schema)\n"
-		"for _, t in ipairs(suite.vectors) do\n"
-		"  local value = v.eval(t.expr)[1]\n"
-		"  local ok, data = pcall(sp.encode, sp, t.type, value)\n"
-		"  if t.name ~= 'double from nonnumber is zero' then\n"
-		"    assert(ok == not t.error, t.name)\n"
-		"    if ok then\n"
-		"      assert(v.hex(data) == t.hex, t.name)\n"
-		"      assert(v.hex(sp:pencode(t.type, value)) == t.packed, t.name)\n"
-		"    end\n"
-		"  end\n"
-		"end");
+	    "local suite = v.load 'sproto_encode'\n"
+	    "local sp = require 'sproto'.parse(suite.schema)\n"
+	    "for _, t in ipairs(suite.vectors) do\n"
+	    "  local value = v.eval(t.expr)[1]\n"
+	    "  local ok, data = pcall(sp.encode, sp, t.type, value)\n"
+	    "  if t.name ~= 'double from nonnumber is zero' then\n"
+	    "    assert(ok == not t.error, t.name)\n"
+	    "    if ok then\n"
+	    "      assert(v.hex(data) == t.hex, t.name)\n"
+	    "      assert(v.hex(sp:pencode(t.type, value)) == t.packed, t.name)\n"
+	    "    end\n"
+	    "  end\n"
+	    "end");
 }
 
 static void
 decode_vectors(void **state) {
 	(void)state;
 	run("local v = require 'vectors'\n"
-		"local suite = v.load 'sproto_decode'\n"
-		"local sp = require 'sproto'.parse(suite.schema)\n"
-		"for _, t in ipairs(suite.vectors) do\n"
-		"  local ok, value, consumed = pcall(sp.decode, sp, t.type, v.unhex(t.hex))\n"
-		"  assert(ok == not t.error and (not ok or consumed == t.consumed), t.name)\n"
-		"end");
+	    "local suite = v.load 'sproto_decode'\n"
+	    "local sp = require 'sproto'.parse(suite.schema)\n"
+	    "for _, t in ipairs(suite.vectors) do\n"
+	    "  local ok, value, consumed = pcall(sp.decode, sp, t.type, v.unhex(t.hex))\n"
+	    "  assert(ok == not t.error and (not ok or consumed == t.consumed), t.name)\n"
+	    "end");
 }
 
 static void
 packing_vectors(void **state) {
 	(void)state;
 	run("local v, sproto = require 'vectors', require 'sproto'\n"
-		"for _, t in ipairs(v.load 'sproto_pack'.vectors) do\n"
-		"  if t.unpack_hex then\n"
-		"    assert(not pcall(sproto.unpack, v.unhex(t.unpack_hex)), t.name)\n"
-		"  else\n"
-		"    local plain = v.eval(t.expr)[1]\n"
-		"    local packed = sproto.pack(plain)\n"
-		"    assert(not t.packed or v.hex(packed) == t.packed, t.name)\n"
-		"    assert(#sproto.unpack(packed) == t.unpacked_length, t.name)\n"
-		"  end\n"
-		"end");
+	    "for _, t in ipairs(v.load 'sproto_pack'.vectors) do\n"
+	    "  if t.unpack_hex then\n"
+	    "    assert(not pcall(sproto.unpack, v.unhex(t.unpack_hex)), t.name)\n"
+	    "  else\n"
+	    "    local plain = v.eval(t.expr)[1]\n"
+	    "    local packed = sproto.pack(plain)\n"
+	    "    assert(not t.packed or v.hex(packed) == t.packed, t.name)\n"
+	    "    assert(#sproto.unpack(packed) == t.unpacked_length, t.name)\n"
+	    "  end\n"
+	    "end");
 }
 
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_bundle_becomes_a_schema),
-		cmocka_unit_test(damaged_bundles_are_read_within_bounds),
-		cmocka_unit_test(slots_are_replaced_while_they_are_read),
-		cmocka_unit_test(one_schema_serves_many_states_at_once),
-		cmocka_unit_test(encode_vectors),
-		cmocka_unit_test(decode_vectors),
-		cmocka_unit_test(packing_vectors),
+	    cmocka_unit_test(a_bundle_becomes_a_schema),
+	    cmocka_unit_test(damaged_bundles_are_read_within_bounds),
+	    cmocka_unit_test(slots_are_replaced_while_they_are_read),
+	    cmocka_unit_test(one_schema_serves_many_states_at_once),
+	    cmocka_unit_test(encode_vectors),
+	    cmocka_unit_test(decode_vectors),
+	    cmocka_unit_test(packing_vectors),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
