@@ -222,7 +222,7 @@ raise_failure(lua_State *L, struct task *t) {
 /* First step of every continuation of a call. */
 static struct task *
 answered(lua_State *L) {
-	struct task *t = task_of(L);
+	struct task *t = task_resumed(L);
 	if (t->deadline != 0) {
 		pending_void(t->S, t->deadline, PENDING_TICK, 0);
 		t->deadline = 0;

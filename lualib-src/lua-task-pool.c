@@ -333,6 +333,22 @@ task_run(struct sched *S, struct task *t, int nargs) {
 }
 
 void
+task_start(struct sched *S, struct task *t) {
+	/* Below the arguments lies the function, unless somebody else ran it. */
+	int n = lua_gettop(t->L);
+	task_run(S, t, n > 0 ? n - 1 : 0);
+}
+
+struct task *
+task_resumed(lua_State *L) {
+	struct task *t = task_of(L);
+	if (t == NULL || t->S->running != t) {
+		luaL_error(L, "a task that waits was resumed by coroutine.resume");
+	}
+	return t;
+}
+
+void
 task_close(struct sched *S, struct task *t) {
 	struct task *prev = S->running;
 	lua_State *from = S->main.L;
@@ -406,8 +422,7 @@ sched_run_forks(struct sched *S) {
 			return;
 		}
 		struct task *t = task_queue_pop(&S->fork);
-		/* Below the arguments lies the function. */
-		task_run(S, t, lua_gettop(t->L) - 1);
+		task_start(S, t);
 		sched_pump(S);
 	}
 }
@@ -417,14 +432,14 @@ sched_run_forks(struct sched *S) {
 struct task *
 task_blocking(lua_State *L, const char *what) {
 	struct task *t = task_of(L);
-	if (t != NULL && t->top == L && t->slot != 0 && t->rigid == 0 && lua_isyieldable(L)) {
+	struct sched *S = sched_of(L);
+	if (t != NULL && t == S->running && t->top == L && t->rigid == 0 && lua_isyieldable(L)) {
 		return t;
 	}
-	struct sched *S = sched_of(L);
 	if (S->running == NULL) {
 		luaL_error(L, "attempt to yield from outside a coroutine (%s)", what);
 	}
-	if (t == NULL || t->top != L) {
+	if (t != S->running || t->top != L) {
 		luaL_error(L, "%s in a coroutine that is not a task, use skynet.coroutine", what);
 	}
 	luaL_error(L, "attempt to yield across a C-call boundary (%s)", what);

@@ -33,56 +33,13 @@ check_time(lua_State *L, int arg) {
 
 /*
  * The usual token of a wait is its own coroutine, and then nothing is stored:
- * the coroutine leads to the task. Other tokens are keys of a table.
- * Returns true for the usual one; raises for a token in use.
+ * the coroutine leads to the task. Other tokens are keys of a table, whose
+ * values are sessions: an entry whose session is over means nothing.
  */
+
 static bool
-take_token(lua_State *L, struct sched *S, struct task *t, int arg) {
-	if (lua_isnoneornil(L, arg) || lua_tothread(L, arg) == L) {
-		lua_pushthread(L);
-		lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
-		lua_insert(L, -2);
-		if (lua_rawget(L, -2) != LUA_TNIL) {
-			luaL_error(L, "token duplicative");
-		}
-		return true;
-	}
-	lua_State *co = lua_tothread(L, arg);
-	if (co != NULL && task_of(co) != NULL && task_of(co)->own_token && task_of(co)->top == co) {
-		luaL_error(L, "token duplicative");
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
-	lua_pushvalue(L, arg);
-	if (lua_rawget(L, -2) != LUA_TNIL) {
-		luaL_error(L, "token duplicative");
-	}
-	lua_pushvalue(L, arg);
-	lua_pushlightuserdata(L, t);
-	lua_rawset(L, -4);
-	return false;
-}
-
-static void
-drop_token(lua_State *L, struct sched *S, struct task *t, int arg) {
-	if (t->own_token) {
-		t->own_token = false;
-		return;
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
-	lua_pushvalue(L, arg);
-	lua_pushnil(L);
-	lua_rawset(L, -3);
-	lua_pop(L, 1);
-}
-
-void
-wait_forget_token(struct sched *S, struct task *t) {
-	if (t->own_token) {
-		t->own_token = false;
-	} else if (t->state == TASK_SLEEPING || t->state == TASK_WAITING) {
-		/* The suspended function keeps the token as its only argument. */
-		drop_token(t->top, S, t, 1);
-	}
+is_waiting(const struct task *t) {
+	return t->state == TASK_SLEEPING || t->state == TASK_WAITING;
 }
 
 /* The sleeper or waiter that value arg is the token of, or NULL. */
@@ -91,16 +48,53 @@ find_token(lua_State *L, struct sched *S, int arg) {
 	lua_State *co = lua_tothread(L, arg);
 	if (co != NULL) {
 		struct task *t = task_of(co);
-		if (t != NULL && t->own_token && t->top == co) {
+		if (t != NULL && t->own_token && t->top == co && is_waiting(t)) {
 			return t;
 		}
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
 	lua_pushvalue(L, arg);
 	lua_rawget(L, -2);
-	struct task *t = lua_touserdata(L, -1);
+	int session = (int)lua_tointeger(L, -1);
 	lua_pop(L, 2);
-	return t;
+	struct pending *e = session != 0 ? pending_find(S, session) : NULL;
+	if (e == NULL || pending_kind(e) != PENDING_TASK || !is_waiting(pending_task(e))) {
+		return NULL;
+	}
+	return pending_task(e);
+}
+
+static void
+store_token(lua_State *L, struct sched *S, int arg, int session) {
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
+	lua_pushvalue(L, arg);
+	if (session != 0) {
+		lua_pushinteger(L, session);
+	} else {
+		lua_pushnil(L);
+	}
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
+}
+
+static void
+drop_token(lua_State *L, struct sched *S, struct task *t, int arg) {
+	if (t->own_token) {
+		t->own_token = false;
+	} else {
+		store_token(L, S, arg, 0);
+	}
+}
+
+void
+wait_forget_token(struct sched *S, struct task *t) {
+	lua_State *L = t->top;
+	if (t->own_token) {
+		t->own_token = false;
+	} else if (is_waiting(t) && lua_status(L) == LUA_YIELD && !lua_isnoneornil(L, 1)) {
+		/* The suspended function keeps the token as its only argument. */
+		store_token(L, S, 1, 0);
+	}
 }
 
 /* ------------------------------------------------------- sleep and wait */
@@ -108,7 +102,7 @@ find_token(lua_State *L, struct sched *S, int arg) {
 /* Continues sleep and wait. Stack: 1 the token. Results: "BREAK" if woken. */
 static int
 sleep_over(lua_State *L, int status, lua_KContext ctx) {
-	struct task *t = task_of(L);
+	struct task *t = task_resumed(L);
 	bool woken = t->woken;
 	(void)status;
 	(void)ctx;
@@ -130,20 +124,29 @@ wait_over(lua_State *L, int status, lua_KContext ctx) {
 	return 0;
 }
 
-/* Suspend t with the token at index arg; cs < 0 waits without a timer. */
+/*
+ * Suspend t with the token at the top of the stack, alone or above the time;
+ * nil stands for the coroutine. cs < 0 waits without a timer.
+ */
 static int
-suspend_wait(lua_State *L, struct task *t, int arg, int cs) {
+suspend_wait(lua_State *L, struct task *t, int cs) {
 	struct sched *S = t->S;
-	t->own_token = take_token(L, S, t, arg);
+	if (lua_isnil(L, -1)) {
+		lua_pushthread(L);
+	}
+	lua_copy(L, -1, 1);
+	lua_settop(L, 1);
+	if (find_token(L, S, 1) != NULL) {
+		return luaL_error(L, "token duplicative");
+	}
+	int session = sched_new_session(S);
+	t->own_token = lua_tothread(L, 1) == L;
+	if (!t->own_token) {
+		store_token(L, S, 1, session);
+	}
 	if (t->trace == TRACE_ON) {
 		trace_event(S, t, "sleep", L);
 	}
-	lua_settop(L, arg);
-	if (arg > 1) {
-		lua_rotate(L, 1, 1);
-		lua_settop(L, 1);
-	}
-	int session = sched_new_session(S);
 	pending_add(S, session, PENDING_TASK, (uintptr_t)t, 0);
 	if (cs >= 0) {
 		sched_arm(S, session, cs);
@@ -158,7 +161,7 @@ task_sleep(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.sleep");
 	int cs = check_time(L, 1);
 	lua_settop(L, 2);
-	return suspend_wait(L, t, 2, cs);
+	return suspend_wait(L, t, cs);
 }
 
 /* Lua: yield() */
@@ -166,7 +169,8 @@ static int
 task_yield(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.yield");
 	lua_settop(L, 0);
-	return suspend_wait(L, t, 1, 0);
+	lua_pushnil(L);
+	return suspend_wait(L, t, 0);
 }
 
 /* Lua: wait([token]) */
@@ -174,7 +178,7 @@ static int
 task_wait(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.wait");
 	lua_settop(L, 1);
-	return suspend_wait(L, t, 1, -1);
+	return suspend_wait(L, t, -1);
 }
 
 /* Lua: wakeup(token) -> true, or nothing when nobody waits on it */

@@ -223,7 +223,7 @@ continue_task(struct sched *S, struct task *t) {
 static void
 start_timer_task(struct sched *S, struct task *t) {
 	t->session = 0;
-	task_run(S, t, lua_gettop(t->L) - 1);
+	task_start(S, t);
 }
 
 static void

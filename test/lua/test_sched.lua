@@ -156,6 +156,52 @@ test.case("replying works in a plain coroutine inside the handler", function()
 	skynet.kill(agent)
 end)
 
+test.case("resuming a task by hand kills it, and nothing else", function()
+	local from = rt.mark()
+	local sleeper = skynet.fork(function() skynet.sleep(2) end)
+	local caller = skynet.fork(function() skynet.call(".launcher", "lua", "LIST") end)
+	local forked
+	skynet.yield()
+	local ok, err = coroutine.resume(sleeper)
+	test.eq(ok, false)
+	test.match(err, "resumed by coroutine.resume")
+	test.eq(coroutine.resume(caller), false)
+	forked = skynet.fork(function() skynet.sleep(1) end)
+	test.eq(coroutine.resume(forked), false)
+	local finished = skynet.fork(function() return 1 end)
+	test.eq({ coroutine.resume(finished) }, { true, 1 })
+	skynet.sleep(5)
+	test.eq(#rt.lines("cannot resume dead coroutine", from) > 0, true)
+	-- A user coroutine that is blocked in a task.
+	local sc = require "skynet.coroutine"
+	local inner
+	local r = rt.start(function()
+		inner = sc.create(function() skynet.sleep(2) end)
+		return sc.resume(inner)
+	end)
+	skynet.yield()
+	test.eq(coroutine.resume(inner), false)
+	test.eq({ rt.join(r) }, { true, false, "cannot resume dead coroutine" })
+end)
+
+test.case("closing a task by hand leaves nothing behind", function()
+	local token = {}
+	local sleeper = skynet.fork(function() skynet.sleep(2, token) end)
+	local waiter = skynet.fork(function() skynet.wait "a string" end)
+	local own = skynet.fork(function() skynet.sleep(2) end)
+	skynet.yield()
+	for _, co in ipairs { sleeper, waiter, own } do
+		test.eq(coroutine.close(co), true)
+	end
+	test.eq(skynet.wakeup "a string", true)
+	skynet.sleep(5)
+	test.eq(skynet.wakeup(token), nil)
+	test.eq(skynet.wakeup "a string", nil)
+	test.eq(skynet.sleep(1, token), nil)
+	skynet.wakeup(own)
+	skynet.killthread(waiter)
+end)
+
 test.case("coroutines are reused, and not while someone holds one", function()
 	local seen = {}
 	local n = 0
