@@ -139,4 +139,16 @@ test.case("schema noise only ever returns or raises", function()
 	end
 end)
 
+test.case("the schema in the documentation compiles", function()
+	local f <close> = assert(io.open "doc/reference/sproto.md")
+	local block = f:read "a":match "## Schema\n\n(.-)\n\nBuilt%-in"
+	local sp = sproto.parse(block)
+	local value = {
+		items = { [7] = { id = 7, price = 1.25, tags = { "new" }, at = { x = 1, y = 2 } } },
+		stock = { apple = 3, pear = 4 },
+	}
+	test.eq((sp:decode("Bag", sp:encode("Bag", value))), value)
+	test.eq(sp:queryproto("ack").tag, 2)
+end)
+
 test.run()
