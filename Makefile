@@ -125,4 +125,4 @@ clean:
 	rm -rf $(BUILD) skynet cservice luaclib
 
 cleanall: clean
-	rm -rf 3rd/lua/lua 3rd/lua/*.h 3rd/lua/*.hpp 3rd/lua/*.a
+	rm -rf 3rd/lua/lua 3rd/lua/*.h 3rd/lua/*.hpp 3rd/lua/*.a lualib/re.lua

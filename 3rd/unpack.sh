@@ -10,7 +10,8 @@ temp=$dest.$$
 rm -rf "$temp"
 mkdir -p "$temp"
 trap 'rm -rf "$temp"' EXIT
-tar -xf "$tarball" -C "$temp" --strip-components 1 --no-same-owner
+# The files are as new as the folder, so that what was made of older ones is made again.
+tar -xmf "$tarball" -C "$temp" --strip-components 1 --no-same-owner
 [ -d "$temp/$folder" ] || {
 	echo "$tarball: no folder $folder in it; is it the right tarball?" >&2
 	exit 1

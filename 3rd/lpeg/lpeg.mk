@@ -6,13 +6,13 @@
 LPEG_DIR := $(BUILD)/3rd/lpeg
 LPEG_SO := $(OUT)/luaclib/lpeg.so
 LPEG_OBJ := $(patsubst %,$(OBJ)/3rd/lpeg/%.o,lpcap lpcode lpcset lpprint lptree lpvm)
-LPEG_UNPACKED := $(LPEG_DIR)/unpacked.stamp
+LPEG_UNPACKED := $(LPEG_DIR)/unpacked$(LPEG_SRC:%=-$(notdir $(LPEG_SRC))).stamp
 
 $(LPEG_UNPACKED): 3rd/lpeg/fetch.sh 3rd/fetch-source.sh 3rd/unpack.sh $(LPEG_SRC)
 	@mkdir -p $(@D)
 	@tarball=$$(LPEG_SRC="$(LPEG_SRC)" sh 3rd/lpeg/fetch.sh) && \
 		sh 3rd/unpack.sh "$$tarball" $(LPEG_DIR)/src
-	@touch $@
+	@rm -f $(LPEG_DIR)/unpacked*.stamp && touch $@
 
 $(OBJ)/3rd/lpeg/%.o: $(LPEG_UNPACKED) | $(LUA_READY)
 	@mkdir -p $(@D)

@@ -10,7 +10,7 @@
 
 LUA_INC := 3rd/lua
 LUA_SRCDIR := $(BUILD)/3rd/lua
-LUA_UNPACKED := $(LUA_SRCDIR)/unpacked.stamp
+LUA_UNPACKED := $(LUA_SRCDIR)/unpacked$(LUA_SRC:%=-$(notdir $(LUA_SRC))).stamp
 
 LUA_UNITS := lapi lcode lctype ldebug ldo ldump lfunc lgc llex lmem lobject lopcodes lparser \
 	lstate lstring ltable ltm lundump lvm lzio lauxlib lbaselib lcorolib ldblib liolib lmathlib \
@@ -48,10 +48,11 @@ LUA_TSAN = $(if $(filter tsan,$(VARIANT)),-include 3rd/lua/overlay/tsan.h)
 LUA_CFLAGS = -std=gnu11 $(filter-out -D%,$(OPT_$(VARIANT))) -fPIC -DLUA_USE_POSIX \
 	-DLUA_USE_DLOPEN $(LUA_SIZES) $(LUA_CHECKS) $(LUA_TSAN) -I$(LUA_SRCDIR)/src -MMD -MP
 
+# The stamp tells the tarball too: giving another one unpacks again.
 $(LUA_UNPACKED): 3rd/lua/fetch.sh 3rd/fetch-source.sh 3rd/unpack.sh $(LUA_SRC)
 	@tarball=$$(LUA_SRC="$(LUA_SRC)" sh 3rd/lua/fetch.sh) && \
 		sh 3rd/unpack.sh "$$tarball" $(LUA_SRCDIR)/src src
-	@touch $@
+	@rm -f $(LUA_SRCDIR)/unpacked*.stamp && touch $@
 
 $(LUA_SRCDIR)/mode.mk: $(LUA_UNPACKED) 3rd/lua/probe.sh $(wildcard 3rd/lua/overlay/*)
 	@mode=$$(LUA_STOCK="$(filter-out $(LUA_REPLACED),$(LUA_UNITS))" LUA_OURS="$(LUA_SHARED)" \
