@@ -16,7 +16,12 @@
 
 struct runnable;
 
-#define RUNQUEUE_SIZE 256
+/*
+ * Dense pointers to what waits. What does not fit goes to the inject list, whose
+ * links are in the items: a cache miss each (a third of the CPU time of 2000
+ * pairs of services that call each other, with 256 slots here).
+ */
+#define RUNQUEUE_SIZE 2048
 
 struct runqueue {
 	_Alignas(64) _Atomic(uint32_t) head; /* moved by whoever takes */
