@@ -126,8 +126,10 @@ end
 local function release_copies(places)
 	local alive = setmetatable({}, { __mode = "k" })
 	for lease, place in pairs(places) do
-		note_tables(alive, place.entry.copies[place.id], lease)
-		place.entry.copies[place.id] = nil
+		if place.entry.copies[place.id] then
+			note_tables(alive, place.entry.copies[place.id], lease)
+			place.entry.copies[place.id] = nil
+		end
 	end
 	collectgarbage()
 	local used = {}
@@ -251,10 +253,20 @@ local function rebind(entry)
 			olds[#olds + 1] = core.is_shared and lease or entry.copies[id]
 		end
 	end
-	if #olds > 0 then
-		core.rebind(table_of(entry, entry.current), olds)
+	if #olds == 0 then
+		return false
 	end
-	return #olds > 0
+	core.rebind(table_of(entry, entry.current), olds)
+	if not core.is_shared then
+		-- What is left of the copies is the reader's own.
+		for id, lease in pairs(entry.leases) do
+			if id ~= entry.current then
+				core.abandon(lease)
+			end
+		end
+		prune()
+	end
+	return true
 end
 
 ---Replace, everywhere in this service, the tables of older versions of these names

@@ -1,0 +1,76 @@
+-- A reader of shared data for test_sharedata: keeps proxies and tells what they show.
+
+local skynet = require "skynet"
+local sharedata = require "skynet.sharedata"
+
+local held = {}
+local command = {}
+
+function command.query(name)
+	held[name] = sharedata.query(name)
+end
+
+local function walk(v, ...)
+	for _, key in ipairs { ... } do
+		v = v[key]
+	end
+	return v
+end
+
+function command.get(name, ...)
+	local ok, v = pcall(walk, held[name], ...)
+	return ok, v
+end
+
+-- Keep the sub-table at a path under another name.
+function command.keep(as, name, ...)
+	held[as] = walk(held[name], ...)
+end
+
+function command.is_kept(as, name, ...)
+	return rawequal(held[as], walk(held[name], ...))
+end
+
+function command.flush()
+	sharedata.flush()
+end
+
+function command.drop()
+	held = {}
+	collectgarbage()
+end
+
+-- Read without yielding, then yield, again and again: count mixtures.
+function command.watch(name, rounds)
+	local root, mixtures, versions, last = sharedata.query(name), 0, 0, nil
+	for _ = 1, rounds do
+		local n = root.version
+		if n ~= last then
+			versions, last = versions + 1, n
+		end
+		for i, item in ipairs(root.list) do
+			if item.version ~= n or root.list[i].text ~= "text " .. n then
+				mixtures = mixtures + 1
+			end
+		end
+		local count = 0
+		for _, item in pairs(root.list) do
+			count = count + (item.version == n and 1 or 0)
+		end
+		if count ~= 20 or root.last.version ~= n then
+			mixtures = mixtures + 1
+		end
+		skynet.yield()
+	end
+	return mixtures, versions
+end
+
+skynet.start(function()
+	skynet.dispatch("lua", function(_, _, cmd, ...)
+		if cmd == "exit" then
+			skynet.retpack()
+			skynet.exit()
+		end
+		skynet.retpack(command[cmd](...))
+	end)
+end)
