@@ -243,12 +243,14 @@ task_new(struct sched *S, lua_State *L);
 void
 task_run(struct sched *S, struct task *t, int nargs);
 /* Start t with the function and the arguments that are on its stack. */
-void task_start(struct sched *S, struct task *t);
+void
+task_start(struct sched *S, struct task *t);
 /*
  * The task of a continuation. Raises when it is not the framework that let it
  * go on: the coroutine is dead then, and what it waited for finds it so.
  */
-struct task *task_resumed(lua_State *L);
+struct task *
+task_resumed(lua_State *L);
 /* Give the coroutine up: it is closed by the caller, or never ran. */
 void
 task_release(struct sched *S, struct task *t);

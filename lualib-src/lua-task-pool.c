@@ -204,8 +204,7 @@ recycle(struct sched *S, struct task *t) {
 
 /* Lua: (length). Replaces the anchor table by one of that length. */
 static int
-shorten_threads(lua_State *L)
-{
+shorten_threads(lua_State *L) {
 	struct sched *S = lua_touserdata(L, lua_upvalueindex(1));
 	int n = (int)lua_tointeger(L, 1);
 	lua_createtable(L, n, 0);
@@ -222,8 +221,7 @@ shorten_threads(lua_State *L)
 
 /* After a burst of tasks: let go of the room that only the burst needed. */
 static void
-shrink_slots(struct sched *S)
-{
+shrink_slots(struct sched *S) {
 	lua_State *L = S->main.L;
 	int used = S->all_cap;
 	int cap = S->all_cap;

@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Of the Lua overlay; a stock Lua does not tell how many results are wanted. */
@@ -371,7 +372,26 @@ find_named(struct sched *S, const char *text) {
 	return NULL;
 }
 
-/* Lua: killthread(coroutine or text) -> coroutine, or nothing */
+/*
+ * Cancel a timer without a coroutine, named by its session as dumps do. Pushes
+ * its function, or nothing and returns 0.
+ */
+static int
+kill_timer(lua_State *L, struct sched *S, const char *text) {
+	const char *at = strstr(text, "session: ");
+	int session = at != NULL ? atoi(at + strlen("session: ")) : 0;
+	struct pending *e = session > 0 ? pending_find(S, session) : NULL;
+	if (e == NULL || pending_kind(e) != PENDING_TIMER) {
+		return 0;
+	}
+	int ref = pending_ref(e);
+	value_push(L, S, ref);
+	pending_void(S, session, PENDING_TICK, 0);
+	value_drop(L, S, ref);
+	return 1;
+}
+
+/* Lua: killthread(coroutine or text) -> coroutine (function of a timer), or nothing */
 static int
 task_killthread(lua_State *L) {
 	struct sched *S = sched_of(L);
@@ -382,10 +402,11 @@ task_killthread(lua_State *L) {
 			return 0;
 		}
 	} else {
-		t = find_named(S, luaL_checkstring(L, 1));
-	}
-	if (t == NULL) {
-		return 0;
+		const char *text = luaL_checkstring(L, 1);
+		t = find_named(S, text);
+		if (t == NULL) {
+			return kill_timer(L, S, text);
+		}
 	}
 	push_thread(L, t);
 	return kill_task(S, t) ? 1 : 0;

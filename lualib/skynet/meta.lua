@@ -205,7 +205,7 @@ function skynet.wakeup(token) end
 ---End a task that is not running: its close variables run, and its requester gets
 ---an error.
 ---@param task thread|string coroutine, or how a dump names it: "thread: 0x...", "0x...", "session: n"
----@return thread? # the ended one
+---@return thread|function? # the ended one; the function of a timer named by its session
 function skynet.killthread(task) end
 
 ------------------------------------------------------------------------ end

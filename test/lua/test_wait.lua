@@ -236,6 +236,20 @@ test.case("killthread by text wants an exact identifier", function()
 	test.eq(skynet.killthread("session: " .. skynet.task(co)), co)
 end)
 
+test.case("killthread of a timer by its session", function()
+	local ran = false
+	skynet.timeout(2, function() ran = true end)
+	local dump, key = {}, nil
+	skynet.task(dump)
+	for k in pairs(dump) do
+		key = k:find "^timer: " and k or key
+	end
+	test.eq(type(skynet.killthread(key)), "function")
+	test.eq(skynet.killthread(key), nil)
+	skynet.sleep(5)
+	test.eq(ran, false)
+end)
+
 test.case("killthread of a handler fails its requester", function()
 	local agent = rt.agent()
 	local r = rt.start(rt.run, agent, "SHARED.co = coroutine.running() skynet.wait()")
