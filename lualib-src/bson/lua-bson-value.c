@@ -206,7 +206,7 @@ lobjectid(lua_State *L) {
 		int high = hex_digit(hex[2 * i]);
 		int low = hex_digit(hex[2 * i + 1]);
 		ok = high >= 0 && low >= 0;
-		id[i] = (uint8_t)(high << 4 | low);
+		id[i] = ok ? (uint8_t)(high << 4 | low) : 0;
 	}
 	if (!ok) {
 		return luaL_error(L, "Invalid objectid %s", hex);
