@@ -30,8 +30,12 @@
 
 /* ------------------------------------------------------------------ scratch */
 
-/* Only this thread touches its scratch block, and frees it when it ends. */
-static _Thread_local struct block scratch;
+/*
+ * Only this thread touches its scratch block, and frees it when it ends. It is in
+ * the static storage of threads: sixteen bytes that a library loaded later may
+ * still have there, and no call to find them.
+ */
+static _Thread_local struct block scratch __attribute__((tls_model("initial-exec")));
 static pthread_key_t scratch_key;
 static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
 
