@@ -3,7 +3,7 @@
 #
 # usage: deps.sh build|test
 #   build   what `make` needs: a C compiler, jemalloc, OpenSSL, zlib, SQLite
-#   test    what `make test` needs on top: cmocka, Python 3
+#   test    what `make test` needs on top: cmocka, Python 3, strace
 #
 # Prints nothing when everything is there. Missing packages are installed
 # through apt when that is possible without asking (root, or sudo without a
@@ -52,6 +52,7 @@ find_missing() {
 		printf '#include <%s>\n' stdarg.h stddef.h stdint.h setjmp.h cmocka.h |
 			"$compiler" -E -x c - >/dev/null 2>&1 || need libcmocka-dev
 		want_command python3 python3
+		want_command strace strace
 		;;
 	*)
 		echo "usage: $0 build|test" >&2
