@@ -104,6 +104,7 @@ skynet.start(function()
 			skynet.ignoreret()
 			skynet.exit()
 		end
-		skynet.ret(skynet.pack(command[name](...)))
+		-- One C function: an interrupt between packing and sending would lose the block.
+		skynet.retpack(command[name](...))
 	end)
 end)
