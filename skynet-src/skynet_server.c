@@ -182,6 +182,10 @@ skynet_context_new(const char *name, const char *param) {
 	}
 	if (is_up) {
 		skynet_error(ctx, "LAUNCH %s %s", name, param ? param : "");
+		/* Published too late for skynet_handle_retireall to see it? */
+		if (skynet_handle_is_closing()) {
+			skynet_handle_retire(handle);
+		}
 	} else {
 		skynet_error(ctx, "error: launch %s FAILED", name);
 		skynet_handle_retire(handle);

@@ -321,23 +321,29 @@ tell_services(void) {
 
 /* Name who holds a worker; joining it would never end. */
 static void
-give_up(void) {
+give_up(int left) {
+	int named = 0;
 	int i;
 
 	for (i = 0; i < scheduler_count(); i++) {
 		struct skynet_monitor *m = scheduler_monitor_at(i);
 		uint32_t handle = atomic_load_explicit(&m->destination, memory_order_relaxed);
 		if (handle != 0) {
+			named++;
 			fprintf(stderr,
 			        "error: service :%08" PRIx32 " does not return from a message of "
 			        ":%08" PRIx32 ", giving up\n",
 			        handle, atomic_load_explicit(&m->source, memory_order_relaxed));
 		}
 	}
+	if (named == 0) {
+		/* A reference that somebody forgot to release. */
+		fprintf(stderr, "error: %d services are held and do not end, giving up\n", left);
+	}
 }
 
-/* Wait for services to be gone, as long as there is progress. */
-static bool
+/* Wait for services to be gone, as long as there is progress; how many are not. */
+static int
 wait_for_total(int total) {
 	int before = skynet_context_total();
 	uint64_t since = platform_monotonic_ns();
@@ -349,11 +355,11 @@ wait_for_total(int total) {
 			since = platform_monotonic_ns();
 		}
 		if (platform_monotonic_ns() - since > P.shutdown_ns) {
-			return false;
+			return now - total;
 		}
 		pause_briefly();
 	}
-	return true;
+	return 0;
 }
 
 /* Let the log service write what it has, then retire it. */
@@ -373,16 +379,16 @@ retire_logger(void) {
 	skynet_context_release(ctx);
 }
 
-/* Retire everything. False when a service does not let go of its worker. */
-static bool
+/* Retire everything. Returns how many services do not end. */
+static int
 close_services(void) {
 	int logger = skynet_handle_findname("logger") != 0 ? 1 : 0;
-	bool is_clean;
+	int left;
 
 	skynet_handle_retireall();
-	is_clean = wait_for_total(logger);
+	left = wait_for_total(logger);
 	retire_logger();
-	return is_clean && wait_for_total(0);
+	return left > 0 ? left : wait_for_total(0);
 }
 
 static void
@@ -408,8 +414,8 @@ skynet_start_status(void) {
 	return atomic_load(&P.status);
 }
 
-/* Until the node ends. False: a worker is stuck. */
-static bool
+/* Until the node ends. Returns how many services do not. */
+static int
 wait_for_end(void) {
 	while (skynet_context_total() > 0) {
 		while (sem_wait(&P.events) != 0) {
@@ -425,7 +431,7 @@ wait_for_end(void) {
 			return close_services();
 		}
 	}
-	return true;
+	return 0;
 }
 
 /*----------------------------------------------------------------- the start */
@@ -495,8 +501,8 @@ launch_bootstrap(struct skynet_config *config) {
 }
 
 static void
-end_stuck(struct skynet_config *config) {
-	give_up();
+end_stuck(struct skynet_config *config, int left) {
+	give_up(left);
 	if (config->daemon) {
 		daemon_exit(config->daemon);
 	}
@@ -506,6 +512,8 @@ end_stuck(struct skynet_config *config) {
 
 void
 skynet_start(struct skynet_config *config) {
+	int left;
+
 	catch_signals();
 	if (config->daemon && daemon_init(config->daemon) != 0) {
 		exit(EXIT_FAILURE);
@@ -515,8 +523,9 @@ skynet_start(struct skynet_config *config) {
 	launch_bootstrap(config);
 	create_threads(config->thread);
 	daemon_ready();
-	if (!wait_for_end()) {
-		end_stuck(config);
+	left = wait_for_end();
+	if (left > 0) {
+		end_stuck(config, left);
 	}
 	join_threads();
 	skynet_harbor_exit();

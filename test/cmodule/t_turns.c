@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "claims.h"
+#include "skynet_handle.h"
 
 int
 t_turns_init(void *inst, struct skynet_context *ctx, const char *param);
@@ -383,6 +384,15 @@ launch_stuck(struct skynet_context *ctx) {
 	return 0;
 }
 
+/* A reference that nobody will release. */
+static int
+launch_held(struct skynet_context *ctx) {
+	helper = claims_launch(ctx, "t_turns silent");
+	skynet_handle_grab(helper);
+	skynet_command(ctx, "ABORT", NULL);
+	return 0;
+}
+
 static int
 launch_told(struct skynet_context *ctx) {
 	claims_launch(ctx, "t_turns first");
@@ -410,6 +420,9 @@ t_turns_init(void *inst, struct skynet_context *ctx, const char *param) {
 	}
 	if (strcmp(param, "launch_stuck") == 0) {
 		return launch_stuck(ctx);
+	}
+	if (strcmp(param, "launch_held") == 0) {
+		return launch_held(ctx);
 	}
 	if (strcmp(param, "launch_told") == 0) {
 		return launch_told(ctx);

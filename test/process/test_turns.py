@@ -80,6 +80,19 @@ def test_stuck_service_is_named_when_it_holds_the_only_worker():
         check_stuck(n)
 
 
+def test_service_that_is_held_for_ever_fails_the_node():
+    with Node('bootstrap = "t_turns launch_held"\nshutdown_timeout = 0.2') as n:
+        assert n.wait_exit() == 1, n.text
+        must_contain(n.text, "error: 1 services are held and do not end, giving up")
+
+
+def test_signal_amid_launches_and_deaths_ends_the_node():
+    with Node('bootstrap = "t_storm main"\nshutdown_timeout = 1\nthread = 4') as n:
+        n.wait_for("LAUNCH t_storm killer")
+        n.signal(signal.SIGTERM)
+        assert n.wait_exit() == 0, n.text
+
+
 def test_requests_amid_launches_and_deaths_are_answered_once():
     for threads in 1, 2, 8:
         run_claims("t_storm main", f"thread = {threads}\n")
