@@ -120,9 +120,23 @@ static const TValue *twinkeyTV (Table *t, const TValue *key, TValue *aux) {
 ** =======================================================
 */
 
-static void checkwrite (lua_State *L, const Table *t) {
+static l_noret writeerror (lua_State *L, const TValue *key) {
+  static const char message[] = "attempt to change a shared table";
+  if (key == NULL)
+    luaG_runerror(L, "%s", message);
+  else if (ttisstring(key))
+    luaG_runerror(L, "%s (field '%s' is read-only)", message, getstr(tsvalue(key)));
+  else if (ttisinteger(key))
+    luaG_runerror(L, "%s (field [%I] is read-only)", message, (LUAI_UACINT)ivalue(key));
+  else
+    luaG_runerror(L, "%s (with a %s as key)", message, luaT_objtypename(L, key));
+}
+
+
+/* 'key' is NULL when it is not known. */
+static void checkwrite (lua_State *L, const Table *t, const TValue *key) {
   if (l_unlikely(isshared(t)))
-    luaG_runerror(L, "attempt to change a shared table");
+    writeerror(L, key);
 }
 
 
@@ -163,32 +177,34 @@ int luaH_pset (Table *t, const TValue *key, TValue *val) {
 
 void luaH_set (lua_State *L, Table *t, const TValue *key, TValue *value) {
   TValue aux;
-  checkwrite(L, t);
+  checkwrite(L, t, key);
   stock_luaH_set(L, t, samekeyTV(t, key, &aux), value);
 }
 
 
 void luaH_setint (lua_State *L, Table *t, lua_Integer key, TValue *value) {
-  checkwrite(L, t);
+  TValue aux;
+  setivalue(&aux, key);
+  checkwrite(L, t, &aux);
   stock_luaH_setint(L, t, key, value);
 }
 
 
 void luaH_finishset (lua_State *L, Table *t, const TValue *key,
                                    TValue *value, int hres) {
-  checkwrite(L, t);
+  checkwrite(L, t, key);
   stock_luaH_finishset(L, t, key, value, hres);
 }
 
 
 void luaH_resize (lua_State *L, Table *t, unsigned nasize, unsigned nhsize) {
-  checkwrite(L, t);
+  checkwrite(L, t, NULL);
   stock_luaH_resize(L, t, nasize, nhsize);
 }
 
 
 void luaH_resizearray (lua_State *L, Table *t, unsigned nasize) {
-  checkwrite(L, t);
+  checkwrite(L, t, NULL);
   stock_luaH_resizearray(L, t, nasize);
 }
 
