@@ -8,6 +8,11 @@
  * All of these are sequentially consistent, so at least one side sees the
  * other. A watcher rests only when all others sleep; when it leaves with work
  * in hand and there is more, it calls the next one.
+ *
+ * With a pollster, one of those asleep sleeps there: what comes from outside is
+ * then taken in and run by the same worker. A caller changes its signal and then
+ * reads is_polling; it publishes is_polling and then reads its signal. Its own
+ * queue is empty when it goes to sleep, or work would stay hidden.
  */
 #include "scheduler_impl.h"
 
