@@ -7,8 +7,6 @@
 
 #include "nodepool.h"
 
-#include <assert.h>
-
 /* Values of head; nodes are aligned, so they never look like these. */
 #define EMPTY ((uintptr_t)0)
 #define CLOSED ((uintptr_t)1)

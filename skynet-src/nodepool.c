@@ -23,7 +23,6 @@
 #include "skynet_malloc.h"
 #include "timer_wheel.h"
 
-#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>

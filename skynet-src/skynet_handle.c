@@ -19,7 +19,6 @@
 #include "skynet_malloc.h"
 #include "skynet_server.h"
 
-#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>

@@ -146,40 +146,26 @@ wake_at(uint64_t tick) {
 	}
 }
 
-/*
- * The most ticks ahead of `now` that a wheel can hold: it reaches 2^31 - 1 from
- * where it stands, and it falls behind the clock while nothing needs it.
- */
-static int
-reach(struct timer_wheel *w, uint64_t now) {
-	uint32_t ticks;
-	int32_t lag;
-
-	if (!timer_wheel_next(w, &ticks)) {
-		w->current = (uint32_t)now;
-	}
-	lag = (int32_t)((uint32_t)now - w->current);
-	return lag > 0 ? INT32_MAX - lag : INT32_MAX;
-}
-
 int
 skynet_timeout(uint32_t handle, int time, int session) {
 	struct shard *shard = &T.shards[handle % SHARDS];
 	struct timer_node *node;
-	uint64_t tick;
-	int most;
+	uint64_t now, tick;
 
 	if (time <= 0) {
 		return expire(handle, session) == 0 ? session : -1;
 	}
 	node = nodepool_take(NODEPOOL_TIMER);
+	now = tick_now();
+	tick = now + (uint64_t)time;
+	node->expire = (uint32_t)tick;
 	node->handle = handle;
 	node->session = session;
-	tick = tick_now();
 	pthread_mutex_lock(&shard->mutex);
-	most = reach(&shard->wheel, tick);
-	tick += (uint64_t)(time < most ? time : most);
-	node->expire = (uint32_t)tick;
+	/* Nobody visits a wheel that needs nothing: it may be days behind. */
+	if ((int32_t)((uint32_t)now - shard->wheel.current) > TOUCH_LAG) {
+		timer_wheel_touch(&shard->wheel, (uint32_t)now);
+	}
 	timer_wheel_add(&shard->wheel, node);
 	pthread_mutex_unlock(&shard->mutex);
 	wake_at(tick);
