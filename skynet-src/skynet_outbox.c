@@ -75,15 +75,15 @@ outbox_send(struct socket_server *ss, struct socket_sendbuffer *b) {
 		}
 		return r;
 	}
-	// An object does not tell its size here; it counts as something.
-	size_t bytes = b->type == SOCKET_BUFFER_OBJECT ? 1 : b->sz;
-	int r = socket_server_send_later(ss, b);
-	if (r == 0) {
-		h->bytes += bytes;
-		if (h->bytes >= HOLD_BYTES) {
-			release(ss, h);
-		}
+	// What is large gains nothing by waiting, and would count as backlog. An object
+	// does not tell its size here.
+	if (b->type == SOCKET_BUFFER_OBJECT || b->sz + h->bytes >= HOLD_BYTES) {
+		release(ss, h);
+		return socket_server_send(ss, b);
 	}
+	size_t bytes = b->sz;
+	int r = socket_server_send_later(ss, b);
+	h->bytes += r == 0 ? bytes : 0;
 	return r;
 }
 
