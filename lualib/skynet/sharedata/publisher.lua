@@ -17,9 +17,9 @@ Publisher.__index = Publisher
 -- Answer all who wait for the name with the id, or with nothing.
 local function wake(entry, ...)
 	local watchers = entry.watchers
-	entry.watchers, entry.nwatchers = {}, 0
-	for _, reply in pairs(watchers) do
-		reply(true, ...)
+	entry.watchers = {}
+	for _, watcher in ipairs(watchers) do
+		watcher.reply(true, ...)
 	end
 end
 
@@ -37,7 +37,7 @@ function Publisher:publish(name, document)
 	local id = document:id()
 	if not entry then
 		self.entries[name] = {
-			document = document, first = id, watchers = {}, nwatchers = 0, limit = WATCHERS_MIN,
+			document = document, first = id, watchers = {}, limit = WATCHERS_MIN,
 		}
 		return
 	end
@@ -68,15 +68,14 @@ function Publisher:query(name)
 end
 
 local function drop_dead(entry)
-	local kept, n = {}, 0
-	for source, reply in pairs(entry.watchers) do
-		if reply "TEST" and alive(source) then
-			kept[source] = reply
-			n = n + 1
+	local kept = {}
+	for _, watcher in ipairs(entry.watchers) do
+		if watcher.reply "TEST" and alive(watcher.source) then
+			kept[#kept + 1] = watcher
 		end
 	end
-	entry.watchers, entry.nwatchers = kept, n
-	entry.limit = math.max(WATCHERS_MIN, n * 2)
+	entry.watchers = kept
+	entry.limit = math.max(WATCHERS_MIN, #kept * 2)
 end
 
 ---Answer the running request when there is a newer version than `id`: its id, or
@@ -91,18 +90,10 @@ function Publisher:monitor(name, id, source)
 	elseif entry.document:id() ~= id then
 		skynet.retpack(entry.document:id())
 	else
-		local before = entry.watchers[source]
-		if before then
-			-- One answer for each service; the one before is answered as it is.
-			before(true, id)
-		else
-			entry.nwatchers = entry.nwatchers + 1
-			if entry.nwatchers > entry.limit then
-				drop_dead(entry)
-				entry.nwatchers = entry.nwatchers + 1
-			end
+		if #entry.watchers >= entry.limit then
+			drop_dead(entry)
 		end
-		entry.watchers[source] = skynet.response()
+		table.insert(entry.watchers, { source = source, reply = skynet.response() })
 	end
 end
 
@@ -115,7 +106,7 @@ function Publisher:info()
 		info[name] = {
 			handle = entry.document:id(),
 			size = entry.document:size(),
-			monitors = entry.nwatchers,
+			monitors = #entry.watchers,
 		}
 	end
 	return info
