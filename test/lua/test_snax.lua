@@ -269,10 +269,24 @@ test.case("printf formats into the log", function()
 	snax.printf("%s is %d", "this", 1)
 end)
 
+test.case("rawnewservice gives the handle of an initialised service", function()
+	local handle = snax.rawnewservice("snx", 1, nil, "a")
+	test.eq(math.type(handle), "integer")
+	local s = snax.bind(handle, "snx")
+	test.eq(s.handle, handle)
+	snax.kill(s)
+end)
+
 test.case("the old module names lead to the new modules", function()
-	test.ok(require "snax" == require "skynet.snax")
-	test.ok(require "datacenter" == require "skynet.datacenter")
-	test.ok(require "profile" == require "skynet.profile")
+	-- Those of modules that a later release brings are not here yet.
+	for _, name in ipairs { "crypt", "datacenter", "memory", "mqueue", "profile", "sharedata", "snax" } do
+		test.ok(require(name) == require("skynet." .. name), name)
+	end
+	-- The socket modules take the service's socket messages: only one of them.
+	for _, name in ipairs { "netpack", "socketdriver" } do
+		test.ok(require(name) == require("skynet." .. name), name)
+	end
+	test.ok(require "socket" == require "skynet.socket")
 end)
 
 test.run()

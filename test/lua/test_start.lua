@@ -125,4 +125,9 @@ test.case("the initial globals are gone, and the constants are there", function(
 	end
 end)
 
+test.case("init_service alone starts a service and reports to the launcher", function()
+	local addr = skynet.newservice "rt_initservice"
+	test.eq(skynet.call(addr, "lua"), "ready")
+end)
+
 test.run()

@@ -28,6 +28,10 @@ def test_api_keeps_its_contract_with_one_worker():
     run_claims("t_capi", "thread = 1")
 
 
+def test_socket_api_answers_at_once():
+    run_claims("t_socket")
+
+
 def test_services_live_and_die_by_the_rules():
     text = run_claims("t_life")
     assert re.search(r"^\[:[0-9a-f]{8}\] error: launch t_probe FAILED$", text, re.M), text
