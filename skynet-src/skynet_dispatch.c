@@ -139,12 +139,16 @@ discard(struct mailbox_node *node) {
 	mailbox_node_free(node);
 }
 
-/* Tell the sender that nobody will answer; never about answers themselves. */
+/*
+ * Tell the sender that nobody will answer; never about answers themselves, nor
+ * about multicasts, whose session is a channel and not the sender's.
+ */
 static void
 answer_error(uint32_t handle, const struct skynet_message *msg) {
 	int type = (int)(msg->sz >> MESSAGE_TYPE_SHIFT);
 
-	if (msg->source != 0 && type != PTYPE_RESPONSE && type != PTYPE_ERROR) {
+	if (msg->source != 0 && type != PTYPE_RESPONSE && type != PTYPE_ERROR &&
+	    type != PTYPE_MULTICAST) {
 		skynet_send(NULL, handle, msg->source, PTYPE_ERROR, msg->session, NULL, 0);
 	}
 }

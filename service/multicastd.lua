@@ -1,0 +1,119 @@
+-- multicastd: distributes the messages of skynet.multicast. Owns the channels of
+-- this node and who subscribed to them. A channel id's low byte is the node that
+-- owns it. Services that died leave with the first message they do not get, or
+-- when a channel has grown to twice its size.
+
+local skynet = require "skynet"
+local alive = require "skynet.alive"
+local core = require "skynet.multicast.core"
+
+local NODE_MASK = 0xff
+-- So many subscribers are kept without looking for dead ones.
+local SUBSCRIBERS_MIN = 16
+
+local node = skynet.harbor(skynet.self())
+-- The first id is the node's own, but never 0: as a session that means none.
+local last_id = (node - 256) & 0x7fffffff
+
+-- Id -> { list = array of handles, places = { handle -> index }, limit = number }.
+local channels = {}
+
+local command = {}
+
+local function channel_name(id)
+	return string.format("multicast channel %x", id)
+end
+
+local function remove(channel, handle)
+	local i = channel.places[handle]
+	if i then
+		local list, n = channel.list, #channel.list
+		list[i] = list[n]
+		channel.places[list[i]] = i
+		list[n] = nil
+		channel.places[handle] = nil
+	end
+end
+
+local function drop_dead(channel)
+	for i = #channel.list, 1, -1 do
+		if not alive(channel.list[i]) then
+			remove(channel, channel.list[i])
+		end
+	end
+	channel.limit = math.max(SUBSCRIBERS_MIN, #channel.list * 2)
+end
+
+function command.NEW()
+	local id = last_id
+	repeat
+		id = core.nextid(id)
+	until id ~= 0 and not channels[id]
+	last_id = id
+	channels[id] = { list = {}, places = {}, limit = SUBSCRIBERS_MIN }
+	skynet.retpack(id)
+end
+
+function command.DEL(_, id)
+	channels[id] = nil
+end
+
+function command.SUB(source, id)
+	local channel = channels[id] or error("there is no " .. channel_name(id), 0)
+	if not channel.places[source] then
+		if #channel.list >= channel.limit then
+			drop_dead(channel)
+		end
+		local i = #channel.list + 1
+		channel.list[i] = source
+		channel.places[source] = i
+	end
+	skynet.ret()
+end
+
+function command.USUB(source, id)
+	if channels[id] then
+		remove(channels[id], source)
+	end
+end
+
+function command.PUB(source, id, package)
+	local channel = channels[id]
+	if channel then
+		for _, handle in ipairs(core.deliver(package, id, source, channel.list) or {}) do
+			remove(channel, handle)
+		end
+	else
+		core.bind(package, 0)
+	end
+	skynet.ret()
+end
+
+-- The same commands for channels of other nodes, by name. There are none to be
+-- reached, so each request fails.
+local foreign = {}
+
+local function find_handler(cmd, id)
+	local is_local = cmd == "NEW" or (math.type(id) == "integer" and id & NODE_MASK == node)
+	if is_local then
+		return command[cmd] or error("Invalid command " .. tostring(cmd), 0)
+	elseif math.type(id) ~= "integer" then
+		error("a multicast channel is an integer, not a " .. type(id), 0)
+	end
+	return foreign[cmd] or error(string.format("%s belongs to node %d, which cannot be reached",
+		channel_name(id), id & NODE_MASK), 0)
+end
+
+skynet.start(function()
+	skynet.info_func(function()
+		local info = {}
+		for id, channel in pairs(channels) do
+			drop_dead(channel)
+			info[id] = { subscribers = #channel.list }
+		end
+		return info
+	end)
+	skynet.dispatch("lua", function(_, source, cmd, id, ...)
+		find_handler(cmd, id)(source, id, ...)
+	end)
+end)
