@@ -3,7 +3,8 @@
 #
 # usage: deps.sh build|test
 #   build   what `make` needs: a C compiler, jemalloc, OpenSSL, zlib, SQLite
-#   test    what `make test` needs on top: cmocka, Python 3, strace
+#   test    what `make test` needs on top: cmocka, Python 3, strace,
+#           curl and the openssl command
 #
 # Prints nothing when everything is there. Missing packages are installed
 # through apt when that is possible without asking (root, or sudo without a
@@ -53,6 +54,8 @@ find_missing() {
 			"$compiler" -E -x c - >/dev/null 2>&1 || need libcmocka-dev
 		want_command python3 python3
 		want_command strace strace
+		want_command openssl openssl
+		want_command curl curl
 		;;
 	*)
 		echo "usage: $0 build|test" >&2

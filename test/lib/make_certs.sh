@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes the certificates of the TLS tests in a folder: make_certs.sh DIR.
+#   ca       an authority            other-ca    one that nobody trusts
+#   server   localhost, 127.0.0.1    server2     two.test, *.wild.test
+#   expired  localhost, of yesterday self        localhost, signed by itself
+#   foreign  localhost, of other-ca  client      of a client called alice
+# Each is NAME.pem with NAME.key; locked.key is server.key under the password
+# "secret"; chain.pem is server.pem and ca.pem.
+set -e
+cd "$1"
+
+key() { openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out "$1.key"; }
+
+authority() {
+	key "$1"
+	openssl req -new -x509 -key "$1.key" -out "$1.pem" -days 30 -subj "/CN=$1" \
+		-addext basicConstraints=critical,CA:TRUE
+}
+
+# NAME AUTHORITY DAYS SUBJECT NAMES
+issue() {
+	key "$1"
+	openssl req -new -key "$1.key" -subj "$4" -out "$1.csr"
+	echo "subjectAltName=$5" >"$1.ext"
+	openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -set_serial "0x$(openssl rand -hex 8)" \
+		-days "$3" -extfile "$1.ext" -out "$1.pem"
+}
+
+{
+	authority ca
+	authority other-ca
+	issue server ca 30 /CN=localhost DNS:localhost,IP:127.0.0.1,IP:::1
+	issue server2 ca 30 /CN=two.test 'DNS:two.test,DNS:*.wild.test'
+	issue expired ca -1 /CN=localhost DNS:localhost
+	issue foreign other-ca 30 /CN=localhost DNS:localhost,IP:127.0.0.1
+	issue client ca 30 /O=players/CN=alice DNS:alice.test
+	key self
+	openssl req -new -x509 -key self.key -out self.pem -days 30 -subj /CN=localhost \
+		-addext subjectAltName=DNS:localhost,IP:127.0.0.1
+	openssl pkey -in server.key -aes256 -passout pass:secret -out locked.key
+	cat server.pem ca.pem >chain.pem
+} >log 2>&1 || {
+	cat log >&2
+	exit 1
+}
