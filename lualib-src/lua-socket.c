@@ -11,11 +11,11 @@
 #include <string.h>
 
 #include "lua-socket-buffer.h"
+#include "lua-socket-option.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
 
-#define DEFAULT_BACKLOG 32
 #define MAX_PORT 65535
 
 int luaopen_skynet_socketdriver(lua_State *L);
@@ -83,25 +83,45 @@ check_address(lua_State *L, int index, int *port) {
 
 //------------------------------------------------------------------- streams
 
+// connect(addr [, port [, options]]) -> id or -1
 static int
 lconnect(lua_State *L) {
+	struct socket_option options[SOCKET_OPTION_COUNT];
 	int port;
+	lua_settop(L, 3);
+	int n = lua_isnil(L, 3) ? 0 : socket_option_check(L, 3, false, options);
 	const char *host = check_address(L, 1, &port);
 	if (port == 0) {
 		return luaL_error(L, "Invalid port");
 	}
-	lua_pushinteger(L, skynet_socket_connect(context(L), host, port));
+	lua_pushinteger(L, skynet_socket_connect_with(context(L), host, port, options, n));
 	return 1;
 }
 
+// A backlog or a table at `index`, or neither.
+static int
+listen_options(lua_State *L, int index, struct socket_option *options) {
+	if (lua_isnil(L, index)) {
+		return 0;
+	}
+	if (lua_istable(L, index)) {
+		return socket_option_check(L, index, true, options);
+	}
+	lua_Integer backlog = luaL_checkinteger(L, index);
+	luaL_argcheck(L, backlog >= 0 && backlog <= INT_MAX, index, "backlog out of range");
+	options[0] = (struct socket_option){ SOCKET_OPTION_BACKLOG, backlog };
+	return 1;
+}
+
+// listen(addr [, port [, backlog or options]]) -> id
 static int
 llisten(lua_State *L) {
+	struct socket_option options[SOCKET_OPTION_COUNT];
 	int port;
 	lua_settop(L, 3);
-	lua_Integer backlog = luaL_optinteger(L, 3, DEFAULT_BACKLOG);
+	int n = listen_options(L, 3, options);
 	const char *host = check_address(L, 1, &port);
-	luaL_argcheck(L, backlog >= 0 && backlog <= INT_MAX, 3, "backlog out of range");
-	int id = skynet_socket_listen(context(L), host, port, (int)backlog);
+	int id = skynet_socket_listen_with(context(L), host, port, options, n);
 	if (id < 0) {
 		return luaL_error(L, "Listen error");
 	}
@@ -143,6 +163,16 @@ static int
 lnodelay(lua_State *L) {
 	skynet_socket_nodelay(context(L), check_id(L, 1));
 	return 0;
+}
+
+// option(id, options) -> whether the id exists
+static int
+loption(lua_State *L) {
+	struct socket_option options[SOCKET_OPTION_COUNT];
+	int id = check_id(L, 1);
+	int n = socket_option_check(L, 2, false, options);
+	lua_pushboolean(L, skynet_socket_option(context(L), id, options, n) == 0);
+	return 1;
 }
 
 //------------------------------------------------------------------- sending
@@ -455,6 +485,7 @@ luaopen_skynet_socketdriver(lua_State *L) {
 		{ "start", lstart },
 		{ "pause", lpause },
 		{ "nodelay", lnodelay },
+		{ "option", loption },
 		{ "send", lsend },
 		{ "lsend", llsend },
 		{ "udp", ludp },

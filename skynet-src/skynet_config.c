@@ -23,6 +23,7 @@
 #include "skynet.h"
 #include "skynet_env.h"
 #include "skynet_module.h"
+#include "socket_option.h"
 
 /* Includes nested deeper than this include each other. */
 #define MAX_DEPTH 64
@@ -400,6 +401,31 @@ check_number(lua_State *L, const char *key, double least) {
 	}
 }
 
+/* The defaults of sockets; skynet_socket.c reads them. */
+static void
+check_socket_options(lua_State *L) {
+	for (int i = 0; i < SOCKET_OPTION_COUNT; i++) {
+		const struct socket_option_info *info = socket_option_info(i);
+		const char *key = lua_pushfstring(L, "socket_%s", info->key);
+		const char *text = skynet_getenv(key);
+		int64_t value;
+		if (text == NULL || socket_option_parse(i, text, &value)) {
+			lua_pop(L, 1);
+			continue;
+		}
+		const char *at = push_position(L, key);
+		if (info->kind == SOCKET_OPTION_IS_FLAG) {
+			luaL_error(L, "%s: Invalid %s %s , should be true or false", at, key, text);
+		} else if (info->kind == SOCKET_OPTION_IS_POLICY) {
+			luaL_error(L, "%s: Invalid %s %s , should be \"close\" or \"drop\"", at, key, text);
+		}
+		bool is_time = info->kind == SOCKET_OPTION_IS_TIME;
+		luaL_error(L, "%s: Invalid %s %s , should be %s, 0 to %I", at, key, text,
+		           is_time ? "a number of seconds" : "an integer",
+		           (LUAI_UACINT)(is_time ? info->max / 1000 : info->max));
+	}
+}
+
 static void
 fill_config(lua_State *L, struct skynet_config *config) {
 	config->thread = get_thread(L);
@@ -412,7 +438,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	/* By contract only the exact text `true` switches accounting on. */
 	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
 	check_number(L, "shutdown_timeout", 0);
-	check_number(L, "socket_linger", 0);
+	check_socket_options(L);
 	check_number(L, "logqueue", 1);
 	check_number(L, "endless_check", 0);
 	check_number(L, "memory_reserve", 0);

@@ -77,6 +77,11 @@ uint64_t context_message_cpu_ns(struct skynet_context *ctx);
  * set with context_after_delivery runs. The latter: before threads start.
  */
 bool context_is_delivering(void);
+/*
+ * Told, on a worker, of each message whose type has a disposer and that comes
+ * from the kernel, before its receiver sees it.
+ */
+void context_on_delivery(void (*fn)(int type, const void *data, size_t sz));
 void context_after_delivery(void (*fn)(void));
 
 /* The endless flag, cleared by reading. Any thread with a reference. */

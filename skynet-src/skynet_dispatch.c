@@ -187,7 +187,8 @@ add_to(_Atomic(uint64_t) *counter, uint64_t n) {
 }
 
 static __thread bool is_delivering;
-static void (*after_delivery)(void); /* set before threads start */
+static void (*after_delivery)(void); /* set before threads start, as is this: */
+static void (*on_delivery)(int type, const void *data, size_t sz);
 
 bool
 context_is_delivering(void) {
@@ -197,6 +198,11 @@ context_is_delivering(void) {
 void
 context_after_delivery(void (*fn)(void)) {
 	after_delivery = fn;
+}
+
+void
+context_on_delivery(void (*fn)(int type, const void *data, size_t sz)) {
+	on_delivery = fn;
 }
 
 /* Hand one message to the callback. Takes the node. */
@@ -215,6 +221,9 @@ deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w)
 		return;
 	}
 	ctx->stamp = node->stamp;
+	if (node->dispose && on_delivery && msg.source == 0) {
+		on_delivery(type, msg.data, size);
+	}
 	mailbox_node_free(node);
 	add_to(&ctx->messages, 1);
 	if (skynet_log_is_on(&ctx->log)) {

@@ -96,25 +96,34 @@ skynet_socket_dispose(void *msg, size_t sz) {
 	struct skynet_socket_message *sm = msg;
 	if (sm != NULL && sz >= sizeof(*sm) && carries_buffer(sm->type)) {
 		skynet_free(sm->buffer);
+		if (S != NULL) {
+			socket_server_delivered(S, sm->id, (size_t)sm->ud);
+		}
+	}
+}
+
+static void
+on_delivery(int type, const void *msg, size_t sz) {
+	const struct skynet_socket_message *sm = msg;
+	if (type == PTYPE_SOCKET && sz >= sizeof(*sm) && carries_buffer(sm->type)) {
+		socket_server_delivered(S, sm->id, (size_t)sm->ud);
 	}
 }
 
 //---------------------------------------------------------------- life cycle
 
-// Seconds that a closed socket waits for a peer that reads nothing.
-#define LINGER_DEFAULT 60
-// More is as good as for ever.
-#define LINGER_MAX (INT32_MAX / 1000)
-
-// Milliseconds. The configuration has checked that it is a number.
-static int
-linger_ms(void) {
-	const char *text = skynet_getenv("socket_linger");
-	double seconds = text == NULL ? LINGER_DEFAULT : strtod(text, NULL);
-	if (!(seconds > 0)) {
-		return 0;
+// What the configuration says, which has checked it, or the preset.
+static void
+set_default(int name) {
+	char key[64];
+	const struct socket_option_info *info = socket_option_info(name);
+	struct socket_option o = { name, info->preset };
+	snprintf(key, sizeof(key), "socket_%s", info->key);
+	const char *text = skynet_getenv(key);
+	bool is_preset = text == NULL || !socket_option_parse(name, text, &o.value);
+	if (o.value >= 0) {
+		socket_server_default(S, &o, is_preset);
 	}
-	return seconds > LINGER_MAX ? INT32_MAX : (int)(seconds * 1000);
 }
 
 static void
@@ -130,7 +139,10 @@ skynet_socket_init(void) {
 		exit(1);
 	}
 	context_after_delivery(after_delivery);
-	socket_server_set_linger(S, linger_ms());
+	context_on_delivery(on_delivery);
+	for (int i = 0; i < SOCKET_OPTION_COUNT; i++) {
+		set_default(i);
+	}
 }
 
 void
@@ -219,6 +231,25 @@ skynet_socket_listen(struct skynet_context *ctx, const char *host, int port, int
 int
 skynet_socket_connect(struct skynet_context *ctx, const char *host, int port) {
 	return S == NULL ? -1 : socket_server_connect(S, owner_of(ctx), host, port);
+}
+
+int
+skynet_socket_listen_with(struct skynet_context *ctx, const char *host, int port,
+	const struct socket_option *options, int n) {
+	return S == NULL ? -1 : socket_server_listen_with(S, owner_of(ctx), host, port, options, n);
+}
+
+int
+skynet_socket_connect_with(struct skynet_context *ctx, const char *host, int port,
+	const struct socket_option *options, int n) {
+	return S == NULL ? -1 : socket_server_connect_with(S, owner_of(ctx), host, port, options, n);
+}
+
+int
+skynet_socket_option(struct skynet_context *ctx, int id, const struct socket_option *options,
+	int n) {
+	(void)ctx;
+	return S == NULL ? -1 : socket_server_option(S, id, options, n);
 }
 
 int

@@ -14,6 +14,7 @@
 
 #include "socket_buffer.h"
 #include "socket_info.h"
+#include "socket_option.h"
 
 struct skynet_context;
 
@@ -85,6 +86,18 @@ int skynet_socket_listen(struct skynet_context *ctx, const char *host, int port,
 // Begins to connect; CONNECT or ERROR follows. Names are resolved elsewhere.
 // Returns the id, or -1 (host text too long, port out of range, no free id).
 int skynet_socket_connect(struct skynet_context *ctx, const char *host, int port);
+// The same with options of socket_option.h in place of the node's defaults: what it
+// says of the backlog, who may connect, and the options of accepted connections; or
+// those of the new connection. A bad option is logged, and the call returns -1.
+int skynet_socket_listen_with(struct skynet_context *ctx, const char *host, int port,
+	const struct socket_option *options, int n);
+int skynet_socket_connect_with(struct skynet_context *ctx, const char *host, int port,
+	const struct socket_option *options, int n);
+// Changes options of an id, of any service. Limits hold at once; those of a listener
+// and what it hands on, for connections that it accepts from then on. Returns 0, or -1:
+// unknown id, or bad option (logged).
+int skynet_socket_option(struct skynet_context *ctx, int id, const struct socket_option *options,
+	int n);
 // Attaches an OS descriptor. Closing the id detaches it without closing it.
 int skynet_socket_bind(struct skynet_context *ctx, int fd);
 // Graceful: what was sent before still goes out. Any service, any id.

@@ -63,7 +63,19 @@ loop_destroy(struct socket_loop *loop, struct socket_slot *s) {
 	deadline_clear(loop, s);
 	stream_attempt_free(s);
 	loop_close_descriptor(loop, s);
+	if (s->admission != NULL && s->kind == KIND_STREAM) {
+		admission_leave(s->admission, &s->peer);
+	} else {
+		admission_release(s->admission);
+	}
 	slot_free(loop->ss, s);
+}
+
+void
+loop_abort(struct socket_loop *loop, struct socket_slot *s, const char *text) {
+	loop_emit_error(loop, s, text);
+	loop_emit_close(loop, s);
+	loop_destroy(loop, s);
 }
 
 void
@@ -76,12 +88,14 @@ loop_finish(struct socket_loop *loop, struct socket_slot *s) {
 
 void
 loop_limit_linger(struct socket_loop *loop, struct socket_slot *s) {
-	int ms = atomic_load_explicit(&loop->ss->linger_ms, memory_order_relaxed);
+	pthread_mutex_lock(&s->lock);
+	uint32_t ms = s->settings.linger_ms;
+	s->linger_mark = s->write_count;
+	slot_unlock(s);
 	if (ms > 0) {
-		pthread_mutex_lock(&s->lock);
-		s->linger_mark = s->write_count;
-		slot_unlock(s);
-		deadline_set(loop, s, (uint64_t)ms);
+		deadline_set(loop, s, ms);
+	} else {
+		deadline_clear(loop, s);
 	}
 }
 
@@ -95,8 +109,52 @@ loop_linger_over(struct socket_loop *loop, struct socket_slot *s) {
 		loop_limit_linger(loop, s);
 		return;
 	}
-	skynet_error(NULL, "socket-server : close of %d gave up, %zu bytes unsent.",
-		atomic_load_explicit(&s->id, memory_order_relaxed), left);
+	char peer[ADDRESS_TEXT_SIZE];
+	address_text(&s->peer, peer);
+	notice_log(loop->ss, NOTICE_LINGER,
+		"close of %d gave up, %zu bytes unsent: its peer %s reads nothing; "
+		"raise socket_linger if it needs longer",
+		atomic_load_explicit(&s->id, memory_order_relaxed), left, peer);
+	loop_destroy(loop, s);
+}
+
+void
+loop_limit_idle(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	uint32_t ms = s->settings.idle_ms;
+	slot_unlock(s);
+	s->active_ms = loop->now_ms;
+	if (ms > 0) {
+		deadline_set(loop, s, ms);
+	} else {
+		deadline_clear(loop, s);
+	}
+}
+
+void
+loop_idle_over(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	uint32_t ms = s->settings.idle_ms;
+	slot_unlock(s);
+	if (s->close_told || ms == 0) {
+		return;
+	}
+	if (!s->reading || atomic_load(&s->throttled)) {
+		// Its silence is our doing.
+		s->active_ms = loop->now_ms;
+	}
+	uint64_t end = s->active_ms + ms;
+	if (end > loop->now_ms) {
+		deadline_set(loop, s, end - loop->now_ms);
+		return;
+	}
+	char peer[ADDRESS_TEXT_SIZE];
+	address_text(&s->peer, peer);
+	notice_log(loop->ss, NOTICE_IDLE,
+		"close %d of :%08x: its peer %s sent nothing for %u ms; raise its idle limit "
+		"if that is meant",
+		atomic_load_explicit(&s->id, memory_order_relaxed), (unsigned)s->owner, peer, ms);
+	loop_emit_close(loop, s);
 	loop_destroy(loop, s);
 }
 
@@ -119,7 +177,7 @@ loop_close(struct socket_loop *loop, struct socket_slot *s) {
 	if (s->polled != 0 && s->state != SLOT_CONNECTING) {
 		loop_watch(loop, s, false, s->write_polled);
 	}
-	if (s->deadline_index < 0) {
+	if (s->state != SLOT_CONNECTING && s->state != SLOT_RESERVED) {
 		loop_limit_linger(loop, s);
 	}
 	if (was_unstarted) {

@@ -6,6 +6,10 @@
 //   socket_stream.c    connect, listen, accept, read
 //   socket_write.c     queues of unsent bytes, direct writes, backlog warnings
 //   socket_udp.c       datagrams
+//   socket_option.c    the table of options
+//   socket_settings.c  options of a socket, log lines about limits
+//   socket_admission.c who may connect
+//   socket_throttle.c  rests of reading while the owner lags behind
 //   socket_slot.c      ids, the table of sockets, who owns which
 //   socket_command.c   the queue of requests
 //   socket_deadline.c  time limits
@@ -19,8 +23,8 @@
 //   [lock]  is read and written under slot->lock by any thread,
 //   [both]  is written by the loop under slot->lock: the loop may read it
 //           without, everybody else under the lock.
-// Lock order: loop->turn, then one of the leaves slot->lock, table.lock, owners'
-// lock, resolver's lock. table.lock may be held while taking slot->lock (for a
+// Lock order: loop->turn, then one of the leaves slot->lock, table.lock,
+// admission's lock, resolver's lock. table.lock may be held while taking slot->lock (for a
 // snapshot), never the reverse.
 #ifndef socket_impl_h
 #define socket_impl_h
@@ -34,6 +38,7 @@
 #include <sys/socket.h>
 
 #include "poller.h"
+#include "socket_option.h"
 #include "socket_server.h"
 
 struct addrinfo;
@@ -84,6 +89,87 @@ struct address_list *address_list_numeric(const char *host, int port, int sockty
 // Takes and frees `ai`. NULL if it is empty.
 struct address_list *address_list_from(struct addrinfo *ai, int port);
 socklen_t address_len(const union socket_addr *a);
+
+//------------------------------------------------------------------- options
+
+#define KEEPALIVE_OF_SYSTEM UINT16_MAX
+
+// See socket_option.h; 0 = no limit.
+struct socket_settings {
+	uint32_t send_limit;
+	uint32_t receive_limit;
+	uint32_t idle_ms;
+	uint32_t linger_ms;
+	uint32_t connect_ms;
+	uint16_t keepalive_s;
+	uint16_t keepalive_interval_s;
+	uint8_t keepalive_count;
+	bool nodelay;
+	bool send_drops;
+};
+
+struct listen_limits {
+	uint32_t max_connections;
+	uint32_t max_per_peer;
+	uint32_t peer_rate;
+	uint32_t peer_burst;
+	int backlog;
+	bool reuseport;
+	int8_t v6only;			// -1 = as the system has it
+	// Nobody asked for them: peers on this machine are not counted.
+	bool per_peer_is_preset;
+	bool rate_is_preset;
+};
+
+// No limits, and what a stream always had.
+void settings_init(struct socket_settings *s, struct listen_limits *l);
+// False: no such option, or value out of range.
+bool settings_set(struct socket_settings *s, struct listen_limits *l, int name, int64_t value,
+	bool is_preset);
+// The same for a list; logs what is wrong.
+bool settings_set_all(struct socket_settings *s, struct listen_limits *l,
+	const struct socket_option *options, int n);
+// Defaults of connections that this node opens.
+struct socket_settings settings_of_opened(const struct socket_server *ss);
+// What the descriptor of a stream has to know of it.
+void settings_tune(int fd, const struct socket_settings *s);
+
+struct admission;
+enum admission_result {
+	ADMISSION_GRANTED,
+	ADMISSION_FULL,
+	ADMISSION_PEER_FULL,
+	ADMISSION_TOO_FAST,
+};
+// With one reference, the listener's.
+struct admission *admission_new(const struct listen_limits *limits);
+void admission_set(struct admission *a, const struct listen_limits *limits);
+struct listen_limits admission_limits(struct admission *a);
+// GRANTED takes a reference, which leave gives back.
+enum admission_result admission_enter(struct admission *a, const struct socket_udp_address *addr,
+	uint64_t now_ms);
+void admission_leave(struct admission *a, const struct socket_udp_address *addr);
+// NULL is allowed.
+void admission_release(struct admission *a);
+
+// What peers can make the node say at will is said once a second per kind.
+enum notice_kind {
+	NOTICE_SEND_CLOSE,
+	NOTICE_SEND_DROP,
+	NOTICE_IDLE,
+	NOTICE_LINGER,
+	NOTICE_ADMISSION,
+	NOTICE_DESCRIPTORS,
+	NOTICE_KINDS
+};
+
+struct notice {
+	_Atomic uint64_t next_ms;
+	atomic_uint hidden;
+};
+
+void notice_log(struct socket_server *ss, enum notice_kind kind, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 //--------------------------------------------------------------------- slots
 
@@ -136,7 +222,8 @@ struct socket_slot {
 	int fd;				// [both]
 	uint8_t state;			// [both]
 	uint8_t kind;			// before the id is published
-	bool reading;			// [both] polled for reading
+	bool reading;			// [both] to be polled for reading, unless throttled
+	atomic_bool throttled;		// reading rests, see socket_throttle.c
 	bool write_polled;		// [both] polled for writing
 	uint8_t polled;			// [loop] what the poller was told, POLLED_ bits
 	bool closing;			// [lock] close was asked for: accepts no more sends
@@ -157,9 +244,16 @@ struct socket_slot {
 	uint64_t write_count;		// [lock]
 	uint64_t write_time;		// [lock]
 	uint64_t linger_mark;		// [loop] write_count when the limit was set
+	uint64_t active_ms;		// [loop] when something was read, or reading began
 	uint64_t deadline_ms;		// [loop]
 	int deadline_index;		// [loop] place in the heap, -1 = none
 	uint64_t report_ms;		// [loop] a listener's last ERROR about descriptors
+	struct socket_settings settings;	// [lock]
+	_Atomic uint32_t receive_limit;	// that of the settings; relaxed, it orders nothing
+	_Atomic uint64_t undelivered;	// see socket_throttle.c
+	// A listener's own, or that of the listener which accepted it, or NULL. Before
+	// the id is published.
+	struct admission *admission;
 	struct connect_attempt *attempt;	// [loop]
 	struct socket_udp_address peer;	// [lock] see socket_info; UDP: default target
 	// Under the lock of socket_slot.c's tables:
@@ -170,10 +264,15 @@ struct socket_slot {
 };
 
 // Takes an id and a slot in state `state`, owned by `opaque`, and locks it: the
-// caller fills it in and calls slot_publish. NULL when the limit is reached.
+// caller fills it in and calls slot_publish; slot_configure is for in between. NULL
+// when the limit is reached.
 struct socket_slot *slot_reserve(struct socket_server *ss, uintptr_t opaque, int kind, int state);
+// Replaces the settings. With the lock.
+void slot_configure(struct socket_slot *s, const struct socket_settings *settings);
 // Makes the slot findable and unlocks it. Returns its id.
 int slot_publish(struct socket_slot *s);
+// Finds the slot that has, or just had, that id, or NULL. Any thread.
+struct socket_slot *slot_find(struct socket_server *ss, int id);
 // Finds the slot and locks it. NULL if the id is not in use. Any thread.
 struct socket_slot *slot_lock(struct socket_server *ss, int id);
 void slot_unlock(struct socket_slot *s);
@@ -220,7 +319,9 @@ enum command_op {
 	COMMAND_PAUSE,
 	COMMAND_CLOSE,
 	COMMAND_SHUTDOWN,
-	COMMAND_NODELAY,
+	COMMAND_TUNE,		// the settings have changed
+	COMMAND_UNTHROTTLE,	// the owner has caught up
+	COMMAND_OVERFLOW,	// the limit of unsent bytes was hit
 	COMMAND_FLUSH,		// unsent bytes wait
 	COMMAND_WARNING,	// value: KiB
 	COMMAND_ERROR,		// text
@@ -289,6 +390,7 @@ struct socket_loop {
 	char *read_buffer;		// [loop] READ_SIZE bytes, made at the first read
 	int spare_fd;			// [loop] given up when descriptors run out
 	struct deadline_heap deadlines;
+	uint64_t now_ms;		// [loop] of the last wait
 };
 
 struct socket_server {
@@ -299,7 +401,10 @@ struct socket_server {
 	struct slot_store slots;
 	struct socket_loop loop;
 	struct socket_object_interface object;
-	atomic_int linger_ms;
+	// Defaults; constant once there are sockets.
+	struct socket_settings settings;
+	struct listen_limits limits;
+	struct notice notice[NOTICE_KINDS];
 };
 
 // The loop that serves a new id.
@@ -323,7 +428,13 @@ void loop_close_descriptor(struct socket_loop *loop, struct socket_slot *s);
 // Closes the descriptor and frees the slot, dropping unsent bytes; silent. If a
 // sender is writing this very moment it is finished later. Loop.
 void loop_destroy(struct socket_loop *loop, struct socket_slot *s);
-// Gives the peer of a closed socket linger_ms from now to make progress.
+// Closes the socket whatever its state, telling the owner the reason.
+void loop_abort(struct socket_loop *loop, struct socket_slot *s, const char *text);
+// Starts to watch for idleness, if the settings say so.
+void loop_limit_idle(struct socket_loop *loop, struct socket_slot *s);
+// The time of idleness may have passed.
+void loop_idle_over(struct socket_loop *loop, struct socket_slot *s);
+// Gives the peer of a closed socket its linger time from now to make progress.
 void loop_limit_linger(struct socket_loop *loop, struct socket_slot *s);
 // That time has passed.
 void loop_linger_over(struct socket_loop *loop, struct socket_slot *s);
@@ -348,14 +459,13 @@ int socket_new(int family, int type);
 bool socket_set_flags(int fd);
 // A descriptor to give up when they run out, or -1.
 int socket_spare(void);
-// What every stream gets: keep-alive and no Nagle delay.
-void socket_tune_stream(int fd);
 // The addresses of a host (NULL or "": 0.0.0.0), or NULL. Waits for the resolver
 // if it is a name, a bounded time.
 struct address_list *socket_resolve_local(struct socket_server *ss, const char *host, int port,
 	int type);
 // A bound descriptor, or -1. Resolves likewise.
-int socket_open_bound(struct socket_server *ss, const char *host, int port, int type);
+int socket_open_bound(struct socket_server *ss, const char *host, int port, int type,
+	const struct listen_limits *limits);
 
 void stream_connect(struct socket_loop *loop, struct socket_slot *s, struct address_list *list);
 void stream_connect_ready(struct socket_loop *loop, struct socket_slot *s);
@@ -365,6 +475,14 @@ void stream_attempt_free(struct socket_slot *s);
 void stream_accept(struct socket_loop *loop, struct socket_slot *s);
 // Returns true if more may be there: a hang-up must wait until it is read.
 bool stream_read(struct socket_loop *loop, struct socket_slot *s);
+
+//------------------------------------------------------------------ throttle
+
+// Counts an event of n bytes that is about to be handed out, and lets reading rest
+// if the owner is too far behind. Loop.
+void throttle_count(struct socket_loop *loop, struct socket_slot *s, size_t n);
+// Compares the count with the limit, and tells the poller. Loop.
+void throttle_review(struct socket_loop *loop, struct socket_slot *s);
 
 //--------------------------------------------------------------------- write
 

@@ -58,7 +58,7 @@ add_record(struct socket_slot *s, void *ud) {
 	si->write = s->write_count;
 	si->wtime = s->write_time;
 	si->wbuffer = (int64_t)s->backlog;
-	si->reading = s->reading;
+	si->reading = s->reading && !atomic_load(&s->throttled);
 	si->writing = s->write_polled;
 	_Static_assert(sizeof(si->name) >= ADDRESS_TEXT_SIZE, "an address must fit");
 	address_text(&s->peer, si->name);

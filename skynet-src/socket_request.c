@@ -77,7 +77,33 @@ socket_server_pause(struct socket_server *ss, uintptr_t opaque, int id) {
 
 void
 socket_server_nodelay(struct socket_server *ss, int id) {
-	post(ss, COMMAND_NODELAY, id);
+	struct socket_option on = { SOCKET_OPTION_NODELAY, 1 };
+	socket_server_option(ss, id, &on, 1);
+}
+
+int
+socket_server_option(struct socket_server *ss, int id, const struct socket_option *options,
+	int n) {
+	struct socket_slot *s = slot_lock(ss, id);
+	if (s == NULL) {
+		return -1;
+	}
+	struct socket_settings settings = s->settings;
+	bool is_listener = s->kind == KIND_LISTENER;
+	struct listen_limits limits = is_listener ? admission_limits(s->admission) : ss->limits;
+	bool ok = settings_set_all(&settings, &limits, options, n);
+	if (ok) {
+		slot_configure(s, &settings);
+		if (is_listener) {
+			admission_set(s->admission, &limits);
+		}
+	}
+	struct socket_loop *loop = s->loop;
+	slot_unlock(s);
+	if (ok) {
+		post_to(loop, COMMAND_TUNE, id, 0);
+	}
+	return ok ? 0 : -1;
 }
 
 void
@@ -166,6 +192,17 @@ is_port(int port) {
 
 int
 socket_server_connect(struct socket_server *ss, uintptr_t opaque, const char *addr, int port) {
+	return socket_server_connect_with(ss, opaque, addr, port, NULL, 0);
+}
+
+int
+socket_server_connect_with(struct socket_server *ss, uintptr_t opaque, const char *addr, int port,
+	const struct socket_option *options, int n) {
+	struct socket_settings settings = settings_of_opened(ss);
+	struct listen_limits ignored = ss->limits;
+	if (!settings_set_all(&settings, &ignored, options, n)) {
+		return -1;
+	}
 	if (strlen(addr) > MAX_HOST) {
 		skynet_error(NULL, "socket-server error: Invalid addr %s.", addr);
 		return -1;
@@ -180,6 +217,7 @@ socket_server_connect(struct socket_server *ss, uintptr_t opaque, const char *ad
 		return -1;
 	}
 	struct socket_loop *loop = s->loop;
+	slot_configure(s, &settings);
 	struct socket_command c = { .id = slot_publish(s) };
 	c.list = address_list_numeric(addr, port, SOCK_STREAM);
 	c.op = c.list != NULL ? COMMAND_CONNECT : COMMAND_RESOLVING;
@@ -193,15 +231,24 @@ socket_server_connect(struct socket_server *ss, uintptr_t opaque, const char *ad
 int
 socket_server_listen(struct socket_server *ss, uintptr_t opaque, const char *addr, int port,
 	int backlog) {
-	if (!is_port(port)) {
+	struct socket_option o = { SOCKET_OPTION_BACKLOG, backlog < 0 ? 0 : backlog };
+	return socket_server_listen_with(ss, opaque, addr, port, &o, 1);
+}
+
+int
+socket_server_listen_with(struct socket_server *ss, uintptr_t opaque, const char *addr, int port,
+	const struct socket_option *options, int n) {
+	struct socket_settings settings = ss->settings;
+	struct listen_limits limits = ss->limits;
+	if (!is_port(port) || !settings_set_all(&settings, &limits, options, n)) {
 		return -1;
 	}
-	int fd = socket_open_bound(ss, addr, port, SOCK_STREAM);
+	int fd = socket_open_bound(ss, addr, port, SOCK_STREAM, &limits);
 	if (fd < 0) {
 		return -1;
 	}
 	struct socket_slot *s = NULL;
-	if (listen(fd, backlog) == 0) {
+	if (listen(fd, limits.backlog) == 0) {
 		s = slot_reserve(ss, opaque, KIND_LISTENER, SLOT_PLISTEN);
 	}
 	if (s == NULL) {
@@ -209,7 +256,9 @@ socket_server_listen(struct socket_server *ss, uintptr_t opaque, const char *add
 		return -1;
 	}
 	struct socket_loop *loop = s->loop;
-	socket_tune_stream(fd);
+	settings_tune(fd, &settings);
+	slot_configure(s, &settings);
+	s->admission = admission_new(&limits);
 	s->fd = fd;
 	address_of_socket(fd, &s->peer);
 	int id = slot_publish(s);

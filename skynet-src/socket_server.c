@@ -12,8 +12,6 @@
 
 // A name that is not resolved by then is reported as an error.
 #define CONNECT_RESOLVE_LIMIT_MS 30000
-// A closed socket whose peer reads nothing for this long is aborted.
-#define LINGER_DEFAULT_MS 60000
 
 //-------------------------------------------------------------------- events
 
@@ -66,15 +64,16 @@ emit_to(struct socket_loop *loop, int type, int id, uintptr_t opaque, const char
 int
 loop_apply_interest(struct socket_loop *loop, struct socket_slot *s) {
 	uint8_t want = POLLED_KNOWN;
-	want |= s->reading ? POLLED_READ : 0;
+	bool reading = s->reading && !atomic_load(&s->throttled);
+	want |= reading ? POLLED_READ : 0;
 	want |= s->write_polled ? POLLED_WRITE : 0;
 	if (want == s->polled) {
 		return 0;
 	}
 	uintptr_t tag = (uintptr_t)atomic_load_explicit(&s->id, memory_order_relaxed);
 	int r = s->polled == 0
-		? loop->ops->add(loop->poller, s->fd, tag, s->reading, s->write_polled)
-		: loop->ops->set(loop->poller, s->fd, tag, s->reading, s->write_polled);
+		? loop->ops->add(loop->poller, s->fd, tag, reading, s->write_polled)
+		: loop->ops->set(loop->poller, s->fd, tag, reading, s->write_polled);
 	if (r == 0) {
 		if (s->polled == 0) {
 			atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
@@ -192,6 +191,9 @@ on_start(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
 		s->state = s->kind == KIND_LISTENER ? SLOT_LISTEN : SLOT_CONNECTED;
 		slot_unlock(s);
 		loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t)"start");
+		if (s->kind == KIND_STREAM) {
+			loop_limit_idle(loop, s);
+		}
 		write_flush(loop, s);
 	} else if (s->kind != KIND_FOREIGN &&
 	    (s->state == SLOT_CONNECTED ||
@@ -242,6 +244,35 @@ on_owner_exit(struct socket_loop *loop, uintptr_t opaque) {
 	skynet_free(ids);
 }
 
+// The settings have changed.
+static void
+on_tune(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	struct socket_settings settings = s->settings;
+	slot_unlock(s);
+	if (s->fd >= 0 && (s->kind == KIND_STREAM || s->kind == KIND_LISTENER)) {
+		settings_tune(s->fd, &settings);
+	}
+	throttle_review(loop, s);
+	if (s->kind == KIND_STREAM && s->state == SLOT_CONNECTED && !s->draining) {
+		loop_limit_idle(loop, s);
+	}
+}
+
+static void
+on_overflow(struct socket_loop *loop, struct socket_slot *s) {
+	char peer[ADDRESS_TEXT_SIZE];
+	pthread_mutex_lock(&s->lock);
+	uint32_t limit = s->settings.send_limit;
+	slot_unlock(s);
+	address_text(&s->peer, peer);
+	notice_log(loop->ss, NOTICE_SEND_CLOSE,
+		"close %d of :%08x: its peer %s reads too slowly, more than %u bytes unsent; "
+		"raise its send_limit if that is meant",
+		atomic_load_explicit(&s->id, memory_order_relaxed), (unsigned)s->owner, peer, limit);
+	loop_abort(loop, s, "send limit exceeded");
+}
+
 static void
 on_shutdown(struct socket_loop *loop, struct socket_slot *s) {
 	loop_emit_close(loop, s);
@@ -276,10 +307,14 @@ serve_slot(struct socket_loop *loop, struct socket_slot *s, struct socket_comman
 	case COMMAND_SHUTDOWN:
 		on_shutdown(loop, s);
 		break;
-	case COMMAND_NODELAY:
-		if (s->fd >= 0 && s->kind == KIND_STREAM) {
-			socket_tune_stream(s->fd);
-		}
+	case COMMAND_TUNE:
+		on_tune(loop, s);
+		break;
+	case COMMAND_UNTHROTTLE:
+		throttle_review(loop, s);
+		break;
+	case COMMAND_OVERFLOW:
+		on_overflow(loop, s);
 		break;
 	case COMMAND_FLUSH:
 		write_flush(loop, s);
@@ -410,7 +445,11 @@ on_deadline(struct socket_loop *loop, struct socket_slot *s) {
 		loop_watch(loop, s, true, false);
 		break;
 	default:
-		loop_linger_over(loop, s);
+		if (s->draining) {
+			loop_linger_over(loop, s);
+		} else {
+			loop_idle_over(loop, s);
+		}
 		break;
 	}
 }
@@ -422,9 +461,8 @@ serve_deadlines(struct socket_loop *loop) {
 	if (loop->deadlines.n == 0) {
 		return;
 	}
-	uint64_t now = deadline_now_ms();
 	struct socket_slot *s;
-	while ((s = deadline_take(loop, now)) != NULL) {
+	while ((s = deadline_take(loop, loop->now_ms)) != NULL) {
 		on_deadline(loop, s);
 	}
 }
@@ -438,6 +476,7 @@ socket_server_wait(struct socket_server *ss, int timeout_ms) {
 	timeout_ms = deadline_timeout(loop, timeout_ms);
 	int n = loop->ops->wait(loop->poller, loop->ready, EVENT_BATCH, timeout_ms);
 	command_end_wait(loop);
+	loop->now_ms = deadline_now_ms();
 	if (n < 0) {
 		skynet_error(NULL, "socket-server error: %s", strerror(errno));
 		n = 0;
@@ -521,7 +560,7 @@ socket_server_create_with(const struct poller_ops *ops, uint64_t (*clock)(void),
 	ss->sink_ud = ud;
 	ss->resolver = resolver_create();
 	slot_store_init(&ss->slots);
-	atomic_init(&ss->linger_ms, LINGER_DEFAULT_MS);
+	settings_init(&ss->settings, &ss->limits);
 	loop->ss = ss;
 	loop->ops = ops;
 	loop->poller = poller;
@@ -545,6 +584,11 @@ release_slot(struct socket_slot *s, void *ud) {
 	write_discard(loop->ss, s);
 	stream_attempt_free(s);
 	loop_close_descriptor(loop, s);
+	if (s->admission != NULL && s->kind == KIND_STREAM) {
+		admission_leave(s->admission, &s->peer);
+	} else {
+		admission_release(s->admission);
+	}
 }
 
 void
@@ -569,9 +613,9 @@ socket_server_release(struct socket_server *ss) {
 	skynet_free(ss);
 }
 
-void
-socket_server_set_linger(struct socket_server *ss, int linger_ms) {
-	atomic_store_explicit(&ss->linger_ms, linger_ms, memory_order_relaxed);
+bool
+socket_server_default(struct socket_server *ss, const struct socket_option *o, bool is_preset) {
+	return settings_set(&ss->settings, &ss->limits, o->name, o->value, is_preset);
 }
 
 void

@@ -22,6 +22,7 @@
 
 #include "socket_buffer.h"
 #include "socket_info.h"
+#include "socket_option.h"
 
 // Events.
 #define SOCKET_DATA 0
@@ -100,6 +101,12 @@ void socket_server_shutdown(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_start(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_pause(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_nodelay(struct socket_server *, int id);
+// Sets options of an id. 0, or -1: unknown id, or bad option (logged). Limits hold at once,
+// the rest before any later request of the same thread.
+int socket_server_option(struct socket_server *, int id, const struct socket_option *options,
+	int n);
+// The owner has got the event of `n` bytes (ud of DATA and UDP), or never will.
+void socket_server_delivered(struct socket_server *, int id, size_t n);
 // Closes, gracefully and without events, all that `opaque` owns.
 void socket_server_owner_exit(struct socket_server *, uintptr_t opaque);
 
@@ -115,6 +122,11 @@ int socket_server_send_lowpriority(struct socket_server *, struct socket_sendbuf
 int socket_server_listen(struct socket_server *, uintptr_t opaque, const char *addr, int port,
 	int backlog);
 int socket_server_connect(struct socket_server *, uintptr_t opaque, const char *addr, int port);
+// The same with options, in place of the defaults.
+int socket_server_listen_with(struct socket_server *, uintptr_t opaque, const char *addr, int port,
+	const struct socket_option *options, int n);
+int socket_server_connect_with(struct socket_server *, uintptr_t opaque, const char *addr,
+	int port, const struct socket_option *options, int n);
 int socket_server_bind(struct socket_server *, uintptr_t opaque, int fd);
 int socket_server_udp(struct socket_server *, uintptr_t opaque, const char *addr, int port);
 int socket_server_udp_dial(struct socket_server *, uintptr_t opaque, const char *addr, int port);
@@ -136,9 +148,10 @@ struct socket_info *socket_server_info(struct socket_server *);
 // See skynet_socket_resolve.
 char *socket_server_resolve(struct socket_server *, const char *host, const char **error);
 
-// Milliseconds that a closed socket may wait without progress for its peer to
-// read the rest; then it is aborted. 0 = for ever.
-void socket_server_set_linger(struct socket_server *, int linger_ms);
+// A default for all sockets made later; without any there are no limits, and keep-alive
+// is the system's. A preset is a number that nobody asked for: limits per peer then
+// leave out those on this machine. Before other threads use the server. False: bad value.
+bool socket_server_default(struct socket_server *, const struct socket_option *o, bool is_preset);
 // Highest number of ids in use at a time.
 void socket_server_set_limit(struct socket_server *, int max_sockets);
 

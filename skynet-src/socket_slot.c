@@ -226,7 +226,7 @@ grow_table(struct slot_store *st, struct slot_table *old) {
 			atomic_store_explicit(&t->entry[id & t->mask], s, memory_order_relaxed);
 		}
 	}
-	// Release; partner: the acquire load in find.
+	// Release; partner: the acquire load in slot_find.
 	atomic_store_explicit(&st->table, t, memory_order_release);
 	return t;
 }
@@ -259,6 +259,7 @@ reset(struct socket_slot *s, int kind, int state) {
 	s->state = (uint8_t)state;
 	s->kind = (uint8_t)kind;
 	s->reading = s->write_polled = false;
+	atomic_store_explicit(&s->throttled, false, memory_order_relaxed);
 	s->polled = 0;
 	s->closing = s->draining = s->close_told = false;
 	s->writer_active = s->flush_posted = s->reap = false;
@@ -269,8 +270,9 @@ reset(struct socket_slot *s, int kind, int state) {
 	atomic_store_explicit(&s->read_count, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->read_time, 0, memory_order_relaxed);
 	s->write_count = s->write_time = 0;
-	s->linger_mark = s->deadline_ms = s->report_ms = 0;
+	s->linger_mark = s->active_ms = s->deadline_ms = s->report_ms = 0;
 	s->deadline_index = -1;
+	s->admission = NULL;
 	s->attempt = NULL;
 	memset(&s->peer, 0, sizeof(s->peer));
 }
@@ -297,6 +299,8 @@ slot_reserve(struct socket_server *ss, uintptr_t opaque, int kind, int state) {
 	int id = next_id(st, t);
 	pthread_mutex_lock(&s->lock);
 	reset(s, kind, state);
+	slot_configure(s, &ss->settings);
+	atomic_store(&s->undelivered, (uint64_t)id << 32);
 	s->owner = opaque;
 	s->loop = loop_for_new(ss);
 	// Release; partner: the acquire load in slot_of_loop.
@@ -307,6 +311,12 @@ slot_reserve(struct socket_server *ss, uintptr_t opaque, int kind, int state) {
 	return s;
 }
 
+void
+slot_configure(struct socket_slot *s, const struct socket_settings *settings) {
+	s->settings = *settings;
+	atomic_store_explicit(&s->receive_limit, settings->receive_limit, memory_order_relaxed);
+}
+
 int
 slot_publish(struct socket_slot *s) {
 	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
@@ -314,8 +324,8 @@ slot_publish(struct socket_slot *s) {
 	return id;
 }
 
-static struct socket_slot *
-find(struct socket_server *ss, int id) {
+struct socket_slot *
+slot_find(struct socket_server *ss, int id) {
 	// Acquire; partners: the release stores in grow_table and slot_reserve.
 	struct slot_table *t = atomic_load_explicit(&ss->slots.table, memory_order_acquire);
 	if (t == NULL || id <= 0) {
@@ -326,7 +336,7 @@ find(struct socket_server *ss, int id) {
 
 struct socket_slot *
 slot_lock(struct socket_server *ss, int id) {
-	struct socket_slot *s = find(ss, id);
+	struct socket_slot *s = slot_find(ss, id);
 	if (s == NULL) {
 		return NULL;
 	}
@@ -345,7 +355,7 @@ slot_unlock(struct socket_slot *s) {
 
 struct socket_slot *
 slot_of_loop(struct socket_loop *loop, int id) {
-	struct socket_slot *s = find(loop->ss, id);
+	struct socket_slot *s = slot_find(loop->ss, id);
 	if (s == NULL || atomic_load_explicit(&s->id, memory_order_acquire) != id) {
 		return NULL;
 	}

@@ -54,7 +54,7 @@ static int
 accept_new(int fd, union socket_addr *addr) {
 	socklen_t len = sizeof(*addr);
 #ifdef SOCK_CLOEXEC
-	// The options of socket_tune_stream are inherited from the listener.
+	// The options that settings_tune sets are inherited from the listener.
 	return accept4(fd, &addr->any, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 #else
 	int client = accept(fd, &addr->any, &len);
@@ -63,18 +63,8 @@ accept_new(int fd, union socket_addr *addr) {
 		errno = ECONNABORTED;
 		return -1;
 	}
-	if (client >= 0) {
-		socket_tune_stream(client);
-	}
 	return client;
 #endif
-}
-
-void
-socket_tune_stream(int fd) {
-	int on = 1;
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 struct address_list *
@@ -89,17 +79,30 @@ socket_resolve_local(struct socket_server *ss, const char *host, int port, int t
 	return list;
 }
 
+static bool
+set_flag(int fd, int level, int option, int value) {
+	return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
+}
+
+static bool
+prepare_bound(int fd, int family, const struct listen_limits *l) {
+	return set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
+		(!l->reuseport || set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1)) &&
+		(l->v6only < 0 || family != AF_INET6 ||
+		set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, l->v6only));
+}
+
 int
-socket_open_bound(struct socket_server *ss, const char *host, int port, int type) {
+socket_open_bound(struct socket_server *ss, const char *host, int port, int type,
+	const struct listen_limits *limits) {
 	struct address_list *list = socket_resolve_local(ss, host, port, type);
 	if (list == NULL) {
 		errno = EADDRNOTAVAIL;
 		return -1;
 	}
 	const union socket_addr *a = &list->addr[0];
-	int on = 1;
 	int fd = socket_new(a->any.sa_family, type);
-	if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+	if (fd >= 0 && (!prepare_bound(fd, a->any.sa_family, limits) ||
 	    bind(fd, &a->any, address_len(a)) != 0)) {
 		int err = errno;
 		close(fd);
@@ -144,6 +147,7 @@ connect_done(struct socket_loop *loop, struct socket_slot *s, const union socket
 		return;
 	} else {
 		loop_emit(loop, s, SOCKET_OPEN, 0, text);
+		loop_limit_idle(loop, s);
 	}
 	write_flush(loop, s);
 }
@@ -174,7 +178,10 @@ try_address(struct socket_loop *loop, struct socket_slot *s, const union socket_
 		s->attempt->err = errno;
 		return ATTEMPT_FAILED;
 	}
-	socket_tune_stream(fd);
+	pthread_mutex_lock(&s->lock);
+	struct socket_settings settings = s->settings;
+	slot_unlock(s);
+	settings_tune(fd, &settings);
 	set_connecting(s, fd);
 	if (connect(fd, &a->any, address_len(a)) == 0) {
 		return ATTEMPT_DONE;
@@ -190,6 +197,19 @@ try_address(struct socket_loop *loop, struct socket_slot *s, const union socket_
 	return ATTEMPT_FAILED;
 }
 
+static void
+limit_attempt(struct socket_loop *loop, struct socket_slot *s) {
+	pthread_mutex_lock(&s->lock);
+	uint32_t ms = s->settings.connect_ms;
+	slot_unlock(s);
+	if (s->attempt->next < s->attempt->list->n && (ms == 0 || ms > CONNECT_ATTEMPT_MS)) {
+		ms = CONNECT_ATTEMPT_MS;
+	}
+	if (ms > 0) {
+		deadline_set(loop, s, ms);
+	}
+}
+
 // Tries the addresses from the next one on until one is under way.
 static void
 connect_next(struct socket_loop *loop, struct socket_slot *s) {
@@ -203,9 +223,7 @@ connect_next(struct socket_loop *loop, struct socket_slot *s) {
 			return;
 		}
 		case ATTEMPT_PENDING:
-			if (t->next < t->list->n) {
-				deadline_set(loop, s, CONNECT_ATTEMPT_MS);
-			}
+			limit_attempt(loop, s);
 			return;
 		case ATTEMPT_FAILED:
 			break;
@@ -280,23 +298,71 @@ out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
 		}
 	}
 	report_accept_error(loop, s, strerror(err));
+	notice_log(loop->ss, NOTICE_DESCRIPTORS,
+		"listener %d rests, connections are closed unheard: %s; raise the limit of "
+		"descriptors (ulimit -n), or lower max_connections",
+		atomic_load_explicit(&s->id, memory_order_relaxed), strerror(err));
 	loop_watch(loop, s, false, false);
 	deadline_set(loop, s, ACCEPT_PAUSE_MS);
 }
 
+static void
+refuse(struct socket_loop *loop, struct socket_slot *listener, enum admission_result why,
+	const struct socket_udp_address *peer) {
+	struct listen_limits l = admission_limits(listener->admission);
+	const char *key = why == ADMISSION_FULL ? "max_connections"
+		: why == ADMISSION_PEER_FULL ? "max_per_peer" : "peer_rate";
+	uint32_t value = why == ADMISSION_FULL ? l.max_connections
+		: why == ADMISSION_PEER_FULL ? l.max_per_peer : l.peer_rate;
+	char from[ADDRESS_TEXT_SIZE];
+	char at[ADDRESS_TEXT_SIZE];
+	address_text(peer, from);
+	address_text(&listener->peer, at);
+	notice_log(loop->ss, NOTICE_ADMISSION,
+		"listener %d (%s) refuses %s: its %s is %u; raise it if that is meant",
+		atomic_load_explicit(&listener->id, memory_order_relaxed), at, from, key, value);
+}
+
+// A slot for the new connection, locked. NULL: the descriptor is still open.
+static struct socket_slot *
+admit(struct socket_loop *loop, struct socket_slot *listener, const struct socket_udp_address *peer) {
+	struct admission *a = listener->admission;
+	enum admission_result r = admission_enter(a, peer, loop->now_ms);
+	if (r != ADMISSION_GRANTED) {
+		refuse(loop, listener, r, peer);
+		return NULL;
+	}
+	pthread_mutex_lock(&listener->lock);
+	struct socket_settings settings = listener->settings;
+	slot_unlock(listener);
+	struct socket_slot *s = slot_reserve(loop->ss, listener->owner, KIND_STREAM, SLOT_PACCEPT);
+	if (s == NULL) {
+		admission_leave(a, peer);
+		report_accept_error(loop, listener, "reach skynet socket number limit");
+		return NULL;
+	}
+	slot_configure(s, &settings);
+	s->admission = a;
+	s->peer = *peer;
+	return s;
+}
+
+// False: enough for now.
 static bool
 welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
 	const union socket_addr *addr) {
-	struct socket_slot *s = slot_reserve(loop->ss, listener->owner, KIND_STREAM, SLOT_PACCEPT);
+	struct socket_udp_address peer;
+	address_from_sockaddr(&peer, &addr->any);
+	struct socket_slot *s = admit(loop, listener, &peer);
 	if (s == NULL) {
 		close(fd);
-		report_accept_error(loop, listener, "reach skynet socket number limit");
-		return false;
+		return true;
 	}
 	s->fd = fd;
-	address_from_sockaddr(&s->peer, &addr->any);
-	struct socket_udp_address peer = s->peer;
 	int id = slot_publish(s);
+#ifndef SOCK_CLOEXEC
+	settings_tune(fd, &s->settings);
+#endif
 	if (loop_watch(loop, s, false, false) != 0) {
 		int err = errno;
 		loop_destroy(loop, s);
@@ -344,6 +410,7 @@ read_ended(struct socket_loop *loop, struct socket_slot *s) {
 	}
 	bool writing = s->write_polled;
 	slot_unlock(s);
+	deadline_clear(loop, s);
 	loop_emit_close(loop, s);
 	if (over) {
 		loop_destroy(loop, s);
@@ -361,6 +428,8 @@ stream_read(struct socket_loop *loop, struct socket_slot *s) {
 		memcpy(data, buf, (size_t)n);
 		atomic_fetch_add_explicit(&s->read_count, (uint64_t)n, memory_order_relaxed);
 		atomic_store_explicit(&s->read_time, loop->ss->clock(), memory_order_relaxed);
+		s->active_ms = loop->now_ms;
+		throttle_count(loop, s, (size_t)n);
 		loop_emit(loop, s, SOCKET_DATA, (int)n, data);
 		return true;
 	}

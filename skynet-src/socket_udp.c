@@ -56,7 +56,8 @@ socket_server_udp(struct socket_server *ss, uintptr_t opaque, const char *addr, 
 		int fd = socket_new(AF_INET, SOCK_DGRAM);
 		return fd < 0 ? -1 : register_udp(ss, opaque, fd, AF_INET, NULL);
 	}
-	int fd = socket_open_bound(ss, addr, port, SOCK_DGRAM);
+	struct listen_limits limits = ss->limits;
+	int fd = socket_open_bound(ss, addr, port, SOCK_DGRAM, &limits);
 	if (fd < 0) {
 		return -1;
 	}
@@ -214,8 +215,9 @@ read_one(struct socket_loop *loop, struct socket_slot *s) {
 	memcpy(data + n, from.byte, addrsz);
 	atomic_fetch_add_explicit(&s->read_count, (uint64_t)n, memory_order_relaxed);
 	atomic_store_explicit(&s->read_time, loop->ss->clock(), memory_order_relaxed);
+	throttle_count(loop, s, (size_t)n);
 	loop_emit(loop, s, SOCKET_UDP, (int)n, data);
-	return true;
+	return !atomic_load(&s->throttled);
 }
 
 void

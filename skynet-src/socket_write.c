@@ -190,6 +190,36 @@ add_backlog(struct socket_slot *s, size_t sz) {
 	s->warn_level = level;
 }
 
+// More than is to be kept for a peer. Unlocks, and frees what is refused.
+static int
+overflow(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	bool drops = s->settings.send_drops || s->kind == KIND_UDP4 || s->kind == KIND_UDP6;
+	uint32_t limit = s->settings.send_limit;
+	struct socket_udp_address peer = s->peer;
+	struct socket_loop *loop = s->loop;
+	s->closing |= !drops;
+	slot_unlock(s);
+	piece_drop(ss, p);
+	if (drops) {
+		char text[ADDRESS_TEXT_SIZE];
+		address_text(&peer, text);
+		notice_log(ss, NOTICE_SEND_DROP,
+			"drop what is sent to %d: its peer %s reads too slowly, %u bytes wait; raise its "
+			"send_limit if that is meant", id, text, limit);
+	} else {
+		struct socket_command c = { .op = COMMAND_OVERFLOW, .id = id };
+		command_post(loop, &c);
+	}
+	return -1;
+}
+
+static bool
+exceeds_limit(const struct socket_slot *s, size_t sz) {
+	uint32_t limit = s->settings.send_limit;
+	return limit > 0 && (sz > limit || s->backlog > limit - sz);
+}
+
 static void
 end_warning(struct socket_slot *s) {
 	if (s->warn_level > 0) {
@@ -241,12 +271,14 @@ static int
 write_stream_now(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
 	int fd = s->fd;
 	s->writer_active = true;
+	s->backlog += p->sz;
 	slot_unlock(s);
 	ssize_t n = write(fd, p->ptr, p->sz);
 	size_t done = n > 0 ? (size_t)n : 0;
 	struct write_node *rest = done < p->sz ? node_from(p, done, NULL) : NULL;
 	pthread_mutex_lock(&s->lock);
 	s->writer_active = false;
+	s->backlog -= p->sz;
 	account(ss, s, done);
 	if (rest != NULL) {
 		push_front(&s->high, rest);
@@ -294,6 +326,9 @@ write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_send
 		slot_unlock(s);
 		piece_drop(ss, &p);
 		return 0;
+	}
+	if (exceeds_limit(s, p.sz)) {
+		return overflow(ss, s, &p);
 	}
 	if (mode != SEND_LOW && is_empty(s) && can_write_here(s)) {
 		if (to != NULL) {

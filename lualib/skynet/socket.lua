@@ -330,10 +330,11 @@ end
 ---@param addr string host, or "host:port" or "[v6]:port" without `port`
 ---@param port integer?
 ---@param timeout integer? 1/100 s
+---@param options skynet.socket.options? see socket.option
 ---@return integer? # id, or nil
 ---@return string? # why not
-function socket.open(addr, port, timeout)
-	local id = driver.connect(addr, port)
+function socket.open(addr, port, timeout, options)
+	local id = driver.connect(addr, port, options)
 	if id < 0 then
 		return nil, "invalid address or no free socket id"
 	end
@@ -362,7 +363,7 @@ end
 ---Open a listening port, not yet accepting: see start. Raises "Listen error". Yields.
 ---@param host string address to bind; "host:port" without `port`
 ---@param port integer? 0: any free one
----@param backlog integer? default 32
+---@param backlog integer|skynet.socket.options|nil default 32
 ---@return integer? id
 ---@return string # bound address, or why not
 ---@return integer? # bound port
@@ -659,6 +660,30 @@ socket.netstat = driver.info
 ---up to 5 seconds while the system resolves a name; numeric hosts never wait.
 ---@type fun(host: string): string[]
 socket.resolve = driver.resolve
+
+---@class skynet.socket.options
+---@field send_limit integer? bytes that may wait to be sent
+---@field send_policy "close"|"drop"|nil what a write beyond that does
+---@field receive_limit integer? bytes that may wait in the mailbox before reading rests
+---@field idle integer? 1/100 s without a byte received, then it is closed
+---@field linger integer? 1/100 s that a closed one waits for a peer that reads nothing
+---@field connect_timeout integer? 1/100 s
+---@field nodelay boolean?
+---@field keepalive integer? 1/100 s of silence before the peer is probed, 0 = never
+---@field keepalive_interval integer? 1/100 s
+---@field keepalive_count integer?
+---@field max_connections integer? of a listener
+---@field max_per_peer integer? of a listener
+---@field peer_rate integer? of a listener: new connections per second and peer
+---@field peer_burst integer? of a listener
+---@field backlog integer? only in listen
+---@field reuseport boolean? only in listen
+---@field v6only boolean? only in listen
+
+---Change options of a socket; of a listener, also for the connections that it accepts from then on.
+---False if the id does not exist. Does not yield.
+---@type fun(id: integer, options: skynet.socket.options): boolean
+socket.option = driver.option
 
 ----------------------------------------------------------------- UDP
 

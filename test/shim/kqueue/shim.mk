@@ -1,5 +1,5 @@
 # kqueue's back end, compiled on a system without one for test_poller and
-# test_socket: the same source, over an epoll-backed shim.
+# the tests of sockets: the same source, over an epoll-backed shim.
 
 ifeq ($(PLAT),linux)
 KQUEUE_SHIM := $(OBJ)/test/shim/kqueue/poller_kqueue.o $(OBJ)/test/shim/kqueue/kqueue_shim.o
@@ -9,9 +9,9 @@ $(OBJ)/test/shim/kqueue/poller_kqueue.o: skynet-src/poller_kqueue.c
 	$(CC) $(SK_CFLAGS) $(CFLAGS) -Itest/shim/kqueue -DPOLLER_KQUEUE_SHIM \
 		-Dpoller_native=poller_kqueue_shim -c $< -o $@
 
-$(OBJ)/test/shim/kqueue/kqueue_shim.o $(OBJ)/test/unit/test_poller.o \
-$(OBJ)/test/unit/test_socket.o: SK_CFLAGS += -Itest/shim/kqueue
+KQUEUE_USERS := test_poller $(patsubst test/unit/%.c,%,$(wildcard test/unit/test_socket*.c))
 
-UNIT_EXTRA_test_poller := $(KQUEUE_SHIM)
-UNIT_EXTRA_test_socket := $(KQUEUE_SHIM)
+$(OBJ)/test/shim/kqueue/kqueue_shim.o $(KQUEUE_USERS:%=$(OBJ)/test/unit/%.o): \
+	SK_CFLAGS += -Itest/shim/kqueue
+$(foreach u,$(KQUEUE_USERS),$(eval UNIT_EXTRA_$(u) := $(KQUEUE_SHIM)))
 endif

@@ -1,0 +1,364 @@
+// Sending and closing: order, backlog, ends (net.md 1.13 to 1.15, 2.6).
+#include "socket_world.h"
+
+//----------------------------------------------------------- close and write
+
+static void
+peer_close_leaves_the_id_writable(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	shutdown(client, SHUT_WR);
+	await(w, id, SOCKET_CLOSE);
+	assert_int_equal(send_text(w, id, "late"), 0);
+	char got[4];
+	assert_int_equal(drain_plain(w, client, got, 4), 4);
+	socket_server_close(w->ss, ME, id);
+	assert_true(plain_has_ended(w, client));
+	assert_int_equal(count_events(w, id, SOCKET_CLOSE), 1);
+	assert_false(is_alive(w, id));
+	assert_int_equal(send_text(w, id, "x"), -1);
+	close(client);
+}
+
+static void
+graceful_close_delivers_what_was_sent(void **state) {
+	struct world *w = *state;
+	enum { N = 3 * MiB };
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	char *got = malloc(N);
+	assert_int_equal(send_fill(w, id, 'z', N, false), 0);
+	socket_server_close(w->ss, ME, id);
+	assert_int_equal(send_text(w, id, "refused"), -1);
+	await(w, id, SOCKET_CLOSE);
+	struct socket_info si;
+	assert_non_null(info_of(w, id, &si));
+	assert_int_equal(si.type, SOCKET_INFO_CLOSING);
+	assert_true(si.wbuffer > 0);
+	assert_int_equal(drain_plain(w, client, got, N), N);
+	assert_int_equal(got[N - 1], 'z');
+	assert_true(plain_has_ended(w, client));
+	settle(w);
+	assert_false(is_alive(w, id));
+	assert_int_equal(count_events(w, id, SOCKET_CLOSE), 1);
+	free(got);
+	close(client);
+}
+
+static void
+graceful_close_survives_unread_input(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	socket_server_pause(w->ss, ME, id);
+	settle(w);
+	assert_int_equal(write(client, "never read", 10), 10);
+	assert_int_equal(send_text(w, id, "answer"), 0);
+	socket_server_close(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	settle(w);
+	char got[8];
+	assert_int_equal(recv(client, got, sizeof(got), 0), 6);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 0);
+	close(client);
+}
+
+static void
+abortive_close_drops_what_was_sent(void **state) {
+	struct world *w = *state;
+	enum { N = 8 * MiB };
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	assert_int_equal(send_fill(w, id, 'z', N, false), 0);
+	socket_server_shutdown(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	assert_false(is_alive(w, id));
+	assert_true(drain_plain(w, client, NULL, N) < N);
+	close(client);
+}
+
+static void
+a_peer_that_never_reads_is_given_up(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	struct socket_option linger = { SOCKET_OPTION_LINGER, 20 };
+	assert_int_equal(socket_server_option(w->ss, id, &linger, 1), 0);
+	assert_int_equal(send_fill(w, id, 'z', 2 * MiB, false), 0);
+	socket_server_close(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	while (is_alive(w, id)) {
+		socket_server_poll(w->ss, -1, false);
+	}
+	close(client);
+}
+
+static void
+close_before_start_delivers_queued_bytes(void **state) {
+	struct world *w = *state;
+	int port, client;
+	int listener = start_listener(w, &port);
+	int id = accept_plain(w, listener, port, &client);
+	assert_int_equal(send_text(w, id, "full"), 0);
+	socket_server_close(w->ss, ME, id);
+	char got[8];
+	assert_int_equal(drain_plain(w, client, got, sizeof(got)), 4);
+	assert_int_equal(count_events(w, id, SOCKET_CLOSE), 1);
+	close(client);
+}
+
+static void
+bytes_sent_before_start_go_out_at_start(void **state) {
+	struct world *w = *state;
+	int port, client;
+	int listener = start_listener(w, &port);
+	int id = accept_plain(w, listener, port, &client);
+	assert_int_equal(send_text(w, id, "early "), 0);
+	assert_int_equal(send_fill(w, id, 'b', 4, true), 0);
+	socket_server_start(w->ss, ME, id);
+	char got[10];
+	assert_int_equal(drain_plain(w, client, got, 10), 10);
+	assert_memory_equal(got, "early bbbb", 10);
+	close(client);
+}
+
+static void
+sends_to_dead_ids_fail_and_free(void **state) {
+	struct world *w = *state;
+	assert_int_equal(send_fill(w, 77, 'x', 100, false), -1);
+	assert_int_equal(send_fill(w, 77, 'x', 100, true), -1);
+	assert_int_equal(send_text(w, 0, "x"), -1);
+	assert_int_equal(send_text(w, -5, "x"), -1);
+}
+
+static void
+sending_to_a_listener_is_accepted_and_dropped(void **state) {
+	struct world *w = *state;
+	int port;
+	int listener = start_listener(w, &port);
+	assert_int_equal(send_fill(w, listener, 'x', 100, false), 0);
+}
+
+static void
+low_priority_waits_for_high(void **state) {
+	struct world *w = *state;
+	enum { H1 = 4 * MiB, REST = 10000 };
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	char *got = malloc(H1 + 5 * REST);
+	send_fill(w, id, '1', H1, false);
+	send_fill(w, id, 'a', REST, true);
+	send_fill(w, id, 'b', REST, true);
+	send_fill(w, id, '2', REST, false);
+	send_fill(w, id, 'c', REST, true);
+	send_fill(w, id, '3', REST, false);
+	assert_int_equal(drain_plain(w, client, got, H1 + 5 * REST), H1 + 5 * REST);
+	const char *order = "23abc";
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(got[H1 + i * REST], order[i]);
+		assert_int_equal(got[H1 + i * REST + REST - 1], order[i]);
+	}
+	free(got);
+	close(client);
+}
+
+static void
+backlog_warns_at_doubling_levels_and_when_drained(void **state) {
+	struct world *w = *state;
+	enum { PIECE = 128 * 1024, PIECES = 80 };
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	for (int i = 0; i < PIECES; i++) {
+		assert_int_equal(send_fill(w, id, 'w', PIECE, false), 0);
+	}
+	int last = 512;
+	for (int level = 1024; level <= 8192; level *= 2) {
+		struct event *e = await(w, id, SOCKET_WARNING);
+		assert_in_range(e->ud, level, level + 128);
+		assert_true(e->ud > last);
+		last = e->ud;
+	}
+	struct socket_info si;
+	assert_non_null(info_of(w, id, &si));
+	assert_true(si.writing && si.wbuffer > 8 * MiB);
+	assert_int_equal(drain_plain(w, client, NULL, (size_t)PIECE * PIECES),
+		(size_t)PIECE * PIECES);
+	assert_int_equal(await(w, id, SOCKET_WARNING)->ud, 0);
+	assert_null(find_event(w, id, SOCKET_WARNING));
+	close(client);
+}
+
+static void
+one_huge_send_warns_too(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	send_fill(w, id, 'w', 16 * MiB, false);
+	assert_in_range(await(w, id, SOCKET_WARNING)->ud, 8 * 1024, 16 * 1024);
+	send_fill(w, id, 'w', 10, false);
+	settle(w);
+	assert_null(find_event(w, id, SOCKET_WARNING));
+	close(client);
+}
+
+static void
+broken_write_is_an_error_and_then_refused(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	socket_server_pause(w->ss, ME, id);
+	shrink_buffers(w, id, client);
+	send_fill(w, id, 'w', 4 * MiB, false);
+	settle(w);
+	reset_on_close(client);
+	close(client);
+	await(w, id, SOCKET_ERR);
+	settle(w);
+	assert_int_equal(send_text(w, id, "x"), -1);
+	socket_server_shutdown(w->ss, ME, id);
+	settle(w);
+	assert_false(is_alive(w, id));
+	assert_int_equal(count_events(w, id, SOCKET_CLOSE), 1);
+}
+
+static int
+send_later(struct world *w, int id, const char *text) {
+	struct socket_sendbuffer b = { id, SOCKET_BUFFER_RAWPOINTER, text, strlen(text) };
+	return socket_server_send_later(w->ss, &b);
+}
+
+static void
+bytes_sent_later_go_out_with_flush(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "one "), 0);
+	assert_int_equal(send_later(w, id, "two "), 0);
+	settle(w);
+	char got[16];
+	assert_int_equal(recv(client, got, sizeof(got), MSG_DONTWAIT), -1);
+	socket_server_flush(w->ss, id);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 8);
+	assert_memory_equal(got, "one two ", 8);
+	socket_server_flush(w->ss, id);
+	socket_server_flush(w->ss, 999);
+	assert_int_equal(send_later(w, 999, "x"), -1);
+	close(client);
+}
+
+static void
+bytes_sent_later_survive_close(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "last words"), 0);
+	socket_server_close(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	settle(w);
+	socket_server_flush(w->ss, id);
+	char got[16];
+	assert_int_equal(drain_plain(w, client, got, sizeof(got)), 10);
+	assert_false(is_alive(w, id));
+	close(client);
+}
+
+static void
+other_sends_take_later_ones_along_in_order(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "first "), 0);
+	assert_int_equal(send_text(w, id, "second"), 0);
+	char got[12];
+	assert_int_equal(drain_plain(w, client, got, 12), 12);
+	assert_memory_equal(got, "first second", 12);
+	close(client);
+}
+
+static int objects_freed;
+
+static const void *
+object_buffer(const void *o) {
+	return o;
+}
+
+static size_t
+object_size(const void *o) {
+	return strlen(o);
+}
+
+static void
+object_free(void *o) {
+	objects_freed++;
+	free(o);
+}
+
+static void
+user_objects_go_through_their_adapter(void **state) {
+	struct world *w = *state;
+	struct socket_object_interface adapter = { object_buffer, object_size, object_free };
+	int client;
+	int id = accept_started(w, &client);
+	struct socket_sendbuffer b = { id, SOCKET_BUFFER_OBJECT, "static", 0 };
+	assert_int_equal(socket_server_send(w->ss, &b), -1);
+	socket_server_userobject(w->ss, &adapter);
+	objects_freed = 0;
+	b.buffer = strdup("object");
+	assert_int_equal(socket_server_send(w->ss, &b), 0);
+	b.buffer = strdup("queued");
+	assert_int_equal(socket_server_send_lowpriority(w->ss, &b), 0);
+	char got[12];
+	assert_int_equal(drain_plain(w, client, got, 12), 12);
+	assert_memory_equal(got, "objectqueued", 12);
+	b.id = 999;
+	b.buffer = strdup("refused");
+	assert_int_equal(socket_server_send(w->ss, &b), -1);
+	assert_int_equal(objects_freed, 3);
+	close(client);
+}
+
+static void
+empty_sends_succeed_and_do_nothing(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_text(w, id, ""), 0);
+	assert_int_equal(send_fill(w, id, 'x', 0, true), 0);
+	assert_int_equal(send_text(w, id, "a"), 0);
+	char got[2];
+	assert_int_equal(drain_plain(w, client, got, 1), 1);
+	close(client);
+}
+
+static const struct CMUnitTest claims[] = {
+	CLAIM(peer_close_leaves_the_id_writable),
+	CLAIM(graceful_close_delivers_what_was_sent),
+	CLAIM(graceful_close_survives_unread_input),
+	CLAIM(abortive_close_drops_what_was_sent),
+	CLAIM(a_peer_that_never_reads_is_given_up),
+	CLAIM(close_before_start_delivers_queued_bytes),
+	CLAIM(bytes_sent_before_start_go_out_at_start),
+	CLAIM(sends_to_dead_ids_fail_and_free),
+	CLAIM(sending_to_a_listener_is_accepted_and_dropped),
+	CLAIM(low_priority_waits_for_high),
+	CLAIM(backlog_warns_at_doubling_levels_and_when_drained),
+	CLAIM(one_huge_send_warns_too),
+	CLAIM(broken_write_is_an_error_and_then_refused),
+	CLAIM(bytes_sent_later_go_out_with_flush),
+	CLAIM(bytes_sent_later_survive_close),
+	CLAIM(other_sends_take_later_ones_along_in_order),
+	CLAIM(user_objects_go_through_their_adapter),
+	CLAIM(empty_sends_succeed_and_do_nothing),
+};
+
+int
+main(void) {
+	return RUN_CLAIMS(claims);
+}
