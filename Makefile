@@ -110,6 +110,7 @@ LUACLIB_LIBS_bson = -lpthread $(NODELETE)
 LUACLIB_LIBS_ltls = -lssl -lcrypto -lpthread $(NODELETE)
 LUACLIB_LIBS_md5 = -lcrypto
 LUACLIB_LIBS_sproto = -lpthread $(NODELETE)
+LUACLIB_LIBS_wscodec = -lz
 # These read Lua's own structures.
 $(OBJ)/lualib-src/lua-seri-walk.o $(OBJ)/lualib-src/lua-sharetable-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
 $(foreach m,$(LUACLIB),$(eval $(call luaclib_rule,$(m))))

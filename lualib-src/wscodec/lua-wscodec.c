@@ -1,0 +1,481 @@
+// wscodec: WebSocket frames for Lua (doc/reference/websocket.md, "The codec").
+//
+// A codec is a userdata per connection. It owns what it was fed and has not decoded
+// yet, the message in the making, and the state of the compression, and frees all
+// with its finaliser. Sending goes straight to the socket: no Lua string is made.
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <limits.h>
+#include <string.h>
+
+#include "skynet_malloc.h"
+#include "skynet_socket.h"
+#include "ws_decode.h"
+#include "ws_encode.h"
+
+#define CODEC_META "skynet.wscodec"
+#define DEFAULT_MESSAGE (256 * 1024)
+// Frames up to this size are made on the stack; the socket layer copies what it can't
+// send at once.
+#define STACK_FRAME 4096
+#define DEFAULT_THRESHOLD 128
+#define DEFAULT_MEM_LEVEL 5
+#define DEFAULT_LEVEL 6
+
+struct codec {
+	struct ws_decoder decoder;
+	// Input not decoded yet: in `block`, or in the string that is user value 1.
+	const char *at;
+	size_t left;
+	char *block;
+	// Output.
+	struct ws_flate deflate;
+	size_t threshold;
+	bool masks;
+	bool compresses;
+};
+
+int
+luaopen_wscodec(lua_State *L);
+
+//--------------------------------------------------------------------- create
+
+static lua_Integer
+integer_field(lua_State *L, int index, const char *name, lua_Integer otherwise, lua_Integer least,
+              lua_Integer most) {
+	lua_Integer v = otherwise;
+	if (lua_getfield(L, index, name) != LUA_TNIL) {
+		int is_integer;
+		v = lua_tointegerx(L, -1, &is_integer);
+		if (!is_integer || v < least || v > most) {
+			luaL_error(L, "websocket option %s must be an integer from %I to %I, not %s", name,
+			           (LUAI_UACINT)least, (LUAI_UACINT)most, luaL_tolstring(L, -1, NULL));
+		}
+	}
+	lua_pop(L, 1);
+	return v;
+}
+
+static bool
+boolean_field(lua_State *L, int index, const char *name) {
+	lua_getfield(L, index, name);
+	bool v = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	return v;
+}
+
+// Reads the table of one direction into f; false if there is none.
+static bool
+flate_field(lua_State *L, int index, const char *name, struct ws_flate *f, size_t *threshold) {
+	if (lua_getfield(L, index, name) != LUA_TTABLE) {
+		lua_pop(L, 1);
+		return false;
+	}
+	int t = lua_gettop(L);
+	f->window_bits = (int)integer_field(L, t, "window_bits", WS_MAX_WINDOW_BITS, WS_MIN_WINDOW_BITS,
+	                                    WS_MAX_WINDOW_BITS);
+	f->mem_level = (int)integer_field(L, t, "mem_level", DEFAULT_MEM_LEVEL, 1, 9);
+	f->level = (int)integer_field(L, t, "level", DEFAULT_LEVEL, 1, 9);
+	f->keeps_context = !boolean_field(L, t, "no_context");
+	*threshold = (size_t)integer_field(L, t, "threshold", DEFAULT_THRESHOLD, 1, INT_MAX);
+	lua_pop(L, 1);
+	return true;
+}
+
+// new{server, max_message, unmasked, any_text, inflate = {}, deflate = {}} -> codec
+static int
+lnew(lua_State *L) {
+	size_t unused;
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_Integer max = integer_field(L, 1, "max_message", DEFAULT_MESSAGE, 1, INT_MAX);
+	bool is_server = boolean_field(L, 1, "server");
+	struct codec *c = lua_newuserdatauv(L, sizeof(*c), 1);
+	memset(c, 0, sizeof(*c));
+	ws_decoder_init(&c->decoder, is_server, (size_t)max);
+	luaL_setmetatable(L, CODEC_META);
+	c->masks = !is_server;
+	c->decoder.accepts_unmasked = boolean_field(L, 1, "unmasked");
+	c->decoder.checks_utf8 = !boolean_field(L, 1, "any_text");
+	c->decoder.has_deflate = flate_field(L, 1, "inflate", &c->decoder.inflate, &unused);
+	c->compresses = flate_field(L, 1, "deflate", &c->deflate, &c->threshold);
+	return 1;
+}
+
+static struct codec *
+check_codec(lua_State *L) {
+	return luaL_checkudata(L, 1, CODEC_META);
+}
+
+static void
+drop_input(struct codec *c) {
+	skynet_free(c->block);
+	c->block = NULL;
+	c->at = NULL;
+	c->left = 0;
+}
+
+static int
+lgc(lua_State *L) {
+	struct codec *c = check_codec(L);
+	drop_input(c);
+	ws_decoder_free(&c->decoder);
+	ws_deflate_free(&c->deflate);
+	return 0;
+}
+
+//-------------------------------------------------------------------- receive
+
+// Puts what is left and n bytes more into one block.
+static void
+append_input(struct codec *c, const char *bytes, size_t n) {
+	char *block = skynet_malloc(c->left + n);
+	size_t left = c->left;
+	memcpy(block, c->at, left);
+	memcpy(block + left, bytes, n);
+	drop_input(c);
+	c->block = block;
+	c->at = block;
+	c->left = left + n;
+}
+
+// feed(string) or feed(block, size): bytes that arrived. Takes the block.
+static int
+lfeed(lua_State *L) {
+	struct codec *c = check_codec(L);
+	if (lua_islightuserdata(L, 2)) {
+		char *block = lua_touserdata(L, 2);
+		lua_Integer n = luaL_checkinteger(L, 3);
+		luaL_argcheck(L, n >= 0, 3, "size out of range");
+		if (c->left > 0) {
+			append_input(c, block, (size_t)n);
+			skynet_free(block);
+			return 0;
+		}
+		drop_input(c);
+		c->block = block;
+		c->at = block;
+		c->left = (size_t)n;
+		return 0;
+	}
+	size_t n;
+	const char *bytes = luaL_checklstring(L, 2, &n);
+	if (c->left > 0) {
+		append_input(c, bytes, n);
+		return 0;
+	}
+	drop_input(c);
+	c->at = bytes;
+	c->left = n;
+	lua_settop(L, 2);
+	lua_setiuservalue(L, 1, 1);
+	return 0;
+}
+
+// Number of bytes that were fed and not decoded.
+static int
+lpending(lua_State *L) {
+	lua_pushinteger(L, (lua_Integer)check_codec(L)->left);
+	return 1;
+}
+
+static int
+push_event(lua_State *L, int kind, const struct ws_event *ev) {
+	lua_pushinteger(L, kind);
+	switch (kind) {
+	case WS_FAILED:
+		lua_pushinteger(L, ev->code);
+		lua_pushstring(L, ev->error);
+		return 3;
+	case WS_CLOSE:
+		if (ev->code == 0) {
+			lua_pushnil(L);
+		} else {
+			lua_pushinteger(L, ev->code);
+		}
+		lua_pushlstring(L, ev->size > 0 ? ev->data : "", ev->size);
+		return 3;
+	default:
+		lua_pushlstring(L, ev->size > 0 ? ev->data : "", ev->size);
+		return 2;
+	}
+}
+
+static int
+decode(lua_State *L, struct codec *c, struct ws_event *ev) {
+	int kind = ws_decode(&c->decoder, &c->at, &c->left, ev);
+	if (kind == WS_FAILED || c->left == 0) {
+		drop_input(c);
+	}
+	if (kind == WS_MORE) {
+		lua_pushnil(L);
+		lua_setiuservalue(L, 1, 1);
+	}
+	return kind;
+}
+
+// next() -> kind, ...: the next message or control frame, nothing = needs more bytes
+static int
+lnext(lua_State *L) {
+	struct codec *c = check_codec(L);
+	struct ws_event ev;
+	int kind = decode(L, c, &ev);
+	if (kind == WS_MORE) {
+		return 0;
+	}
+	if (kind == WS_TEXT || kind == WS_BINARY) {
+		ev.data = c->decoder.message.data;
+		ev.size = c->decoder.message.size;
+	}
+	return push_event(L, kind, &ev);
+}
+
+// nextblock(): as next, but a message is given as block and size
+static int
+lnextblock(lua_State *L) {
+	struct codec *c = check_codec(L);
+	struct ws_event ev;
+	int kind = decode(L, c, &ev);
+	if (kind == WS_MORE) {
+		return 0;
+	}
+	if (kind != WS_TEXT && kind != WS_BINARY) {
+		return push_event(L, kind, &ev);
+	}
+	size_t size;
+	lua_pushinteger(L, kind);
+	lua_pushlightuserdata(L, ws_buffer_take(&c->decoder.message, &size));
+	lua_pushinteger(L, (lua_Integer)size);
+	return 3;
+}
+
+//----------------------------------------------------------------------- send
+
+struct payload {
+	const char *data;
+	size_t size;
+	// To be freed: a block of the caller, or what was compressed.
+	void *owned;
+};
+
+// The payload at `index`: nil, a string, or a block with its size, which is taken.
+static struct payload
+check_payload(lua_State *L, int index) {
+	struct payload p = {"", 0, NULL};
+	if (lua_islightuserdata(L, index)) {
+		lua_Integer n = luaL_checkinteger(L, index + 1);
+		luaL_argcheck(L, n >= 0, index + 1, "size out of range");
+		p.owned = lua_touserdata(L, index);
+		p.data = p.owned;
+		p.size = (size_t)n;
+	} else if (!lua_isnoneornil(L, index)) {
+		p.data = luaL_checklstring(L, index, &p.size);
+	}
+	return p;
+}
+
+static int
+check_opcode(lua_State *L, int index) {
+	lua_Integer op = luaL_checkinteger(L, index);
+	luaL_argcheck(L, op == WS_TEXT || op == WS_BINARY || (op >= WS_CLOSE && op <= WS_PONG), index,
+	              "not the kind of a frame");
+	return (int)op;
+}
+
+// NULL, or what is wrong with the payload.
+static const char *
+check_content(int op, const struct payload *p, bool checks_utf8) {
+	if (op >= WS_CLOSE) {
+		return p->size > WS_CONTROL_MAX ? "control frames carry 125 bytes at most" : NULL;
+	}
+	if (op == WS_TEXT && checks_utf8) {
+		struct ws_utf8 u;
+		ws_utf8_reset(&u);
+		if (!ws_utf8_feed(&u, p->data, p->size) || !ws_utf8_at_end(&u)) {
+			return "text is not valid UTF-8; send it as binary";
+		}
+	}
+	return NULL;
+}
+
+// Replaces the payload by its compressed form. False if memory is out.
+static bool
+compress(struct ws_flate *f, struct payload *p) {
+	struct ws_buffer out = {NULL, 0, 0};
+	bool ok = ws_deflate(f, p->data, p->size, &out);
+	if (!ok) {
+		ws_buffer_free(&out);
+		return false;
+	}
+	skynet_free(p->owned);
+	p->owned = ws_buffer_take(&out, &p->size);
+	p->data = p->owned;
+	return true;
+}
+
+// Checks and compresses; the first byte of the frame. `c` NULL: a server's frame,
+// never compressed. Raises, after freeing the payload.
+static uint8_t
+prepare(lua_State *L, struct codec *c, int op, struct payload *p) {
+	const char *wrong = check_content(op, p, c == NULL || c->decoder.checks_utf8);
+	uint8_t start = (uint8_t)(WS_FIN | op);
+	if (wrong == NULL && c != NULL && c->compresses && op < WS_CLOSE && p->size >= c->threshold) {
+		start |= WS_COMPRESSED;
+		if (!compress(&c->deflate, p)) {
+			wrong = "no memory to compress";
+		}
+	}
+	if (wrong != NULL) {
+		skynet_free(p->owned);
+		luaL_error(L, "websocket: %s", wrong);
+	}
+	return start;
+}
+
+static int
+send_frame(lua_State *L, struct codec *c, int id, int op, struct payload *p, const uint8_t *key) {
+	char small[STACK_FRAME];
+	struct socket_sendbuffer b;
+	uint8_t start = prepare(L, c, op, p);
+	size_t size = ws_header_size(p->size, key != NULL) + p->size;
+	char *to = size <= sizeof(small) ? small : skynet_malloc(size);
+	ws_write_frame(to, start, key, p->data, p->size);
+	skynet_free(p->owned);
+	b.id = id;
+	b.type = to == small ? SOCKET_BUFFER_RAWPOINTER : SOCKET_BUFFER_MEMORY;
+	b.buffer = to;
+	b.sz = size;
+	struct skynet_context *ctx = lua_touserdata(L, lua_upvalueindex(1));
+	lua_pushboolean(L, skynet_socket_sendbuffer(ctx, &b) == 0);
+	return 1;
+}
+
+static int
+check_id(lua_State *L, int index) {
+	lua_Integer id = luaL_checkinteger(L, index);
+	return id < 0 || id > INT_MAX ? -1 : (int)id;
+}
+
+// The masking key at `index` as the reference takes it, or a random one.
+static void
+choose_key(lua_State *L, int index, uint8_t key[4]) {
+	if (lua_isnoneornil(L, index)) {
+		ws_random_key(key);
+		return;
+	}
+	uint32_t k = (uint32_t)luaL_checkinteger(L, index);
+	for (int i = 0; i < 4; i++) {
+		key[i] = (uint8_t)(k >> (24 - 8 * i));
+	}
+}
+
+// codec:send(id, kind [, string [, masking_key]]) or (id, kind, block, size) -> boolean
+static int
+lcodec_send(lua_State *L) {
+	uint8_t key[4];
+	struct codec *c = check_codec(L);
+	int id = check_id(L, 2);
+	int op = check_opcode(L, 3);
+	if (c->masks) {
+		choose_key(L, lua_islightuserdata(L, 4) ? 6 : 5, key);
+	}
+	struct payload p = check_payload(L, 4);
+	return send_frame(L, c, id, op, &p, c->masks ? key : NULL);
+}
+
+// send(id, kind [, string | block, size]) -> boolean: a server's frame
+static int
+lsend(lua_State *L) {
+	int id = check_id(L, 1);
+	int op = check_opcode(L, 2);
+	struct payload p = check_payload(L, 3);
+	return send_frame(L, NULL, id, op, &p, NULL);
+}
+
+static int
+push_frame(lua_State *L, struct codec *c, int op, struct payload *p, const uint8_t *key) {
+	luaL_Buffer b;
+	uint8_t start = prepare(L, c, op, p);
+	size_t size = ws_header_size(p->size, key != NULL) + p->size;
+	char *to = luaL_buffinitsize(L, &b, size);
+	ws_write_frame(to, start, key, p->data, p->size);
+	skynet_free(p->owned);
+	luaL_pushresultsize(&b, size);
+	return 1;
+}
+
+// codec:frame(kind [, string [, masking_key]]) -> the frame as a string
+static int
+lcodec_frame(lua_State *L) {
+	uint8_t key[4];
+	struct codec *c = check_codec(L);
+	int op = check_opcode(L, 2);
+	size_t size;
+	struct payload p = {luaL_optlstring(L, 3, "", &size), 0, NULL};
+	p.size = size;
+	if (c->masks) {
+		choose_key(L, 4, key);
+	}
+	return push_frame(L, c, op, &p, c->masks ? key : NULL);
+}
+
+// frame(kind [, string]) -> a server's frame as a string
+static int
+lframe(lua_State *L) {
+	int op = check_opcode(L, 1);
+	size_t size;
+	struct payload p = {luaL_optlstring(L, 2, "", &size), 0, NULL};
+	p.size = size;
+	return push_frame(L, NULL, op, &p, NULL);
+}
+
+// codec:compresses() -> whether messages may go out compressed
+static int
+lcompresses(lua_State *L) {
+	lua_pushboolean(L, check_codec(L)->compresses);
+	return 1;
+}
+
+// is_close_code(code): whether a close frame may carry it
+static int
+lis_close_code(lua_State *L) {
+	int is_integer;
+	lua_Integer code = lua_tointegerx(L, 1, &is_integer);
+	lua_pushboolean(L, is_integer && code > 0 && code < 5000 && ws_is_close_code((int)code));
+	return 1;
+}
+
+int
+luaopen_wscodec(lua_State *L) {
+	static const luaL_Reg functions[] = {
+	    {"new", lnew}, {"send", lsend}, {"frame", lframe}, {"is_close_code", lis_close_code},
+	    {NULL, NULL},
+	};
+	static const luaL_Reg methods[] = {
+	    {"feed", lfeed},
+	    {"pending", lpending},
+	    {"next", lnext},
+	    {"nextblock", lnextblock},
+	    {"send", lcodec_send},
+	    {"frame", lcodec_frame},
+	    {"compresses", lcompresses},
+	    {"__gc", lgc},
+	    {NULL, NULL},
+	};
+	luaL_checkversion(L);
+	lua_getfield(L, LUA_REGISTRYINDEX, "skynet_context");
+	if (lua_touserdata(L, -1) == NULL) {
+		return luaL_error(L, "wscodec works inside a service only");
+	}
+	int context = lua_gettop(L);
+	if (luaL_newmetatable(L, CODEC_META)) {
+		lua_pushvalue(L, context);
+		luaL_setfuncs(L, methods, 1);
+		lua_pushvalue(L, -1);
+		lua_setfield(L, -2, "__index");
+	}
+	luaL_newlibtable(L, functions);
+	lua_pushvalue(L, context);
+	luaL_setfuncs(L, functions, 1);
+	return 1;
+}
