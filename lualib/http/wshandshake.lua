@@ -49,8 +49,8 @@ end
 
 local function tokens(value)
 	local list = {}
-	for token in (joined(value) or ""):gmatch "[^,]+" do
-		token = token:match "^%s*(.-)%s*$"
+	for piece in (joined(value) or ""):gmatch "[^,]+" do
+		local token = piece:match "^%s*(.-)%s*$"
 		if token ~= "" then
 			list[#list + 1] = token
 		end
@@ -224,10 +224,7 @@ local function check_key(key)
 end
 
 -- Reason to refuse: status, text, extra header line.
-local function check_request(method, header)
-	if method and method ~= "GET" then
-		return 400, "need GET method"
-	end
+local function check_request(header)
 	if (joined(header.upgrade) or ""):lower() ~= "websocket" then
 		return 426, "Upgrade Required", "upgrade: websocket\r\nconnection: Upgrade\r\n"
 	end
@@ -263,16 +260,15 @@ end
 ---@field origins string[]? pages of these origins may connect, and nobody without one; "*" = any
 ---@field deflate boolean|websocket.deflate? accept compressed messages; default false
 
----Check a request for an upgrade.
----@param method string? nil = not to be checked
+---Check the header of a request for an upgrade.
 ---@param header table<string, string|string[]>
 ---@param options websocket.server_options
 ---@return string? # the 101 response, or nil
 ---@return websocket.negotiated|integer # what was agreed on, or the status to refuse with
 ---@return string? # then its body
 ---@return string? # then extra header lines
-function handshake.answer(method, header, options)
-	local status, text, extra = check_request(method, header)
+function handshake.answer(header, options)
+	local status, text, extra = check_request(header)
 	if status then
 		return nil, status, text, extra
 	end

@@ -1,0 +1,804 @@
+-- http.websocket: WebSocket servers and clients (RFC 6455, RFC 7692) on skynet.socket.
+--
+-- Owns a record per open id: its codec (wscodec: framing, limits, UTF-8, compression),
+-- its TLS session, its timers. The id itself is closed by whoever ends the connection:
+-- `accept` on every return, `close` and a failing `read` for a client. A function that
+-- may suspend the running task says "yields".
+--
+-- Closing is a handshake: after our close frame what still arrives is dropped, until
+-- the peer's close frame came or `close_timeout` passed; then the socket is closed.
+-- Without the wait, bytes that nobody read would make the system reset the connection
+-- and the peer might lose the frame.
+
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+local internal = require "http.internal"
+local sockethelper = require "http.sockethelper"
+local handshake = require "http.wshandshake"
+local wscodec = require "wscodec"
+
+---@class http.websocket
+local websocket = {}
+
+local TEXT, BINARY, CLOSE, PING, PONG, FAILED = 1, 2, 8, 9, 10, -1
+local OPCODE = { text = TEXT, binary = BINARY }
+local KIND = { [TEXT] = "text", [BINARY] = "binary" }
+
+-- Largest message, unless `max_message` says otherwise.
+local SERVER_MESSAGE = 256 * 1024
+local CLIENT_MESSAGE = 16 * 1024 * 1024
+-- How long an upgrade may take, 1/100 s.
+local HANDSHAKE_TIMEOUT = 1000
+-- How long the peer's close frame is awaited, 1/100 s.
+local CLOSE_TIMEOUT = 200
+-- The same when the peer broke the rules, so that its frames can't be told apart.
+local FAILED_TIMEOUT = 50
+-- Bytes that are read and dropped meanwhile.
+local CLOSE_DRAIN = 4 * 1024 * 1024
+local GOING_AWAY = 1001
+-- Status of a header over the limit: the rest of it is still coming.
+local TOO_LARGE = 413
+
+---@class websocket.options
+---@field max_message integer? bytes of a message, after decompression
+---@field deflate boolean|websocket.deflate? compression; default false
+---@field ping_interval integer? 1/100 s between pings
+---@field idle_timeout integer? 1/100 s without a byte of the peer, then it is dropped
+---@field close_timeout integer? 1/100 s to wait for the peer's close frame; default 200
+---@field unsent_limit integer? KiB that may wait to be sent, then the peer is dropped
+---@field any_text boolean? no check that text is UTF-8
+---@field protocols string[]? subprotocols: a server's to choose from, a client's to offer
+
+---@class websocket.accept_options: websocket.options
+---@field upgrade {method: string?, url: string, header: table, rest: string?, interface: table?}?
+---@field origins string[]? see http.wshandshake
+---@field unmasked boolean? accept clients that do not mask, against the RFC
+---@field handshake_timeout integer? 1/100 s for the upgrade; default 1000
+---@field certfile string? of wss; default: config item certfile, ./server-cert.pem
+---@field keyfile string? of wss; default: config item keyfile, ./server-key.pem
+
+---@class websocket.connect_options: websocket.options
+---@field tls table? settings of the TLS context, see http.tlshelper
+
+---@class websocket.handle
+---@field connect fun(id: integer)? before the upgrade
+---@field handshake fun(id: integer, header: table, url: string)? after the upgrade
+---@field message fun(id: integer, data: string, kind: "text"|"binary")?
+---@field ping fun(id: integer)?
+---@field pong fun(id: integer)?
+---@field close fun(id: integer, code: integer?, reason: string?)?
+---@field error fun(id: integer, err: any)? lost without a close frame
+---@field warning fun(id: integer, kib: integer)?
+
+---@class websocket.record
+---@field id integer
+---@field codec userdata
+---@field read fun(): string raises socket_error
+---@field write fun(data: string)? of TLS; nil = straight to the socket
+---@field close_tls fun()?
+---@field handle table<string, function>?
+---@field options table
+---@field addr string?
+---@field real_ip string?
+---@field protocol string?
+---@field is_reading boolean a task waits for frames, or will
+---@field is_closing boolean our close frame was sent
+---@field is_failed boolean? the peer broke the protocol
+---@field last number time of the latest bytes
+
+---@type table<integer, websocket.record>
+local pool = {}
+
+local function check_number(options, name)
+	local v = options[name]
+	if v ~= nil and (type(v) ~= "number" or v <= 0) then
+		error(string.format("websocket option %s must be a positive number, not %s", name, tostring(v)), 0)
+	end
+end
+
+-- A copy with what can be wrong checked.
+local function checked_options(options)
+	local copy = {}
+	for k, v in pairs(options or {}) do
+		copy[k] = v
+	end
+	for _, name in ipairs { "max_message", "ping_interval", "idle_timeout", "close_timeout",
+		"unsent_limit", "handshake_timeout" } do
+		check_number(copy, name)
+	end
+	return copy
+end
+
+-- The id does not belong to the record any more, or closing has begun.
+local function is_open(ws)
+	return pool[ws.id] == ws and not ws.is_closing
+end
+
+--------------------------------------------------------------------- sending
+
+local function send(ws, op, data, key)
+	local ok
+	if ws.write then
+		ws.write(ws.codec:frame(op, data, key))
+		ok = true
+	else
+		ok = ws.codec:send(ws.id, op, data, key)
+	end
+	if not ok then
+		error(sockethelper.socket_error, 0)
+	end
+end
+
+local function record(id)
+	local ws = pool[id]
+	assert(ws and not ws.is_closing, "websocket is not open")
+	return ws
+end
+
+---Send a message. Raises if the id is not open, or when the connection is gone. Does not
+---yield.
+---@param id integer
+---@param data string
+---@param fmt "text"|"binary"? default text, which must be valid UTF-8
+---@param masking_key integer? 32 bits instead of random ones; only for clients
+function websocket.write(id, data, fmt, masking_key)
+	local ws = record(id)
+	local op = OPCODE[fmt or "text"] or error("websocket: invalid format " .. tostring(fmt), 2)
+	send(ws, op, data, masking_key)
+end
+
+---Send a ping. Does not yield.
+---@param id integer
+---@param data string? up to 125 bytes
+function websocket.ping(id, data)
+	send(record(id), PING, data)
+end
+
+local function close_payload(code, reason)
+	if code == nil then
+		return ""
+	end
+	if not wscodec.is_close_code(code) then
+		error("websocket: invalid close code " .. tostring(code), 0)
+	end
+	return string.pack(">I2", code) .. (reason or "")
+end
+
+---------------------------------------------------------------------- timers
+
+-- Drops the connection if it is not over in that time.
+local function limit_closing(ws, most)
+	local wait = ws.options.close_timeout or CLOSE_TIMEOUT
+	skynet.timeout(math.min(wait, most or wait), function()
+		if pool[ws.id] == ws then
+			socket.shutdown(ws.id)
+		end
+	end)
+end
+
+local function tick(ws)
+	local options = ws.options
+	local interval, idle = options.ping_interval, options.idle_timeout
+	local function run()
+		if not is_open(ws) then
+			return
+		end
+		local silent = skynet.now() - ws.last
+		if idle and silent >= idle and ws.is_reading then
+			skynet.error(string.format("websocket: drop silent connection %d", ws.id))
+			pcall(send, ws, CLOSE, string.pack(">I2", GOING_AWAY) .. "idle")
+			socket.shutdown(ws.id)
+			return
+		end
+		if interval then
+			pcall(send, ws, PING)
+		end
+		local wait = idle and ws.is_reading and math.max(1, idle - silent) or idle
+		skynet.timeout(math.tointeger(math.min(interval or wait, wait or interval)), run)
+	end
+	skynet.timeout(math.tointeger(math.min(interval or idle, idle or interval)), run)
+end
+
+local function watch(ws)
+	local options = ws.options
+	ws.last = skynet.now()
+	if options.ping_interval or options.idle_timeout then
+		tick(ws)
+	end
+	local warning = ws.handle and ws.handle.warning
+	local limit = options.unsent_limit
+	if warning or limit then
+		socket.warning(ws.id, function(id, kib)
+			if limit and kib > limit then
+				skynet.error(string.format("websocket: %d reads too slowly, %d KiB wait", id, kib))
+				socket.shutdown(id)
+			elseif warning then
+				warning(id, kib)
+			end
+		end)
+	end
+end
+
+--------------------------------------------------------------------- records
+
+local function new_record(id, codec_options, options)
+	codec_options.any_text = options.any_text
+	codec_options.max_message = options.max_message or codec_options.max_message
+	return {
+		id = id,
+		codec = wscodec.new(codec_options),
+		options = options,
+		is_reading = false,
+		is_closing = false,
+		last = 0,
+	}
+end
+
+-- The record ends, and the socket with it. Yields.
+local function finish(ws)
+	if pool[ws.id] == ws then
+		pool[ws.id] = nil
+	end
+	if ws.close_tls then
+		pcall(ws.close_tls)
+		ws.close_tls = nil
+	end
+	socket.close(ws.id)
+end
+
+-- The next message or frame. Raises socket_error. Yields.
+local function receive(ws)
+	local codec = ws.codec
+	while true do
+		local kind, a, b = codec:next()
+		if kind then
+			return kind, a, b
+		end
+		codec:feed(ws.read())
+		ws.last = skynet.now()
+	end
+end
+
+-- After our close frame: drops what arrives until the peer's, or the end. Yields.
+local function drain(ws)
+	if not ws.is_failed then
+		pcall(function()
+			local kind
+			repeat
+				kind = receive(ws)
+			until kind == CLOSE or kind == FAILED
+			ws.is_failed = kind == FAILED
+		end)
+	end
+	if ws.is_failed then
+		-- Frames can't be told apart any more: wait for the end.
+		pcall(function()
+			local size = 0
+			repeat
+				size = size + #ws.read()
+			until size > CLOSE_DRAIN
+		end)
+	end
+end
+
+-- The peer broke the rules: tell it.
+local function fail(ws, code, text)
+	if not ws.is_closing then
+		ws.is_closing = true
+		pcall(send, ws, CLOSE, string.pack(">I2", code) .. text)
+		limit_closing(ws, FAILED_TIMEOUT)
+	end
+	ws.is_failed = true
+end
+
+-- Sends a close frame; frames of the peer are dropped from now on.
+local function begin_close(ws, code, reason)
+	local payload = close_payload(code, reason)
+	ws.is_closing = true
+	local ok, err = pcall(send, ws, CLOSE, payload)
+	if not ok then
+		skynet.error("websocket: close:", err)
+		socket.shutdown(ws.id)
+	end
+	limit_closing(ws)
+end
+
+---Send a close frame and close. A task that reads or serves the id finishes the
+---handshake; otherwise this waits for the peer's close frame, up to `close_timeout`.
+---Unknown ids are ignored. Yields.
+---@param id integer
+---@param code integer? 1000 to 1014 or 3000 to 4999, as RFC 6455 7.4 has it
+---@param reason string? up to 123 bytes
+function websocket.close(id, code, reason)
+	local ws = pool[id]
+	if ws == nil or ws.is_closing then
+		return
+	end
+	begin_close(ws, code, reason)
+	if not ws.is_reading and not ws.handle then
+		ws.is_reading = true
+		drain(ws)
+		finish(ws)
+	end
+end
+
+---@param id integer
+---@return boolean # true unless it is an open websocket
+function websocket.is_close(id)
+	local ws = pool[id]
+	return ws == nil or ws.is_closing
+end
+
+---Of a server the address that was given to accept, of a client `host[:port]`.
+---@param id integer
+---@return string?
+function websocket.addrinfo(id)
+	local ws = assert(pool[id], "websocket is not open")
+	return ws.addr
+end
+
+---What a proxy in front said in the header x-real-ip.
+---@param id integer
+---@return string?
+function websocket.real_ip(id)
+	local ws = assert(pool[id], "websocket is not open")
+	return ws.real_ip
+end
+
+---The subprotocol that was agreed on.
+---@param id integer
+---@return string?
+function websocket.protocol(id)
+	local ws = assert(pool[id], "websocket is not open")
+	return ws.protocol
+end
+
+------------------------------------------------------------------------- TLS
+
+-- certfile .. keyfile -> context
+local contexts = {}
+
+local function tls_functions(id, tls)
+	local tlshelper = require "http.tlshelper"
+	return tlshelper.readfunc(id, tls), tlshelper.writefunc(id, tls), tlshelper.closefunc(tls)
+end
+
+local function server_tls(id, options)
+	local tlshelper = require "http.tlshelper"
+	local cert = options.certfile or skynet.getenv "certfile" or "./server-cert.pem"
+	local key = options.keyfile or skynet.getenv "keyfile" or "./server-key.pem"
+	local name = cert .. "\0" .. key
+	local ctx = contexts[name]
+	if not ctx then
+		ctx = tlshelper.newctx()
+		ctx:set_cert(cert, key)
+		contexts[name] = ctx
+	end
+	local tls = tlshelper.newtls("server", ctx)
+	local read, write, close = tls_functions(id, tls)
+	local ok, err = pcall(tlshelper.init_responsefunc(id, tls))
+	if not ok then
+		close()
+		error(err, 0)
+	end
+	return read, write, close
+end
+
+local function client_tls(id, host, options)
+	local tlshelper = require "http.tlshelper"
+	local ctx = tlshelper.newctx(options.tls)
+	local tls = tlshelper.newtls("client", ctx, host)
+	local read, write, close = tls_functions(id, tls)
+	local ok, err = pcall(tlshelper.init_requestfunc(id, tls))
+	if not ok then
+		close()
+		error(err, 0)
+	end
+	return read, write, close
+end
+
+------------------------------------------------------------- server: upgrade
+
+-- Reads the request. A table, or nil, the status to refuse with, and a body. Yields.
+local function read_request(read)
+	local lines = {}
+	local rest = internal.recvheader(read, lines)
+	if not rest then
+		return nil, TOO_LARGE
+	end
+	local method, url, version = (lines[1] or ""):match "^(%a+)%s+(%S+)%s+HTTP/([%d.]+)$"
+	if not method then
+		return nil, 400
+	elseif method ~= "GET" then
+		return nil, 400, "need GET method"
+	elseif (tonumber(version) or 0) < 1.1 then
+		return nil, 505
+	end
+	local header = internal.parseheader(lines, 2, {})
+	if not header then
+		return nil, 400
+	end
+	return { method = method, url = url, header = header, rest = rest }
+end
+
+-- Where the bytes of the connection come from and go to. Yields.
+local function open_transport(id, protocol, options)
+	local given = options.upgrade and options.upgrade.interface
+	if given then
+		return given.read, given.write
+	elseif protocol == "wss" then
+		return server_tls(id, options)
+	end
+	return sockethelper.readfunc(id)
+end
+
+-- Takes in what is left of a request, so that its refusal is not lost in a reset. Yields.
+local function let_go(id)
+	local deadline = skynet.now() + FAILED_TIMEOUT
+	local size = 0
+	while size < CLOSE_DRAIN and skynet.now() < deadline do
+		local data = socket.read(id, nil, math.max(1, deadline - skynet.now()))
+		if not data then
+			return
+		end
+		size = size + #data
+	end
+end
+
+-- Upgrades; the record, or nil when the request was refused. Yields.
+local function upgrade(id, transport, options)
+	local write = transport.write or sockethelper.writefunc(id)
+	local request, status, body = options.upgrade, nil, nil
+	if not request then
+		request, status, body = read_request(transport.read)
+	end
+	local response, agreed, extra
+	if request then
+		response, agreed, body, extra = handshake.answer(request.header, options)
+		status = agreed
+	end
+	if not response then
+		write(handshake.refusal(status, body, extra))
+		if status == TOO_LARGE then
+			let_go(id)
+		end
+		return nil
+	end
+	local ws = new_record(id, {
+		server = true,
+		unmasked = options.unmasked,
+		max_message = SERVER_MESSAGE,
+		inflate = agreed.inflate,
+		deflate = agreed.deflate,
+	}, options)
+	ws.protocol = agreed.protocol
+	ws.real_ip = request.header["x-real-ip"]
+	ws.read, ws.write, ws.close_tls = transport.read, transport.write, transport.close
+	if request.rest and request.rest ~= "" then
+		ws.codec:feed(request.rest)
+	end
+	return ws, request, response
+end
+
+-------------------------------------------------------------- server: frames
+
+local function none() end
+local NO_HANDLER = { __index = function() return none end }
+
+-- One frame of the peer. True when the connection is over, and why if that was not in
+-- order.
+local function serve_frame(ws, kind, a, b)
+	local handle, id = ws.handle, ws.id
+	if kind == TEXT or kind == BINARY then
+		handle.message(id, a, KIND[kind])
+	elseif kind == PING then
+		send(ws, PONG, a)
+		handle.ping(id)
+	elseif kind == PONG then
+		handle.pong(id)
+	elseif kind == CLOSE then
+		ws.is_closing = true
+		pcall(send, ws, CLOSE, a and string.pack(">I2", a) or "")
+		handle.close(id, a, a and b)
+		return true
+	else
+		fail(ws, a, b)
+		drain(ws)
+		return true, b
+	end
+	return false
+end
+
+-- Serves frames until the end; the rule that the peer broke, if any. Raises what
+-- handlers raise. Yields.
+local function serve(ws)
+	while not ws.is_closing do
+		ws.is_reading = true
+		local kind, a, b = receive(ws)
+		ws.is_reading = false
+		if ws.is_closing then
+			if kind == CLOSE then
+				ws.is_done = true
+			end
+		else
+			local is_over, failure = serve_frame(ws, kind, a, b)
+			if is_over then
+				return failure
+			end
+		end
+	end
+	ws.is_reading = true
+	if not ws.is_done then
+		drain(ws)
+	end
+	ws.handle.close(ws.id)
+end
+
+-- After an error in `serve`: whether it was an orderly end, or false and the error. Yields.
+local function ended(ws, err)
+	if err == sockethelper.socket_error then
+		local handle = ws.handle
+		if ws.is_closing then
+			handle.close(ws.id)
+		else
+			handle.error(ws.id, err)
+		end
+		return true
+	end
+	if not ws.is_closing then
+		-- A handler failed.
+		begin_close(ws, 1011)
+	end
+	drain(ws)
+	return false, err
+end
+
+local function trace(err)
+	if err == sockethelper.socket_error then
+		return err
+	end
+	return type(err) == "string" and debug.traceback(err, 2) or err
+end
+
+-- The whole life of a connection whose socket is started. Yields.
+local function run(id, handle, protocol, addr, options)
+	local transport = {}
+	transport.read, transport.write, transport.close = open_transport(id, protocol, options)
+	local placeholder = { id = id, addr = addr, is_closing = true, close_tls = transport.close, options = options }
+	pool[id] = placeholder
+	handle.connect(id)
+	local ws, request, response = upgrade(id, transport, options)
+	if not ws then
+		handle.close(id)
+		return true
+	end
+	ws.addr, ws.handle = addr, handle
+	pool[id] = ws
+	watch(ws)
+	local write = transport.write or sockethelper.writefunc(id)
+	write(response)
+	local ok, err = xpcall(function()
+		handle.handshake(id, request.header, request.url)
+		return serve(ws)
+	end, trace)
+	if ok then
+		return err == nil, err
+	end
+	return ended(ws, err)
+end
+
+-- The upgrade must be over when the time is.
+local function limit_upgrade(id, options)
+	local state = { id = id }
+	skynet.timeout(options.handshake_timeout or HANDSHAKE_TIMEOUT, function()
+		if not state.is_over and (pool[id] == nil or pool[id].codec == nil) then
+			skynet.error(string.format("websocket: no upgrade on %d in time", id))
+			socket.shutdown(id)
+		end
+	end)
+	return state
+end
+
+---Serve a connection: upgrade, then messages until its end. The connection is closed on
+---return. Yields.
+---@param id integer accepted by a listener, not started yet; started with options.upgrade
+---@param handle websocket.handle?
+---@param protocol "ws"|"wss"|nil
+---@param addr string? for addrinfo
+---@param options websocket.accept_options?
+---@return boolean ok false after an error in a handler, of the protocol or of the start
+---@return any err
+function websocket.accept(id, handle, protocol, addr, options)
+	protocol = protocol or "ws"
+	assert(protocol == "ws" or protocol == "wss", "websocket: protocol must be ws or wss")
+	options = checked_options(options)
+	if not options.upgrade then
+		local started, why = socket.start(id)
+		if not started then
+			return false, why
+		end
+	end
+	local limit = limit_upgrade(id, options)
+	local callbacks = setmetatable({}, NO_HANDLER)
+	for name, f in pairs(handle or {}) do
+		callbacks[name] = f
+	end
+	local ok, result, err = xpcall(run, trace, id, callbacks, protocol, addr, options)
+	limit.is_over = true
+	local ws = pool[id]
+	if not ok then
+		result, err = false, result
+		if err == sockethelper.socket_error then
+			-- Lost during the upgrade.
+			result, err = true, nil
+			pcall(callbacks.error, id, sockethelper.socket_error)
+		end
+	end
+	finish(ws or { id = id })
+	return result, err
+end
+
+---------------------------------------------------------------------- client
+
+-- "ws://host:port/path" -> protocol, host, port, path, text of Host
+local function parse_url(url)
+	local protocol, rest = url:match "^(%a+)://(.*)$"
+	protocol = protocol and protocol:lower()
+	if protocol ~= "ws" and protocol ~= "wss" then
+		error("websocket: invalid protocol in url " .. url, 0)
+	end
+	local authority, path = rest:match "^([^/?#]*)([^#]*)"
+	local host, port = authority:match "^%[([%x:.]+)%]:?(%d*)$"
+	if not host then
+		host, port = authority:match "^([^:%[%]@%s]+):?(%d*)$"
+	end
+	if not host then
+		error("websocket: invalid host in url " .. url, 0)
+	end
+	if path:sub(1, 1) ~= "/" then
+		path = "/" .. path
+	end
+	port = port ~= "" and math.tointeger(tonumber(port)) or protocol == "ws" and 80 or 443
+	return protocol, host, port, path, authority
+end
+
+-- Sends the request, reads the response; what was agreed on and the bytes that
+-- follow. Raises. Yields.
+local function client_upgrade(read, write, authority, path, header, options)
+	local request, key = handshake.request(authority, path, header, options)
+	write(request)
+	local lines = {}
+	local rest = internal.recvheader(read, lines)
+	if not rest then
+		error("websocket handshake error: header too long", 0)
+	end
+	local code, info = (lines[1] or ""):match "^HTTP/1%.1%s+(%d%d%d)%s*(.*)$"
+	code = math.tointeger(tonumber(code))
+	local recvheader = code and internal.parseheader(lines, 2, {})
+	if not recvheader then
+		error("websocket handshake error: invalid response", 0)
+	end
+	if code ~= 101 then
+		error(string.format("websocket handshake error: code[%s] info:%s", code, info), 0)
+	end
+	local agreed, err = handshake.check_response(code, recvheader, key, header, options)
+	if not agreed then
+		error(err, 0)
+	end
+	return agreed, rest
+end
+
+local function open_client(id, protocol, host, authority, path, header, options)
+	local read, write, close
+	if protocol == "wss" then
+		read, write, close = client_tls(id, host, options)
+	else
+		read = sockethelper.readfunc(id)
+	end
+	local ok, agreed, rest = pcall(client_upgrade, read, write or sockethelper.writefunc(id),
+		authority, path, header, options)
+	if not ok then
+		if close then
+			close()
+		end
+		error(agreed, 0)
+	end
+	local ws = new_record(id, {
+		max_message = CLIENT_MESSAGE,
+		inflate = agreed.inflate,
+		deflate = agreed.deflate,
+	}, options)
+	ws.read, ws.write, ws.close_tls = read, write, close
+	ws.protocol = agreed.protocol
+	ws.addr = authority
+	if rest ~= "" then
+		ws.codec:feed(rest)
+	end
+	return ws
+end
+
+---Connect to a server. Raises on any failure. Yields.
+---@param url string ws:// or wss://, host or [v6] with optional port, path
+---@param header table<string, string|string[]>? more headers of the request
+---@param timeout integer? 1/100 s for connecting and the upgrade
+---@param options websocket.connect_options?
+---@return integer id
+function websocket.connect(url, header, timeout, options)
+	options = checked_options(options)
+	local protocol, host, port, path, authority = parse_url(url)
+	local id = sockethelper.connect(host, port, timeout)
+	local is_over, is_late = false, false
+	if timeout then
+		skynet.timeout(timeout, function()
+			if not is_over then
+				is_late = true
+				socket.shutdown(id)
+			end
+		end)
+	end
+	local ok, ws = pcall(open_client, id, protocol, host, authority, path, header, options)
+	is_over = true
+	if not ok then
+		socket.close(id)
+		error(is_late and "websocket handshake timeout" or ws, 0)
+	end
+	pool[id] = ws
+	watch(ws)
+	return id
+end
+
+-- One frame for a client's read: true and the result, or false to go on.
+local function client_frame(ws, kind, a, b)
+	if kind == TEXT or kind == BINARY then
+		return true, a
+	elseif kind == CLOSE then
+		local payload = a and string.pack(">I2", a) .. b or ""
+		if not ws.is_closing then
+			ws.is_closing = true
+			pcall(send, ws, CLOSE, a and payload:sub(1, 2) or "")
+		end
+		return true, false, payload
+	elseif kind == PING then
+		if not ws.is_closing then
+			send(ws, PONG, a)
+		end
+	elseif kind == FAILED then
+		fail(ws, a, b)
+		error(b, 0)
+	end
+	return false
+end
+
+---The next message of the server; one task at a time. After a close frame, false and its
+---payload; the id is closed then. Raises when the connection drops. Yields.
+---@param id integer of a client
+---@return string|false
+---@return string?
+function websocket.read(id)
+	local ws = assert(pool[id], "websocket is not open")
+	assert(not ws.is_reading, "another task reads this websocket")
+	ws.is_reading = true
+	while true do
+		local ok, done, data, payload = pcall(function()
+			return client_frame(ws, receive(ws))
+		end)
+		if not ok then
+			if ws.is_failed then
+				drain(ws)
+			end
+			finish(ws)
+			if ws.is_closing and done == sockethelper.socket_error then
+				return false, ""
+			end
+			error(done, 0)
+		elseif done and (data == false or not ws.is_closing) then
+			ws.is_reading = false
+			if data == false then
+				finish(ws)
+			end
+			return data, payload
+		end
+	end
+end
+
+return websocket
