@@ -60,6 +60,14 @@ static bool has_exit_key; /* written under once */
 
 /*------------------------------------------------------------------ memory */
 
+/* What is mapped; relaxed: only a figure. */
+static _Atomic(size_t) mapped;
+
+size_t
+malloc_account_overhead(void) {
+	return atomic_load_explicit(&mapped, memory_order_relaxed);
+}
+
 static void *
 pages_alloc(size_t bytes) {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -69,6 +77,7 @@ pages_alloc(size_t bytes) {
 		(void)n;
 		abort();
 	}
+	atomic_fetch_add_explicit(&mapped, bytes, memory_order_relaxed);
 	return p;
 }
 
@@ -76,6 +85,7 @@ static void
 pages_free(void *p, size_t bytes) {
 	if (p != NULL) {
 		munmap(p, bytes);
+		atomic_fetch_sub_explicit(&mapped, bytes, memory_order_relaxed);
 	}
 }
 

@@ -53,6 +53,10 @@ malloc_account_list(struct malloc_account **list);
 void
 malloc_account_list_free(struct malloc_account *list, size_t n);
 
+/* Bytes that the accounts themselves take. */
+size_t
+malloc_account_overhead(void);
+
 /*
  * Private part: what the inline function needs.
  *

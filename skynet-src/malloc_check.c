@@ -249,6 +249,19 @@ malloc_check_claim(void *p, enum malloc_check_op op) {
 	die(is_free ? "free of a foreign pointer" : "realloc of a foreign pointer", &was);
 }
 
+void
+malloc_check_given(void *p, uint32_t owner) {
+	struct shard *s = shard_of(p);
+	pthread_mutex_lock(&s->lock);
+	if (s->capacity != 0) {
+		struct entry *e = table_find(s, p);
+		if (e->state == LIVE) {
+			e->owner = owner;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* The oldest corpse, when there are more than allowed. */
 static bool
 quarantine_evict(struct corpse *out) {

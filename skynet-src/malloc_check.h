@@ -28,6 +28,10 @@ malloc_check_born(void *p, size_t usable);
 void
 malloc_check_claim(void *p, enum malloc_check_op op);
 
+/* The live block p belongs to another handle now; the cookie says so already. */
+void
+malloc_check_given(void *p, uint32_t owner);
+
 /* Takes a claimed block: poisons it and lets go of it, sooner or later. */
 void
 malloc_check_bury(void *p, size_t usable);
@@ -46,6 +50,12 @@ static inline void
 malloc_check_claim(void *p, enum malloc_check_op op) {
 	(void)p;
 	(void)op;
+}
+
+static inline void
+malloc_check_given(void *p, uint32_t owner) {
+	(void)p;
+	(void)owner;
 }
 
 static inline void

@@ -14,13 +14,15 @@
  * jemalloc counts stocked blocks as allocated. With heap profiling the stock is
  * off, so that jemalloc sees every allocation.
  *
- * Only the calling thread's stock is ever touched: no locks.
+ * Only the calling thread's stock is ever touched: no locks. Other threads read
+ * the fill of its bins, for the ledger.
  */
 #ifndef MALLOC_FRONT_H
 #define MALLOC_FRONT_H
 
 #include "malloc_pagemap.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,7 +32,7 @@
 #define FRONT_BYTES 16384
 
 struct front_bin {
-	uint32_t n;
+	_Atomic uint32_t n; /* written by its thread only; relaxed, also below */
 	uint32_t limit; /* 0: no stock (yet, any more, at all) */
 	void *block[FRONT_DEPTH];
 };
@@ -43,7 +45,12 @@ extern __thread struct front_bin front_bins[FRONT_MAX / PAGEMAP_UNIT + 1]
 static inline void *
 front_pop(size_t units) {
 	struct front_bin *b = &front_bins[units];
-	return __builtin_expect(b->n > 0, 1) ? b->block[--b->n] : NULL;
+	uint32_t n = atomic_load_explicit(&b->n, memory_order_relaxed);
+	if (__builtin_expect(n == 0, 0)) {
+		return NULL;
+	}
+	atomic_store_explicit(&b->n, n - 1, memory_order_relaxed);
+	return b->block[n - 1];
 }
 
 /* Takes a block that nobody uses any more, and returns true; or there is no room
@@ -54,15 +61,25 @@ front_push(void *p, size_t units) {
 		return false;
 	}
 	struct front_bin *b = &front_bins[units];
-	if (__builtin_expect(b->n >= b->limit, 0)) {
+	uint32_t n = atomic_load_explicit(&b->n, memory_order_relaxed);
+	if (__builtin_expect(n >= b->limit, 0)) {
 		return false;
 	}
-	b->block[b->n++] = p;
+	b->block[n] = p;
+	atomic_store_explicit(&b->n, n + 1, memory_order_relaxed);
 	return true;
 }
 
 /* Takes p in any case; usable is its class in bytes. */
 void
 front_push_slow(void *p, size_t usable);
+
+/* Gives the calling thread's stock back to jemalloc. */
+void
+front_drop(void);
+
+/* Bytes in the stocks of all threads; any thread. */
+size_t
+front_bytes(void);
 
 #endif

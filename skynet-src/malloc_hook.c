@@ -16,6 +16,12 @@ __thread struct malloc_thread malloc_thread_tls
 
 #ifdef NOUSE_JEMALLOC
 
+void
+malloc_give(void *p, uint32_t handle) {
+	(void)p;
+	(void)handle;
+}
+
 void *
 skynet_lalloc(void *p, size_t osize, size_t nsize) {
 	(void)osize;
@@ -279,6 +285,24 @@ pvalloc(size_t size) {
 size_t
 malloc_usable_size(void *p) {
 	return p == NULL ? 0 : malloc_cookie_of(p, pagemap_class(p))->size;
+}
+
+void
+malloc_give(void *p, uint32_t handle) {
+	if (p == NULL) {
+		return;
+	}
+	if (handle == 0) {
+		handle = MALLOC_ACCOUNT_PROCESS;
+	}
+	struct malloc_cookie *c = malloc_cookie_of(p, pagemap_class(p));
+	if (c->owner == handle) {
+		return;
+	}
+	credit(c->owner, c->size);
+	c->owner = handle;
+	malloc_check_given(p, handle);
+	malloc_account_add(handle, accounted(c->size), 1);
 }
 
 /* C23; not in every system's headers yet, but a library may call them. */

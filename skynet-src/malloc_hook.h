@@ -70,6 +70,13 @@ malloc_service_memory(uint32_t handle);
 
 /* For listings use malloc_account_list (malloc_account.h). */
 
+/*
+ * Charges a block of the malloc family, which the caller owns, to another handle
+ * (0: to none) from now on: it has changed hands. NULL is allowed.
+ */
+void
+malloc_give(void *p, uint32_t handle);
+
 /*----------------------------------------------------------------- jemalloc */
 
 /* jemalloc's statistics report on stderr; opts as in its manual, or NULL. */

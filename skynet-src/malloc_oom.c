@@ -56,6 +56,14 @@ malloc_set_reserve(size_t bytes) {
 	return 0;
 }
 
+size_t
+malloc_reserve(void) {
+	pthread_mutex_lock(&reserve_lock);
+	size_t bytes = reserve_size;
+	pthread_mutex_unlock(&reserve_lock);
+	return bytes;
+}
+
 void
 malloc_set_oom_hook(malloc_oom_hook f) {
 	/* Release: pairs with the acquire in malloc_oom. */

@@ -17,4 +17,8 @@
 void
 malloc_oom(size_t size, int tries);
 
+/* Bytes that are kept aside now. Any thread. */
+size_t
+malloc_reserve(void);
+
 #endif

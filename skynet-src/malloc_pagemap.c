@@ -7,11 +7,20 @@
 #include "malloc_pagemap.h"
 
 #include "malloc_report.h"
+#include "platform_memory.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
 _Atomic(struct pagemap_leaf *) pagemap_root[1u << (PAGEMAP_LG_ADDRESS - PAGEMAP_LG_LEAF)];
+
+/*
+ * The leaves once more, for pagemap_bytes: to look for them in the root would
+ * touch all of it. Those beyond MAX_LISTED (4 TiB of heap) are not counted.
+ */
+#define MAX_LISTED 4096
+static _Atomic(struct pagemap_leaf *) listed[MAX_LISTED];
+static _Atomic uint32_t listed_count;
 
 static void
 leaf_add(const void *p) {
@@ -27,7 +36,24 @@ leaf_add(const void *p) {
 	                                             &none, leaf, memory_order_relaxed,
 	                                             memory_order_relaxed)) {
 		munmap(leaf, sizeof(*leaf)); /* another thread was faster */
+		return;
 	}
+	uint32_t i = atomic_fetch_add_explicit(&listed_count, 1, memory_order_relaxed);
+	if (i < MAX_LISTED) {
+		atomic_store_explicit(&listed[i], leaf, memory_order_relaxed);
+	}
+}
+
+size_t
+pagemap_bytes(void) {
+	size_t bytes = 0;
+	uint32_t n = atomic_load_explicit(&listed_count, memory_order_relaxed);
+	for (uint32_t i = 0; i < n && i < MAX_LISTED; i++) {
+		struct pagemap_leaf *leaf = atomic_load_explicit(&listed[i], memory_order_relaxed);
+		/* NULL: being added right now. */
+		bytes += leaf == NULL ? 0 : platform_resident(leaf, sizeof(*leaf));
+	}
+	return bytes;
 }
 
 void

@@ -14,13 +14,16 @@ JEMALLOC_PUBLIC := malloc calloc realloc free memalign aligned_alloc posix_memal
 	mallctl mallctlnametomib mallctlbymib malloc_stats_print malloc_message malloc_conf \
 	malloc_conf_2_conf_harder
 
+# Calls of the system's that malloc_pages.c makes for jemalloc.
+JEMALLOC_SYSTEM := mmap munmap
+
 # jemalloc_cpp defines the C++ operators; libstdc++'s call malloc, which is
 # the one that counts.
 $(JEMALLOC): 3rd/jemalloc/jemalloc.mk
 	@mkdir -p $(@D)
 	@if [ ! -f "$(JEMALLOC_A)" ]; then \
 		echo "no jemalloc ($(JEMALLOC_A)): install libjemalloc-dev, or run make NOUSE_JEMALLOC=1" >&2; exit 1; fi
-	@for n in $(JEMALLOC_PUBLIC); do echo "$$n je_$$n"; done > $(JEMALLOC_NAMES)
+	@for n in $(JEMALLOC_PUBLIC) $(JEMALLOC_SYSTEM); do echo "$$n je_$$n"; done > $(JEMALLOC_NAMES)
 	objcopy --redefine-syms=$(JEMALLOC_NAMES) $(JEMALLOC_A) $@.tmp
 	ar d $@.tmp jemalloc_cpp.pic.o
 	mv $@.tmp $@

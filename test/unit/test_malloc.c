@@ -3,6 +3,7 @@
  * happens when memory ends or a block is misused (each such case in a child).
  */
 #include "malloc_hook.h"
+#include "malloc_ledger.h"
 #include "mem_info.h"
 #include "skynet_malloc.h"
 
@@ -316,6 +317,43 @@ consume(void *arg) {
 		skynet_free(p);
 	}
 	return NULL;
+}
+
+static void
+given_blocks_count_for_the_new_owner(void **state) {
+	(void)state;
+	malloc_set_owner(ALICE);
+	size_t alice = malloc_service_memory(ALICE);
+	size_t bob = malloc_service_memory(BOB);
+	void *small = skynet_malloc(100);
+	void *large = skynet_malloc(100000);
+	malloc_give(small, BOB);
+	malloc_give(large, BOB);
+	malloc_give(large, BOB);
+	malloc_give(NULL, BOB);
+	assert_int_equal(malloc_service_memory(ALICE), alice);
+	assert_int_equal(malloc_service_memory(BOB), bob + 100 + 100000 + 32);
+	skynet_free(small);
+	malloc_give(large, 0);
+	assert_int_equal(malloc_service_memory(BOB), bob);
+	skynet_free(large);
+	malloc_set_owner(0);
+}
+
+static void
+the_ledger_of_the_process_adds_up(void **state) {
+	(void)state;
+	size_t size = 32 << 20;
+	char *p = skynet_malloc(size);
+	memset(p, 1, size);
+	OPAQUE(p);
+	struct malloc_ledger l;
+	malloc_ledger(&l);
+	assert_true(l.accounted > size && l.allocated >= l.accounted && l.active >= l.allocated);
+	size_t sum = l.active + l.dirty + l.metadata - l.untouched + l.tables + l.reserve + l.file +
+	             l.data + l.stacks;
+	assert_true(sum > l.rss / 10 * 9 && sum < l.rss / 10 * 11);
+	skynet_free(p);
 }
 
 static void
@@ -637,6 +675,8 @@ main(void) {
 	    cmocka_unit_test(lalloc_is_not_charged),
 	    cmocka_unit_test(realloc_moves_a_block_to_the_new_owner),
 	    cmocka_unit_test(freeing_credits_the_allocating_service),
+	    cmocka_unit_test(given_blocks_count_for_the_new_owner),
+	    cmocka_unit_test(the_ledger_of_the_process_adds_up),
 	    cmocka_unit_test(blocks_travel_between_threads),
 	    cmocka_unit_test(jemalloc_answers),
 	    cmocka_unit_test(sizes_beyond_memory_are_out_of_memory),
