@@ -1,6 +1,7 @@
 /*
  * skynet.memory: the figures of malloc_hook.h for Lua. No function yields; all
- * may be called from any service. Lua's own heap is in none of the figures.
+ * may be called from any service. Lua's own heap is in none of the figures but
+ * those of services, top and ledger.
  *
  * LuaLS:
  * ---@class skynet.memory
@@ -15,7 +16,21 @@
  * ---@field profactive fun(on?: boolean): boolean heap profiling; returns what it was
  * ---@field dumpheap fun(): boolean       writes a heap profile; false without profiling
  * ---@field trim fun(): boolean           gives unused pages back to the system
+ * ---@class skynet.memory.service         bytes, but for two counts
+ * ---@field total integer                 lua + c + mailbox
+ * ---@field lua integer                   heap of the Lua state
+ * ---@field c integer                     C memory, buffers of its sockets included
+ * ---@field code integer                  shared code that it uses
+ * ---@field messages integer              how many wait for it
+ * ---@field mailbox integer               their payload
+ * ---@field undelivered integer           received from sockets, not yet delivered
+ * ---@field unsent integer                not yet sent to sockets
+ * ---@field sockets integer               how many it owns
+ * ---@field services fun(): table<integer, skynet.memory.service>  by handle
+ * ---@field top fun(n?: integer, by?: "total"|"lua"|"c"|"mailbox"|"socket"|"code"): skynet.memory.service[]  the largest n (10), with `handle`
+ * ---@field ledger fun(): {parts: table<string, integer>, services: table<integer, skynet.memory.service>, sum: integer, rss: integer, retained: integer}
  */
+#include "lua-memory.h"
 #include "malloc_hook.h"
 
 #include <lauxlib.h>
@@ -163,6 +178,9 @@ luaopen_skynet_memory(lua_State *L) {
 	    {"profactive", memory_profactive},
 	    {"dumpheap", memory_dumpheap},
 	    {"trim", memory_trim},
+	    {"ledger", memory_ledger},
+	    {"services", memory_services},
+	    {"top", memory_top},
 	    {NULL, NULL},
 	};
 	luaL_newlib(L, functions);

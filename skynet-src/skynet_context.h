@@ -29,6 +29,7 @@ struct skynet_context {
 	/* Written by many threads. */
 	struct mailbox mailbox;
 	struct runnable run; /* the scheduler's hook */
+	_Atomic(uint64_t) inside_in; /* bytes inside of messages (mq_inside) ever queued */
 
 	/* Read by many; set once unless stated. */
 	_Alignas(64) uint32_t handle;
@@ -49,6 +50,7 @@ struct skynet_context {
 	char result[CONTEXT_RESULT_SIZE]; /* of the last text command */
 	char *long_result;             /* one that did not fit; freed with the context */
 	uint64_t stamp;                /* of the message being delivered, 0 = not noted */
+	_Atomic(uint64_t) inside_out;  /* bytes inside of messages (mq_inside) that were taken */
 #ifdef CALLING_CHECK
 	atomic_bool calling;
 #endif
@@ -62,6 +64,9 @@ struct skynet_context {
 
 /* Messages waiting, the current one excluded. Any thread with a reference. */
 size_t context_queue_length(struct skynet_context *ctx);
+
+/* Bytes inside of messages that wait, which the mailbox does not count. The same. */
+size_t context_inside_bytes(struct skynet_context *ctx);
 
 /* CPU nanoseconds of completed messages. Any thread with a reference. */
 uint64_t context_cpu_ns(struct skynet_context *ctx);

@@ -169,6 +169,7 @@ record_new(const char *name, void *library) {
 	r->module.release = (skynet_dl_release)symbol(r, "_release");
 	r->module.signal = (skynet_dl_signal)symbol(r, "_signal");
 	r->module.stuck = (skynet_dl_stuck)symbol(r, "_stuck");
+	r->module.memory = (skynet_dl_memory)symbol(r, "_memory");
 	if (r->module.init == NULL) {
 		report("module %s has no init function", name);
 		skynet_free(r);
@@ -274,5 +275,14 @@ void
 skynet_module_instance_stuck(struct skynet_module *m, void *inst) {
 	if (m->stuck != NULL) {
 		m->stuck(inst);
+	}
+}
+
+void
+skynet_module_instance_memory(struct skynet_module *m, void *inst,
+                              struct skynet_module_memory *out) {
+	*out = (struct skynet_module_memory){0};
+	if (m->memory != NULL) {
+		m->memory(inst, out);
 	}
 }

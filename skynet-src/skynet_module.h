@@ -1,13 +1,15 @@
 /*
  * Loader of C service modules: shared objects NAME.so found through the
  * templates of the configuration key `cpath`, exporting NAME_create,
- * NAME_init (required), NAME_release, NAME_signal and NAME_stuck.
+ * NAME_init (required), NAME_release, NAME_signal, NAME_stuck and NAME_memory.
  *
  * A module is loaded once, at its first use, and stays for ever; its record is
  * shared by all its instances. Any thread may query.
  */
 #ifndef SKYNET_MODULE_H
 #define SKYNET_MODULE_H
+
+#include <stddef.h>
 
 struct skynet_context;
 
@@ -17,6 +19,13 @@ typedef void (*skynet_dl_release)(void *inst);
 typedef void (*skynet_dl_signal)(void *inst, int signal);
 typedef void (*skynet_dl_stuck)(void *inst);
 
+/* What an instance holds that the accounts of malloc do not show, in bytes. */
+struct skynet_module_memory {
+	size_t heap;   /* of its own, as the heap of a Lua state */
+	size_t shared; /* shared with other instances, as code */
+};
+typedef void (*skynet_dl_memory)(void *inst, struct skynet_module_memory *out);
+
 struct skynet_module {
 	const char *name;
 	void *module; /* handle of the dynamic loader */
@@ -25,6 +34,7 @@ struct skynet_module {
 	skynet_dl_release release;
 	skynet_dl_signal signal;
 	skynet_dl_stuck stuck;
+	skynet_dl_memory memory;
 };
 
 /*
@@ -71,5 +81,12 @@ skynet_module_instance_signal(struct skynet_module *m, void *inst, int signal);
  * instance has been running for suspiciously long, let it say where it is.
  */
 void skynet_module_instance_stuck(struct skynet_module *m, void *inst);
+
+/*
+ * Call NAME_memory, if there is one (else all is 0), on this thread, at any time
+ * after create; the caller keeps the instance alive.
+ */
+void skynet_module_instance_memory(struct skynet_module *m, void *inst,
+                                   struct skynet_module_memory *out);
 
 #endif

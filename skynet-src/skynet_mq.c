@@ -35,6 +35,26 @@ skynet_message_disposer(int type, mq_dispose fn) {
 	atomic_store_explicit(&disposers[type], fn, memory_order_release);
 }
 
+typedef size_t (*mq_measure)(const void *data, size_t sz);
+
+/* As disposers. */
+static _Atomic(mq_measure) measurers[TYPES];
+
+void
+skynet_message_measurer(int type, mq_measure fn) {
+	assert(type >= 0 && type < TYPES);
+	atomic_store_explicit(&measurers[type], fn, memory_order_release);
+}
+
+size_t
+mq_inside(const struct skynet_message *msg) {
+	/* Acquire: pairs with the release above. */
+	mq_measure fn = atomic_load_explicit(&measurers[msg->sz >> MESSAGE_TYPE_SHIFT],
+	                                     memory_order_acquire);
+
+	return fn && msg->data ? fn(msg->data, msg->sz & MESSAGE_TYPE_MASK) : 0;
+}
+
 mq_dispose
 mq_disposer(const struct skynet_message *msg) {
 	if (msg->source != 0) {

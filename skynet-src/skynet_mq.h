@@ -60,6 +60,15 @@ void skynet_mq_release(struct message_queue *q, message_drop drop, void *ud);
  */
 void skynet_message_disposer(int type, void (*fn)(void *data, size_t sz));
 
+/*
+ * Tell how many bytes a message of such a type owns beside its outer block.
+ * Before the first message.
+ */
+void skynet_message_measurer(int type, size_t (*fn)(const void *data, size_t sz));
+
+/* Bytes inside a message that has a disposer. Any thread. */
+size_t mq_inside(const struct skynet_message *message);
+
 /* What was registered for this message, or NULL. Any thread. */
 typedef void (*mq_dispose)(void *data, size_t sz);
 mq_dispose mq_disposer(const struct skynet_message *message);

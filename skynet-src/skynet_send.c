@@ -92,6 +92,25 @@ pack(struct parcel *p, int type) {
 
 /*------------------------------------------------------------------ queueing */
 
+/*
+ * Push, and note what is inside of a message that has an inside. Counted before
+ * it can be taken, as in mailbox_push; relaxed: a statistic.
+ */
+static enum mailbox_push
+push(struct skynet_context *ctx, struct mailbox_node *node) {
+	size_t inside = node->dispose ? mq_inside(&node->msg) : 0;
+	enum mailbox_push result;
+
+	if (inside > 0) {
+		atomic_fetch_add_explicit(&ctx->inside_in, inside, memory_order_relaxed);
+	}
+	result = mailbox_push(&ctx->mailbox, node);
+	if (inside > 0 && result == MAILBOX_CLOSED) {
+		atomic_fetch_sub_explicit(&ctx->inside_in, inside, memory_order_relaxed);
+	}
+	return result;
+}
+
 int
 context_post(struct skynet_context *ctx, const struct skynet_message *msg,
              void (*dispose)(void *data, size_t sz)) {
@@ -99,7 +118,7 @@ context_post(struct skynet_context *ctx, const struct skynet_message *msg,
 
 	node->msg = *msg;
 	node->dispose = dispose;
-	switch (mailbox_push(&ctx->mailbox, node)) {
+	switch (push(ctx, node)) {
 	case MAILBOX_SCHEDULE:
 		scheduler_push(&ctx->run);
 		return 0;
@@ -124,7 +143,7 @@ post_to(uint32_t handle, const struct skynet_message *msg,
 	epoch_enter();
 	ctx = skynet_handle_peek(handle);
 	if (ctx) {
-		result = mailbox_push(&ctx->mailbox, node);
+		result = push(ctx, node);
 	}
 	epoch_exit();
 	if (result == MAILBOX_CLOSED) {

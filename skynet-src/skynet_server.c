@@ -8,6 +8,7 @@
 #include "epoch.h"
 #include "malloc_hook.h"
 #include "platform.h"
+#include "platform_memory.h"
 #include "skynet.h"
 #include "skynet_context.h"
 #include "skynet_handle.h"
@@ -41,6 +42,7 @@ skynet_globalexit(void) {
 void
 skynet_initthread(int kind) {
 	malloc_set_owner((uint32_t)-kind);
+	platform_note_stack();
 	if (kind != THREAD_MAIN) {
 		platform_thread_signals();
 	}
@@ -329,6 +331,16 @@ context_take_endless(struct skynet_context *ctx) {
 size_t
 context_queue_length(struct skynet_context *ctx) {
 	return mailbox_length(&ctx->mailbox);
+}
+
+size_t
+context_inside_bytes(struct skynet_context *ctx) {
+	/* As mailbox_length: what came first is read last. Acquire pairs with the
+	   release in skynet_dispatch.c. */
+	uint64_t out = atomic_load_explicit(&ctx->inside_out, memory_order_acquire);
+	uint64_t in = atomic_load_explicit(&ctx->inside_in, memory_order_relaxed);
+
+	return (size_t)(in - out);
 }
 
 void

@@ -110,6 +110,12 @@ on_delivery(int type, const void *msg, size_t sz) {
 	}
 }
 
+size_t
+skynet_socket_inside(const void *msg, size_t sz) {
+	const struct skynet_socket_message *sm = msg;
+	return sz >= sizeof(*sm) && carries_buffer(sm->type) ? (size_t)sm->ud : 0;
+}
+
 //---------------------------------------------------------------- life cycle
 
 // What the configuration says, which has checked it, or the preset.

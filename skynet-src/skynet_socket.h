@@ -76,6 +76,9 @@ void skynet_socket_owner_exit(uint32_t handle);
 // itself. For messages that no service will ever receive.
 void skynet_socket_dispose(void *msg, size_t sz);
 
+// Bytes that such a payload refers to: received, not yet delivered.
+size_t skynet_socket_inside(const void *msg, size_t sz);
+
 //------------------------------------------------------------------- streams
 
 // Binds and listens. NULL or "" is 0.0.0.0; port 0 lets the kernel choose. CONNECT

@@ -452,6 +452,7 @@ init_parts(struct skynet_config *config) {
 	atomic_store(&P.watch, MONITOR_WATCHES);
 	context_on_gone(on_gone);
 	skynet_message_disposer(PTYPE_SOCKET, skynet_socket_dispose);
+	skynet_message_measurer(PTYPE_SOCKET, skynet_socket_inside);
 	context_on_death(skynet_socket_owner_exit);
 	skynet_socket_init();
 	skynet_poll_init();

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "malloc_hook.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
 
@@ -106,6 +107,16 @@ node_from(const struct piece *p, size_t done, const struct socket_udp_address *t
 		n->to = *to;
 	}
 	return n;
+}
+
+// What waits in a socket's queue belongs to the socket's owner, whoever wrote it.
+// With the lock.
+static void
+charge_owner(struct write_node *n, const struct socket_slot *s) {
+	malloc_give(n, (uint32_t)s->owner);
+	if (!n->is_object) {
+		malloc_give(n->owned, (uint32_t)s->owner);
+	}
 }
 
 static void
@@ -281,6 +292,7 @@ write_stream_now(struct socket_server *ss, struct socket_slot *s, struct piece *
 	s->backlog -= p->sz;
 	account(ss, s, done);
 	if (rest != NULL) {
+		charge_owner(rest, s);
 		push_front(&s->high, rest);
 		add_backlog(s, rest->sz);
 	}
@@ -304,6 +316,7 @@ write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece
 	s->writer_active = false;
 	account(ss, s, r == DATAGRAM_SENT ? p->sz : 0);
 	if (rest != NULL) {
+		charge_owner(rest, s);
 		push_front(&s->high, rest);
 		add_backlog(s, rest->sz);
 	}
@@ -339,7 +352,9 @@ write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_send
 		}
 	}
 	bool to_high = mode != SEND_LOW || (is_empty(s) && !s->writer_active);
-	push_back(to_high ? &s->high : &s->low, node_from(&p, 0, to));
+	struct write_node *n = node_from(&p, 0, to);
+	charge_owner(n, s);
+	push_back(to_high ? &s->high : &s->low, n);
 	add_backlog(s, p.sz);
 	if (mode == SEND_LATER) {
 		slot_unlock(s);

@@ -49,6 +49,8 @@ M.help = {
 	clearcache = "Clear the lua code cache",
 	cmem = "Show C memory by service",
 	jmem = "Show the allocator's totals",
+	memory = "Show where the memory of the process is",
+	memtop = "The largest services: memtop [n] [total|lua|c|mailbox|socket|code]",
 	netstat = "Show the sockets",
 	dumpheap = "Dump a heap profile",
 	profactive = "Show or switch heap profiling: profactive [on|off]",
@@ -247,6 +249,39 @@ function command.cmem()
 	result.total = memory.total()
 	result.block = memory.block()
 	return result
+end
+
+-- A line for people and for programs: bytes, then the same in MiB.
+local function bytes_line(bytes)
+	return string.format("%12d  %9.2f Mb", bytes, bytes / 1048576)
+end
+
+function command.memory()
+	local ledger = require "skynet.memory".ledger()
+	local result = {}
+	for name, bytes in pairs(ledger.parts) do
+		result[name] = bytes_line(bytes)
+	end
+	-- Sorted behind the parts.
+	result["~ sum"] = bytes_line(ledger.sum)
+	result["~ RSS"] = bytes_line(ledger.rss)
+	result["~ retained address space, not in the sum"] = bytes_line(ledger.retained)
+	return result
+end
+
+function command.memtop(n, by)
+	if n and not tonumber(n) then
+		n, by = by, n
+	end
+	local count = n and (math.tointeger(tonumber(n)) or error("Need a number of services", 0))
+	local lines = {}
+	for i, s in ipairs(require "skynet.memory".top(count, by)) do
+		lines[i] = string.format(
+			"%s total:%d lua:%d c:%d mailbox:%d/%d unsent:%d undelivered:%d sockets:%d code:%d",
+			skynet.address(s.handle), s.total, s.lua, s.c, s.messages, s.mailbox, s.unsent,
+			s.undelivered, s.sockets, s.code)
+	end
+	return table.concat(lines, "\n")
 end
 
 function command.jmem()

@@ -232,6 +232,7 @@ launch(struct snlua *l) {
 	}
 	lua_settop(L, 0);
 	start_collector(L);
+	snlua_measure_code(l);
 	return true;
 }
 
@@ -288,6 +289,7 @@ install_callback(struct lua_container *c, lua_State *L, void *ud, skynet_cb cb) 
 
 static void
 init_process(void) {
+	snlua_charge_shared();
 	luaL_initcodecache();
 	process_seed = luaL_makeseed(NULL);
 	snlua_interrupt_init();

@@ -34,6 +34,7 @@ enum interrupt_kind {
 /* Memory of the VM (snlua_memory.c). */
 struct snlua_memory {
 	_Atomic(size_t) used; /* written by the worker, read by anybody; relaxed */
+	_Atomic(size_t) code; /* shared code that the VM holds, as it was lately */
 	size_t limit;         /* growth beyond it is refused */
 	size_t warn_mark;     /* warn when used exceeds it */
 	size_t rearm_mark;    /* lower the mark when used falls below it */
@@ -83,6 +84,12 @@ void snlua_memory_init(struct snlua *l);
 
 /* lua_Alloc; ud is the container. */
 void *snlua_alloc(void *ud, void *ptr, size_t osize, size_t nsize);
+
+/* Look anew how much shared code the VM holds. */
+void snlua_measure_code(struct snlua *l);
+
+/* Once per process: what VMs share is charged to no service. */
+void snlua_charge_shared(void);
 
 /* Members of struct lua_container. */
 void snlua_limit_memory(struct lua_container *c, size_t bytes);

@@ -8,6 +8,12 @@
  */
 #include "snlua.h"
 
+#include <stdlib.h>
+
+#include "lshare.h"
+#include "malloc_hook.h"
+#include "skynet_module.h"
+
 #define MEBIBYTE 1048576.0
 #define FIRST_WARN_MARK ((size_t)32 * 1024 * 1024)
 /* A mark of N was set by passing N/2; half of that is "well below". */
@@ -16,6 +22,7 @@
 void
 snlua_memory_init(struct snlua *l) {
 	atomic_init(&l->memory.used, 0);
+	atomic_init(&l->memory.code, 0);
 	l->memory.limit = SIZE_MAX;
 	l->memory.warn_mark = FIRST_WARN_MARK;
 	l->memory.rearm_mark = 0;
@@ -76,4 +83,41 @@ snlua_limit_memory(struct lua_container *c, size_t bytes) {
 size_t
 snlua_memory_used(struct lua_container *c) {
 	return atomic_load_explicit(&snlua_of(c)->memory.used, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------- for the ledger */
+
+void
+snlua_measure_code(struct snlua *l) {
+	/* Relaxed: a figure for other threads. */
+	atomic_store_explicit(&l->memory.code, lua_sharedcode(l->L), memory_order_relaxed);
+}
+
+void
+snlua_memory(struct snlua *l, struct skynet_module_memory *out);
+
+/* NAME_memory of the module; any thread. */
+void
+snlua_memory(struct snlua *l, struct skynet_module_memory *out) {
+	out->heap = atomic_load_explicit(&l->memory.used, memory_order_relaxed);
+	out->shared = atomic_load_explicit(&l->memory.code, memory_order_relaxed);
+}
+
+static void *
+shared_alloc(void *block, size_t osize, size_t nsize) {
+	(void)osize;
+	if (nsize == 0) {
+		free(block);
+		return NULL;
+	}
+	uint32_t owner = malloc_owner();
+	malloc_set_owner(0);
+	void *p = realloc(block, nsize);
+	malloc_set_owner(owner);
+	return p;
+}
+
+void
+snlua_charge_shared(void) {
+	lua_setsharealloc(shared_alloc);
 }

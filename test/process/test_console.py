@@ -98,7 +98,7 @@ def test_help_names_every_command():
     with start() as n, Console(n) as c:
         names = {line.split("\t")[0] for line in c.ok("help")}
         want = """help list stat mem gc info exit kill start log snax service task uniqtask killtask
-            inject dbgcmd ping call trace debug logon logoff signal clearcache cmem jmem netstat
+            inject dbgcmd ping call trace debug logon logoff signal clearcache cmem jmem memory memtop netstat
             dumpheap profactive getenv setenv""".split()
         assert names == set(want), names ^ set(want)
 
@@ -229,6 +229,13 @@ def test_tools():
         cmem = dict(line.split("\t") for line in c.ok("cmem"))
         assert "total" in cmem and "block" in cmem, cmem
         c.ok("jmem")
+        parts = dict(line.split("\t") for line in c.ok("memory"))
+        assert "services: Lua heaps" in parts and "~ sum" in parts and "~ RSS" in parts, parts
+        ranks = c.ok("memtop 3 lua")
+        sizes = [int(re.search(r" lua:(\d+) ", line).group(1)) for line in ranks]
+        assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True), ranks
+        assert re.match(r":\w{8} total:\d+ ", c.ok("memtop code")[0])
+        c.fails("memtop 3 size", "invalid option 'size'")
         out = c.ok("profactive")
         assert out[0].startswith("heap profilling is "), out
         c.fails("profactive maybe", "Need on or off")

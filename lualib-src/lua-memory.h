@@ -1,0 +1,18 @@
+/*
+ * Functions of skynet.memory that live in files of their own; lua-memory.c has
+ * the module and what each of them does.
+ */
+#ifndef LUA_MEMORY_H
+#define LUA_MEMORY_H
+
+#include <lua.h>
+
+/* lua-memory-ledger.c */
+int
+memory_ledger(lua_State *L);
+int
+memory_services(lua_State *L);
+int
+memory_top(lua_State *L);
+
+#endif
