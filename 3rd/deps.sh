@@ -4,7 +4,7 @@
 # usage: deps.sh build|test
 #   build   what `make` needs: a C compiler, jemalloc, OpenSSL, zlib, SQLite
 #   test    what `make test` needs on top: cmocka, Python 3, strace,
-#           curl and the openssl command
+#           curl, the openssl command, protoc
 #
 # Prints nothing when everything is there. Missing packages are installed
 # through apt when that is possible without asking (root, or sudo without a
@@ -56,6 +56,7 @@ find_missing() {
 		want_command strace strace
 		want_command openssl openssl
 		want_command curl curl
+		want_command protoc protobuf-compiler
 		;;
 	*)
 		echo "usage: $0 build|test" >&2

@@ -11,6 +11,8 @@ FUZZ_BIN := $(FUZZ_NAME:%=$(OUT)/test/fuzz/fuzz_%)
 
 # Extra objects of a fuzzer, as for units.
 FUZZ_EXTRA_seri := $(UNIT_EXTRA_test_seri)
+FUZZ_EXTRA_protobuf := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/protobuf/*.c))
+FUZZ_EXTRA_protobuf_schema := $(FUZZ_EXTRA_protobuf)
 FUZZ_EXTRA_bson := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/bson/*.c))
 
 $(OUT)/test/fuzz/fuzz_%: $(OBJ)/test/fuzz/fuzz_%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(FUZZ_EXTRA_$$*)
