@@ -54,7 +54,7 @@ struct shard {
 	struct package *buckets[BUCKETS];
 };
 
-static struct shard shards[SHARDS] = { [0 ... SHARDS - 1] = { .lock = PTHREAD_MUTEX_INITIALIZER } };
+static struct shard shards[SHARDS] = {[0 ... SHARDS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
 static _Atomic(uint64_t) last_id;
 static _Atomic(size_t) live;
 
@@ -311,10 +311,10 @@ post(uint64_t id, int channel, uint32_t source, uint32_t handle) {
 		return false;
 	}
 	struct skynet_message msg = {
-		.source = source,
-		.session = channel,
-		.data = skynet_malloc(sizeof(id)),
-		.sz = sizeof(id) | (size_t)PTYPE_MULTICAST << MESSAGE_TYPE_SHIFT,
+	    .source = source,
+	    .session = channel,
+	    .data = skynet_malloc(sizeof(id)),
+	    .sz = sizeof(id) | (size_t)PTYPE_MULTICAST << MESSAGE_TYPE_SHIFT,
 	};
 	memcpy(msg.data, &id, sizeof(id));
 	bool is_posted = context_post(ctx, &msg, dispose) == 0;
@@ -462,32 +462,23 @@ core_live(lua_State *L) {
 
 /*----------------------------------------------------------------- the module */
 
-int luaopen_skynet_multicast_core(lua_State *L);
+int
+luaopen_skynet_multicast_core(lua_State *L);
 
 int
 luaopen_skynet_multicast_core(lua_State *L) {
 	luaL_checkversion(L);
 	static const luaL_Reg functions[] = {
-		{ "pack", core_pack },
-		{ "packremote", core_packremote },
-		{ "remote", core_remote },
-		{ "discard", core_discard },
-		{ "bind", core_bind },
-		{ "close", core_close },
-		{ "nextid", core_nextid },
-		{ "deliver", core_deliver },
-		{ "unpack", core_unpack },
-		{ "open", core_open },
-		{ "live", core_live },
-		{ NULL, NULL },
+	    {"pack", core_pack},     {"packremote", core_packremote},
+	    {"remote", core_remote}, {"discard", core_discard},
+	    {"bind", core_bind},     {"close", core_close},
+	    {"nextid", core_nextid}, {"deliver", core_deliver},
+	    {"unpack", core_unpack}, {"open", core_open},
+	    {"live", core_live},     {NULL, NULL},
 	};
 	static const luaL_Reg hold_methods[] = {
-		{ "again", hold_again },
-		{ "data", hold_data },
-		{ "close", hold_close },
-		{ "__gc", hold_close },
-		{ "__close", hold_close },
-		{ NULL, NULL },
+	    {"again", hold_again}, {"data", hold_data},     {"close", hold_close},
+	    {"__gc", hold_close},  {"__close", hold_close}, {NULL, NULL},
 	};
 	luaL_newmetatable(L, PACKAGE);
 	luaL_setfuncs(L, hold_methods, 0);

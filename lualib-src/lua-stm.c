@@ -115,7 +115,7 @@ destroy_cell(struct share_object *o) {
 	skynet_free(c);
 }
 
-static const struct share_kind cell_kind = { destroy_cell };
+static const struct share_kind cell_kind = {destroy_cell};
 
 static void
 replace(struct cell *c, struct buffer *b) {
@@ -308,16 +308,17 @@ new_class(lua_State *L, const char *name, lua_CFunction call, lua_CFunction gc) 
 	lua_pop(L, 1);
 }
 
-int luaopen_skynet_stm(lua_State *L);
+int
+luaopen_skynet_stm(lua_State *L);
 
 int
 luaopen_skynet_stm(lua_State *L) {
 	luaL_checkversion(L);
 	static const luaL_Reg functions[] = {
-		{ "new", stm_new },
-		{ "copy", stm_copy },
-		{ "newcopy", stm_newcopy },
-		{ NULL, NULL },
+	    {"new", stm_new},
+	    {"copy", stm_copy},
+	    {"newcopy", stm_newcopy},
+	    {NULL, NULL},
 	};
 	new_class(L, WRITER, writer_call, writer_gc);
 	new_class(L, READER, reader_call, reader_gc);

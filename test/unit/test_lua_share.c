@@ -141,83 +141,9 @@ nested_functions_of_shared_code_can_be_shared(void **state) {
 	lua_close(L);
 }
 
-/*--------------------------------------------------------------- code cache */
+/*------------------------------------------------------------- shared code */
 
 #ifdef LUA_CACHELIB
-
-static void
-a_changed_file_is_seen_after_clear(void **state) {
-	lua_State *A = open_state(), *B = open_state();
-	(void)state;
-	write_file("changed.lua", "return 'old'");
-	lua_pushstring(A, path_of("changed.lua"));
-	lua_setglobal(A, "file");
-	lua_pushstring(B, path_of("changed.lua"));
-	lua_setglobal(B, "file");
-	run(A, "assert(dofile(file) == 'old')");
-	write_file("changed.lua", "return 'new'");
-	run(A, "assert(dofile(file) == 'old')");
-	run(B, "assert(dofile(file) == 'old')");
-	run(B, "cache = require 'skynet.codecache' assert(cache.mode() == 'ON' and cache.mode(nil) == "
-	       "'ON')");
-	run(B, "cache.mode 'EXIST' assert(dofile(file) == 'old')");
-	run(B, "cache.mode 'OFF' assert(cache.mode() == 'OFF' and dofile(file) == 'new')");
-	run(B, "assert(select('#', cache.clear()) == 0 and select('#', cache.mode 'ON') == 0)");
-	run(A, "assert(dofile(file) == 'new')");
-	run(B, "assert(dofile(file) == 'new' and loadfile == cache.loadfile)");
-	run_fails(B, "cache.mode 'SOME'", "invalid option");
-	lua_close(A);
-	lua_close(B);
-}
-
-static void
-mode_exist_and_off_store_nothing(void **state) {
-	lua_State *L = open_state();
-	size_t cached;
-	(void)state;
-	lua_pushstring(L, write_file("private.lua", "return 1"));
-	lua_setglobal(L, "file");
-	cached = stats().cache_count;
-	run(L, "cache = require 'skynet.codecache' cache.mode 'EXIST' assert(dofile(file) == 1)");
-	run(L, "cache.mode 'OFF' assert(dofile(file) == 1)");
-	assert_int_equal(stats().cache_count, cached);
-	run(L, "cache.mode 'ON' assert(dofile(file) == 1)");
-	assert_int_equal(stats().cache_count, cached + 1);
-	lua_close(L);
-}
-
-static void
-errors_are_not_cached(void **state) {
-	lua_State *L = open_state();
-	(void)state;
-	lua_pushstring(L, path_of("broken.lua"));
-	lua_setglobal(L, "file");
-	run(L, "local f, m = loadfile(file) assert(f == nil and m:find('cannot open'), m)");
-	write_file("broken.lua", "return return");
-	run(L, "local f, m = loadfile(file) assert(f == nil and m:find('broken.lua:1:'), m)");
-	write_file("broken.lua", "return ...");
-	run(L, "assert(loadfile(file)(7) == 7)");
-	run(L, "assert(loadfile(file, 'b')(8) == 8)");
-	lua_close(L);
-}
-
-static void
-each_load_is_a_new_closure(void **state) {
-	lua_State *L = open_state();
-	(void)state;
-	lua_pushstring(
-	    L, write_file("counter.lua", "local n = ... return function() n = n + 1 return n end, x"));
-	lua_setglobal(L, "file");
-	run(L, "local f, g = loadfile(file), loadfile(file) assert(f ~= g) "
-	       "f, g = f(1), g(10) assert(f() == 2 and g() == 11 and f() == 3)");
-	run(L, "x = 5 local _, v = loadfile(file)(1) assert(v == 5) "
-	       "_, v = loadfile(file, 't', {x = 6})(1) assert(v == 6) "
-	       "_, v = loadfile(file)(1) assert(v == 5)");
-	run(L, "local f = loadfile(file) local i = debug.getinfo(f, 'SL') "
-	       "assert(i.source == '@' .. file and i.activelines[1]) "
-	       "local g = load(string.dump(f), 'again', 'b') assert(g(3)() == 4)");
-	lua_close(L);
-}
 
 static void
 loading_again_costs_a_closure(void **state) {
@@ -493,10 +419,6 @@ main(void) {
 	    cmocka_unit_test(only_lua_functions_can_be_shared),
 	    cmocka_unit_test(nested_functions_of_shared_code_can_be_shared),
 #ifdef LUA_CACHELIB
-	    cmocka_unit_test(a_changed_file_is_seen_after_clear),
-	    cmocka_unit_test(mode_exist_and_off_store_nothing),
-	    cmocka_unit_test(errors_are_not_cached),
-	    cmocka_unit_test(each_load_is_a_new_closure),
 	    cmocka_unit_test(loading_again_costs_a_closure),
 	    cmocka_unit_test(cleared_code_is_freed_with_its_last_user),
 	    cmocka_unit_test(unused_code_is_freed_while_the_state_lives),

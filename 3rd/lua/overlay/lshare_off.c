@@ -64,11 +64,12 @@ cache_nothing(lua_State *L) {
 
 LUAMOD_API int
 luaopen_cache(lua_State *L) {
-	lua_createtable(L, 0, 3);
-	lua_pushcfunction(L, cache_nothing);
-	lua_setfield(L, -2, "clear");
-	lua_pushcfunction(L, cache_nothing);
-	lua_setfield(L, -2, "mode");
+	static const char *const names[] = {"clear", "mode", "invalidate", "users"};
+	lua_createtable(L, 0, 5);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		lua_pushcfunction(L, cache_nothing);
+		lua_setfield(L, -2, names[i]);
+	}
 	lua_getglobal(L, "loadfile");
 	lua_setfield(L, -2, "loadfile");
 	return 1;

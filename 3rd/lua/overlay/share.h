@@ -15,8 +15,11 @@
 #ifndef share_h
 #define share_h
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
 
 #include "lgc.h"
 #include "lobject.h"
@@ -222,6 +225,60 @@ LUAI_FUNC void share_seal(Table *t);
 LUALIB_API int(stock_loadfilex)(lua_State *L, const char *filename, const char *mode);
 
 /*--------------------------------------------------------------- share_cache.c */
+
+/*
+** A file as it was read.
+*/
+struct share_source {
+	char path[PATH_MAX]; /* resolved */
+	struct stat st;      /* when it was read */
+	int is_settled;      /* an equal 'st' will mean an equal content */
+	uint64_t digest[2];
+	char *text;
+	size_t size;
+};
+
+/*
+** Seconds that a file must have been left alone to be settled. For tests.
+*/
+LUAI_FUNC int share_settlingtime;
+
+LUAI_FUNC int share_issettled(const struct stat *st);
+LUAI_FUNC int share_samestate(const struct stat *a, const struct stat *b);
+
+/*
+** Returns the chunk of a file by a spelling of its name, if the file is in the
+** state 'st' and that is trusted (NULL: in any state); with a reference for the
+** caller. Otherwise NULL.
+*/
+LUAI_FUNC struct share_chunk *share_cachefind(const char *spelling, const struct stat *st);
+
+/*
+** Returns the chunk of a file with this path and content, with a reference for
+** the caller, or NULL. Notes the file's state and the spelling.
+*/
+LUAI_FUNC struct share_chunk *share_cachematch(const char *spelling,
+                                               const struct share_source *source);
+
+/*
+** Enters a chunk, in place of that of an older content, and returns the one to
+** use, which may be another thread's. The caller's reference is passed through.
+*/
+LUAI_FUNC struct share_chunk *share_cachestore(const char *spelling,
+                                               const struct share_source *source,
+                                               struct share_chunk *chunk);
+
+/*
+** Forgets a file, by its resolved path (may be NULL) or else a spelling. Returns
+** whether it was known. Chunks in use live on until their last user goes.
+*/
+LUAI_FUNC int share_cacheforget(const char *spelling, const char *path);
+LUAI_FUNC void share_cacheclear(void);
+
+/*
+** Returns how many states use the chunk of a file, -1 when there is none.
+*/
+LUAI_FUNC int share_cacheusers(const char *spelling, const char *path);
 
 LUAI_FUNC void share_cachestats(struct lua_ShareStats *stats);
 
