@@ -4,14 +4,15 @@
  *
  *   make bench-pool
  *
+ * "inline" is pool_fast.h, which region uses too; the others are calls.
+ *
  * Prints nanoseconds: per alloc+free pair for fixed and ring, per allocation for
  * region (bursts of 200, then a reset) and global (no free; jemalloc allocates
  * and, outside the measure, frees).
  */
 #include "jemalloc_api.h"
-#include "pool_fixed.h"
+#include "pool_fast.h"
 #include "pool_global.h"
-#include "pool_region.h"
 #include "pool_ring.h"
 
 #include <pthread.h>
@@ -110,20 +111,34 @@ fixed_burst(void *pool) {
 }
 
 static double
+inline_single(void *pool) {
+	TIMED(SINGLES(pool_fixed_take(pool), pool_fixed_give(pool, one)));
+}
+
+static double
+inline_burst(void *pool) {
+	TIMED(PAIRS(pool_fixed_take(pool), pool_fixed_give(pool, block[i])));
+}
+
+static double
 ring_burst(void *pool) {
 	TIMED(PAIRS(pool_ring_alloc(pool, SIZE), pool_ring_free(pool, block[i])));
 }
 
 /* Sizes of 16 to 128, as a request would make. */
-static size_t
-mixed_size(int i) {
-	return 16 + (size_t)(i * 37) % 113;
+static size_t mixed_size[BURST];
+
+static void
+make_sizes(void) {
+	for (int i = 0; i < BURST; i++) {
+		mixed_size[i] = 16 + (size_t)(i * 37) % 113;
+	}
 }
 
 static double
 raw_mixed(void *ud) {
 	(void)ud;
-	TIMED(PAIRS(je_malloc(mixed_size(i)), je_free(block[i])));
+	TIMED(PAIRS(je_malloc(mixed_size[i]), je_free(block[i])));
 }
 
 static double
@@ -131,7 +146,7 @@ region_mixed(void *pool) {
 	double start = now_ns();
 	for (int b = 0; b < BURSTS; b++) {
 		for (int i = 0; i < BURST; i++) {
-			void *p = pool_region_alloc(pool, mixed_size(i));
+			void *p = pool_region_take(pool, mixed_size[i]);
 			KEEP(p);
 		}
 		pool_region_reset(pool);
@@ -144,7 +159,7 @@ region_plain(void *pool) {
 	double start = now_ns();
 	for (int b = 0; b < BURSTS; b++) {
 		for (int i = 0; i < BURST; i++) {
-			void *p = pool_region_alloc(pool, SIZE);
+			void *p = pool_region_take(pool, SIZE);
 			KEEP(p);
 		}
 		pool_region_reset(pool);
@@ -158,7 +173,7 @@ region_without_reset(void *ud) {
 	struct pool *pool = pool_region_create(&(struct pool_options){0}, 65536);
 	double start = now_ns();
 	for (int i = 0; i < MANY; i++) {
-		void *p = pool_region_alloc(pool, SIZE);
+		void *p = pool_region_take(pool, SIZE);
 		KEEP(p);
 	}
 	double ns = (now_ns() - start) / MANY;
@@ -226,8 +241,11 @@ main(void) {
 	struct pool *ring = pool_ring_create(&alone, 65536);
 	struct pool *region = pool_region_create(&alone, 32768);
 
+	make_sizes();
 	report("fixed, pair", raw_single, fixed_single, fixed);
 	report("fixed, bursts of 200", raw_burst, fixed_burst, fixed);
+	report("fixed inline, pair", raw_single, inline_single, fixed);
+	report("fixed inline, bursts", raw_burst, inline_burst, fixed);
 	report("fixed threads, pair", raw_single, fixed_single, fixed_mt);
 	report("fixed threads, bursts", raw_burst, fixed_burst, fixed_mt);
 	report("fixed threads, 2 threads", raw_two, fixed_two, fixed_mt);

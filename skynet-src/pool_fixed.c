@@ -5,6 +5,13 @@
  * newest block, only when the list is empty. So the number of slices ever cut is
  * the high-water mark, and creating a pool touches none of them.
  *
+ * A list is counted by its slices: the mark of a free one holds how many slices
+ * the list has from it on. A counter beside the head would be read, changed and
+ * written by each call, and each would wait for the one before (5 of 8 ns).
+ *
+ * A pool for one thread keeps its list where pool_fast.h sees it; that of a pool
+ * for many is in `shared`, and the other stays empty: one test picks the path.
+ *
  * A pool for many threads has list and block under a mutex, and a stock for each
  * thread number. Numbers are small, dense and passed on when a thread ends, with
  * what is in the stock. A stock that runs over or dry exchanges half of what it
@@ -29,15 +36,6 @@
 /* Kept out of the fast paths, which then need not save registers. */
 #define SLOW __attribute__((noinline))
 
-#define MARK_FREE ((uintptr_t)0x0badf00d)
-#define MARK_IN_USE ((uintptr_t)0x20140605)
-
-struct slice {
-	struct slice *next; /* while it is free */
-	_Atomic(uintptr_t) mark;
-};
-_Static_assert(sizeof(struct slice) % POOL_ALIGN == 0, "slices must be aligned");
-
 struct chunk {
 	struct chunk *next;
 };
@@ -45,16 +43,15 @@ struct chunk {
 /* The slices one thread has at hand. Only that thread changes it; pool_stats
  * reads the number. */
 struct stock {
-	_Alignas(64) struct slice *list;
+	_Alignas(64) struct pool_slice *list;
 	atomic_size_t n;
 };
 
 struct fixed {
 	struct pool head;
 	/* With POOL_THREADS under the lock, down to chunks. */
-	struct slice *list; /* freed */
-	size_t on_list;
-	char *fresh; /* the next slice of the newest block, up to fresh_end */
+	struct pool_slice *shared; /* freed; of a pool for one thread they are in `fast` */
+	char *fresh;               /* the next slice of the newest block, up to fresh_end */
 	char *fresh_end;
 	size_t cut; /* slices ever cut: the high-water mark */
 	struct chunk *chunks;
@@ -79,9 +76,9 @@ is_threaded(const struct fixed *f) {
 	return (f->head.flags & (POOL_THREADS | POOL_SHARED)) != 0;
 }
 
-static uintptr_t
+static uint64_t
 mark_in_use(const struct fixed *f) {
-	return (uintptr_t)f ^ MARK_IN_USE;
+	return (uintptr_t)f ^ POOL_MARK_IN_USE;
 }
 
 static void
@@ -163,13 +160,13 @@ my_stock(struct fixed *f) {
 /*--------------------------------------------------------------------- slices */
 
 static void *
-user_of(struct slice *s) {
+user_of(struct pool_slice *s) {
 	return s + 1;
 }
 
-static struct slice *
+static struct pool_slice *
 slice_of(void *p) {
-	return (struct slice *)p - 1;
+	return (struct pool_slice *)p - 1;
 }
 
 /* Makes a new block the one that slices are cut off. */
@@ -184,7 +181,8 @@ add_chunk(struct fixed *f, struct chunk *c) {
 
 static size_t
 stride_of(size_t slice_size) {
-	return pool_round(sizeof(struct slice) + slice_size + (POOL_IS_CHECKED ? 1 : 0), POOL_ALIGN);
+	return pool_round(sizeof(struct pool_slice) + slice_size + (POOL_IS_CHECKED ? 1 : 0),
+	                  POOL_ALIGN);
 }
 
 size_t
@@ -209,13 +207,13 @@ grow(struct fixed *f) {
 	return true;
 }
 
-/* The list is empty: a slice that was never used. Under the lock. */
-static SLOW struct slice *
+/* The list is empty: a slice that was never used. Under the lock, if there is one. */
+static struct pool_slice *
 cut(struct fixed *f) {
 	if (f->fresh == f->fresh_end && !((f->head.flags & POOL_GROWABLE) && grow(f))) {
 		return NULL;
 	}
-	struct slice *s = (struct slice *)f->fresh;
+	struct pool_slice *s = (struct pool_slice *)f->fresh;
 	f->fresh += f->stride;
 	f->cut++;
 	if (POOL_IS_CHECKED) {
@@ -224,155 +222,145 @@ cut(struct fixed *f) {
 	return s;
 }
 
-static inline struct slice *
-list_pop(struct fixed *f) {
-	struct slice *s = f->list;
+/* Of a pool for many threads, under the lock. */
+static struct pool_slice *
+shared_pop(struct fixed *f) {
+	struct pool_slice *s = f->shared;
 
 	if (s == NULL) {
 		return cut(f);
 	}
-	f->list = s->next;
-	f->on_list--;
+	f->shared = s->next;
 	return s;
 }
 
+/* Relaxed: one writer; readers want a number. */
 static inline void
-list_push(struct fixed *f, struct slice *s) {
-	s->next = f->list;
-	f->list = s;
-	f->on_list++;
-}
-
-/* Relaxed load and store: one writer; readers want a number. */
-static inline void
-stock_add(struct stock *k, size_t n) {
-	size_t was = atomic_load_explicit(&k->n, memory_order_relaxed);
-	atomic_store_explicit(&k->n, was + n, memory_order_relaxed);
+stock_count(struct stock *k) {
+	atomic_store_explicit(&k->n, pool_list_length(k->list), memory_order_relaxed);
 }
 
 static SLOW void
 stock_fill(struct fixed *f, struct stock *k) {
-	size_t n = 0;
-
 	lock(f);
-	while (n < f->stock_limit / 2 + 1) {
-		struct slice *s = list_pop(f);
+	for (size_t n = 0; n < f->stock_limit / 2 + 1; n++) {
+		struct pool_slice *s = shared_pop(f);
 		if (s == NULL) {
 			break;
 		}
-		s->next = k->list;
-		k->list = s;
-		n++;
+		pool_list_push(&k->list, s);
 	}
 	unlock(f);
-	stock_add(k, n);
 }
 
 static SLOW void
 stock_drain(struct fixed *f, struct stock *k) {
-	size_t n = f->stock_limit / 2;
-
 	lock(f);
-	for (size_t i = 0; i < n; i++) {
-		struct slice *s = k->list;
+	for (size_t n = f->stock_limit / 2; n > 0; n--) {
+		struct pool_slice *s = k->list;
 		k->list = s->next;
-		list_push(f, s);
+		pool_list_push(&f->shared, s);
 	}
 	unlock(f);
-	stock_add(k, -n);
 }
 
-static inline struct slice *
+static inline struct pool_slice *
 stock_pop(struct fixed *f, struct stock *k) {
 	if (k->list == NULL) {
 		stock_fill(f, k);
 	}
-	struct slice *s = k->list;
+	struct pool_slice *s = k->list;
 	if (s) {
 		k->list = s->next;
-		stock_add(k, (size_t)-1);
+		stock_count(k);
 	}
 	return s;
 }
 
 static inline void
-stock_push(struct fixed *f, struct stock *k, struct slice *s) {
-	if (atomic_load_explicit(&k->n, memory_order_relaxed) >= f->stock_limit) {
+stock_push(struct fixed *f, struct stock *k, struct pool_slice *s) {
+	if (pool_list_length(k->list) >= f->stock_limit) {
 		stock_drain(f, k);
 	}
-	s->next = k->list;
-	k->list = s;
-	stock_add(k, 1);
+	pool_list_push(&k->list, s);
+	stock_count(k);
 }
 
 /*---------------------------------------------------------------- alloc, free */
 
 static void
-check_untouched(struct fixed *f, struct slice *s) {
+check_untouched(struct fixed *f, struct pool_slice *s) {
 	if (!pool_is_filled(user_of(s), POOL_POISON, f->slice_size)) {
 		pool_complain(&f->head, "write to a freed slice", user_of(s));
 	}
 }
 
-static SLOW struct slice *
+static SLOW struct pool_slice *
 pop_locked(struct fixed *f) {
 	lock(f);
-	struct slice *s = list_pop(f);
+	struct pool_slice *s = shared_pop(f);
 	unlock(f);
 	return s;
 }
 
 static SLOW void
-push_locked(struct fixed *f, struct slice *s) {
+push_locked(struct fixed *f, struct pool_slice *s) {
 	lock(f);
-	list_push(f, s);
+	pool_list_push(&f->shared, s);
 	unlock(f);
 }
 
-static SLOW struct slice *
-pop_threaded(struct fixed *f) {
-	struct stock *k = my_stock(f);
-	return k ? stock_pop(f, k) : pop_locked(f);
+static inline void *
+hand_out(struct fixed *f, struct pool_slice *s) {
+	if (POOL_IS_CHECKED) {
+		check_untouched(f, s);
+		memset(user_of(s), POOL_GUARD, f->stride - sizeof(*s));
+	}
+	pool_set_mark(s, mark_in_use(f));
+	return user_of(s);
 }
 
-void *
-pool_fixed_alloc(struct pool *pool) {
-	struct fixed *f = fixed_of(pool);
-	struct slice *s = is_threaded(f) ? pop_threaded(f) : list_pop(f);
+/* A pool for many threads, or one whose list is empty. */
+static SLOW void *
+alloc_elsewhere(struct fixed *f) {
+	struct stock *k = my_stock(f);
+	struct pool_slice *s = k ? stock_pop(f, k) : is_threaded(f) ? pop_locked(f) : cut(f);
 
 	if (s == NULL) {
 		errno = ENOMEM;
 		return NULL;
 	}
-	if (POOL_IS_CHECKED) {
-		check_untouched(f, s);
-		memset(user_of(s), POOL_GUARD, f->stride - sizeof(*s));
-	}
-	/* Relaxed: whoever frees it got the slice from this thread. */
-	atomic_store_explicit(&s->mark, mark_in_use(f), memory_order_relaxed);
-	return user_of(s);
+	return hand_out(f, s);
 }
 
-/* Marks the slice free; false when it is not ours to free. Two threads that free
- * one slice at the same instant are told apart in checked builds only: the atomic
- * exchange would double the cost. Relaxed: the mark guards no other data. */
+void *
+pool_fixed_alloc(struct pool *pool) {
+	struct fixed *f = fixed_of(pool);
+	struct pool_slice *s = f->head.fast.list;
+
+	if (s == NULL) {
+		return alloc_elsewhere(f);
+	}
+	f->head.fast.list = s->next;
+	return hand_out(f, s);
+}
+
+/* Whether the slice is ours to free; it is pushed on a list next, which marks it.
+ * Two threads that free one slice at the same instant are told apart in checked
+ * builds only: the atomic exchange would double the cost. */
 static inline bool
-claim(struct fixed *f, struct slice *s) {
+claim(struct fixed *f, struct pool_slice *s) {
 	if (POOL_IS_CHECKED) {
-		uintptr_t in_use = mark_in_use(f);
-		return atomic_compare_exchange_strong_explicit(&s->mark, &in_use, MARK_FREE,
+		uint64_t in_use = mark_in_use(f);
+		return atomic_compare_exchange_strong_explicit(&s->mark, &in_use, POOL_MARK_FREE,
 		                                               memory_order_relaxed, memory_order_relaxed);
 	}
-	if (atomic_load_explicit(&s->mark, memory_order_relaxed) != mark_in_use(f)) {
-		return false;
-	}
-	atomic_store_explicit(&s->mark, MARK_FREE, memory_order_relaxed);
-	return true;
+	return pool_mark_of(s) == mark_in_use(f);
 }
 
 static void
 check_overrun(struct fixed *f, void *p) {
-	size_t room = f->stride - sizeof(struct slice);
+	size_t room = f->stride - sizeof(struct pool_slice);
 
 	if (!pool_is_filled((char *)p + f->slice_size, POOL_GUARD, room - f->slice_size)) {
 		pool_complain(&f->head, "overrun", p);
@@ -382,14 +370,14 @@ check_overrun(struct fixed *f, void *p) {
 
 static SLOW void
 refuse(struct pool *pool, void *p) {
-	bool is_free = (uintptr_t)p % POOL_ALIGN == 0 &&
-	               atomic_load_explicit(&slice_of(p)->mark, memory_order_relaxed) == MARK_FREE;
+	bool is_free =
+	    (uintptr_t)p % POOL_ALIGN == 0 && (uint32_t)pool_mark_of(slice_of(p)) == POOL_MARK_FREE;
 
 	pool_complain(pool, is_free ? "double free" : "free of a foreign pointer", p);
 }
 
 static SLOW void
-push_threaded(struct fixed *f, struct slice *s) {
+push_threaded(struct fixed *f, struct pool_slice *s) {
 	struct stock *k = my_stock(f);
 
 	if (k) {
@@ -402,7 +390,7 @@ push_threaded(struct fixed *f, struct slice *s) {
 void
 pool_fixed_free(struct pool *pool, void *p) {
 	struct fixed *f = fixed_of(pool);
-	struct slice *s = slice_of(p);
+	struct pool_slice *s = slice_of(p);
 
 	if ((uintptr_t)p % POOL_ALIGN != 0 || !claim(f, s)) {
 		refuse(pool, p);
@@ -414,7 +402,7 @@ pool_fixed_free(struct pool *pool, void *p) {
 	if (is_threaded(f)) {
 		push_threaded(f, s);
 	} else {
-		list_push(f, s);
+		pool_list_push(&f->head.fast.list, s);
 	}
 }
 
@@ -434,7 +422,7 @@ pool_fixed_slice_use(struct pool *pool) {
 	struct fixed *f = fixed_of(pool);
 
 	lock(f);
-	size_t n = f->cut - f->on_list;
+	size_t n = f->cut - pool_list_length(f->head.fast.list) - pool_list_length(f->shared);
 	unlock(f);
 	for (int i = 0; f->stocks && i < STOCKS; i++) {
 		n -= atomic_load_explicit(&f->stocks[i].n, memory_order_relaxed);
@@ -553,6 +541,7 @@ pool_fixed_create(const struct pool_options *options, size_t slice_size, size_t 
 	f->slice_size = slice_size;
 	f->stride = stride_of(slice_size);
 	f->batch = slices;
+	f->head.fast.in_use = is_threaded(f) ? ~mark_in_use(f) : mark_in_use(f);
 	init_lock(f);
 	bool wants_stocks = (options->flags & POOL_THREADS) && !is_shared;
 	if ((wants_stocks && !open_stocks(f)) || !add_first(f, memory)) {

@@ -5,19 +5,9 @@
 #define POOL_INTERNAL_H
 
 #include "pool.h"
+#include "pool_fast.h"
 
-#include <stdalign.h>
-#include <stdatomic.h>
-#include <stdint.h>
-
-#define POOL_ALIGN alignof(max_align_t)
 #define POOL_NAME_SIZE 32
-
-#ifdef MEMORY_CHECK
-#define POOL_IS_CHECKED 1
-#else
-#define POOL_IS_CHECKED 0
-#endif
 
 /* Bytes of freed memory, and of the guard behind a block, in checked builds. */
 #define POOL_POISON 0xdd
@@ -33,8 +23,10 @@ struct pool_ops {
 
 struct pool_arena;
 
-/* The first member of each kind. Set once, before the pool is handed out. */
+/* The first member of each kind. Set once, before the pool is handed out, but
+ * for the first and the last. */
 struct pool {
+	struct pool_fast fast; /* first; see there */
 	const struct pool_ops *ops;
 	struct pool_arena *arena; /* of a shared pool, else NULL */
 	uint32_t owner;           /* the service that made it */

@@ -7,6 +7,9 @@
  * clean-ups (their records lie in blocks). Invariant: next <= end in each block;
  * all blocks before `current` have failed more than MAX_FAILURES times.
  *
+ * What is left of `current` lies where pool_fast.h sees it while nobody looks at
+ * the chain; see park and unpark.
+ *
  * A checked build links all small blocks and puts a guard behind each; they are
  * looked at on reset and destroy.
  */
@@ -50,12 +53,10 @@ struct check {
 struct region {
 	struct pool head;
 	size_t block_size;
-	size_t small_limit;
 	struct block *current;
 	struct large *large;
 	struct pool_cleanup *cleanup;
 	struct check *checks; /* the newest */
-	size_t blocks;        /* live */
 	size_t reserved;
 	size_t large_used; /* bytes in large blocks */
 	size_t peak;       /* as far as it was looked at: see used_now */
@@ -75,12 +76,25 @@ start_of(struct region *r, struct block *b) {
 	return (char *)pool_round((uintptr_t)start, POOL_ALIGN);
 }
 
+/* Writes into `current` how far it is used, and takes it out again. */
+static void
+park(struct region *r) {
+	r->current->next = (char *)r->head.fast.next;
+}
+
+static void
+unpark(struct region *r) {
+	r->head.fast.next = (uintptr_t)r->current->next;
+	r->head.fast.end = (uintptr_t)r->current->end;
+}
+
 /* Bytes in use. A region only grows until something large goes or all does, so
  * looking right before that finds the peak. */
 static size_t
 used_now(struct region *r) {
 	size_t used = r->large_used;
 
+	park(r);
 	for (struct block *b = &r->first; b; b = b->link) {
 		used += (size_t)(b->next - start_of(r, b));
 	}
@@ -129,17 +143,22 @@ chain_block(struct region *r, size_t align, size_t size) {
 }
 
 static void *
-take_small(struct region *r, size_t align, size_t size) {
-	struct block *b = r->current;
-
-	do {
+find_small(struct region *r, size_t align, size_t size) {
+	for (struct block *b = r->current; b; b = b->link) {
 		void *p = bump(b, align, size);
 		if (p) {
 			return p;
 		}
-		b = b->link;
-	} while (b);
+	}
 	return chain_block(r, align, size);
+}
+
+static void *
+take_small(struct region *r, size_t align, size_t size) {
+	park(r);
+	void *p = find_small(r, align, size);
+	unpark(r);
+	return p;
 }
 
 /* The same with a header before and a guard behind. */
@@ -207,7 +226,7 @@ take_large(struct region *r, size_t align, size_t size) {
 	}
 	r->reserved += l->size;
 	r->large_used += l->size;
-	r->blocks++;
+	r->head.fast.blocks++;
 	memset((char *)l->p + l->size - GUARD, POOL_GUARD, GUARD);
 	l->user = (void *)pool_round((uintptr_t)l->p, align);
 	return l->user;
@@ -224,7 +243,7 @@ drop_large(struct region *r, struct large *l) {
 	used_now(r);
 	r->reserved -= l->size;
 	r->large_used -= l->size;
-	r->blocks--;
+	r->head.fast.blocks--;
 	pool_return(&r->head, l->p, l->size);
 	l->p = NULL;
 }
@@ -249,11 +268,11 @@ take(struct region *r, size_t align, size_t size) {
 	/* Alignments beyond the usual lose up to three times as much: before the
 	 * block, and in a checked build around its header. */
 	size_t lost = align > POOL_ALIGN ? 3 * align : 0;
-	if (size > r->small_limit || lost > r->small_limit - size) {
+	if (size > r->head.fast.small_limit || lost > r->head.fast.small_limit - size) {
 		return take_large(r, align, size);
 	}
 	void *p = POOL_IS_CHECKED ? take_checked(r, align, size) : take_small(r, align, size);
-	r->blocks += p != NULL;
+	r->head.fast.blocks += p != NULL;
 	return p;
 }
 
@@ -266,19 +285,8 @@ is_legal(size_t size) {
 	return true;
 }
 
-/* The common case first: a small request that the current block can serve. */
 void *
 pool_region_alloc(struct pool *pool, size_t size) {
-	struct region *r = region_of(pool);
-	struct block *b = r->current;
-	uintptr_t p = pool_round((uintptr_t)b->next, POOL_ALIGN);
-
-	/* Size 0 wraps to the largest number. */
-	if (!POOL_IS_CHECKED && size - 1 < r->small_limit && p + size <= (uintptr_t)b->end) {
-		b->next = (char *)p + size;
-		r->blocks++;
-		return (void *)p;
-	}
 	return is_legal(size) ? take(region_of(pool), POOL_ALIGN, size) : NULL;
 }
 
@@ -341,11 +349,13 @@ pool_region_extend(struct pool *pool, void *p, size_t old_size, size_t new_size)
 	if (new_size < old_size) {
 		return false;
 	}
+	park(r);
 	for (struct block *b = r->current; b; b = b->link) {
 		if (b->next != end || (size_t)(b->end - end) < new_size - old_size) {
 			continue;
 		}
 		b->next += new_size - old_size;
+		unpark(r);
 		if (POOL_IS_CHECKED) {
 			((struct check *)p - 1)->size = new_size;
 			memset((char *)p + new_size, POOL_GUARD, GUARD);
@@ -456,7 +466,7 @@ pool_region_reset(struct pool *pool) {
 
 	empty(r);
 	r->large = NULL;
-	r->blocks = 0;
+	r->head.fast.blocks = 0;
 	r->current = &r->first;
 	for (struct block *b = &r->first; b; b = b->link) {
 		b->next = start_of(r, b);
@@ -465,6 +475,7 @@ pool_region_reset(struct pool *pool) {
 			memset(b->next, POOL_POISON, (size_t)(b->end - b->next));
 		}
 	}
+	unpark(r);
 }
 
 static void
@@ -509,7 +520,7 @@ region_stats(struct pool *pool, struct pool_stats *out) {
 
 	out->reserved = r->reserved;
 	out->used = used_now(r);
-	out->blocks = r->blocks;
+	out->blocks = r->head.fast.blocks;
 	out->peak = r->peak;
 }
 
@@ -525,7 +536,7 @@ pool_region_block_count(const struct pool *pool) {
 
 size_t
 pool_region_small_limit(const struct pool *pool) {
-	return ((const struct region *)pool)->small_limit;
+	return ((const struct region *)pool)->head.fast.small_limit;
 }
 
 /*------------------------------------------------------------------ creation */
@@ -553,10 +564,11 @@ pool_region_create(const struct pool_options *options, size_t block_size) {
 	r->current = &r->first;
 	r->first.end = (char *)r + block_size;
 	r->first.next = start_of(r, &r->first);
+	unpark(r);
 	/* What fits the first block, which is the smallest, with a check around it. */
 	size_t room = (size_t)(r->first.end - r->first.next);
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	size_t checks = POOL_IS_CHECKED ? pool_round(sizeof(struct check), POOL_ALIGN) + GUARD : 0;
-	r->small_limit = room - checks < page - 1 ? room - checks : page - 1;
+	r->head.fast.small_limit = room - checks < page - 1 ? room - checks : page - 1;
 	return &r->head;
 }

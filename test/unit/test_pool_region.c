@@ -272,6 +272,50 @@ frees_without_meaning_are_counted(void **state) {
 	pool_destroy(pool);
 }
 
+/* One allocation, by one door or another. */
+static unsigned char *
+allocate_somehow(struct pool *pool, uint64_t *seed, size_t size) {
+	switch (random_below(seed, 4)) {
+	case 0:
+		return pool_region_alloc(pool, size);
+	case 1:
+		return pool_region_alloc_unaligned(pool, size);
+	case 2:
+		return pool_region_memalign(pool, 64, size);
+	default:
+		return pool_region_take(pool, size);
+	}
+}
+
+/* Against an oracle: what is in each block, after any mixture of calls. */
+static void
+random_use_keeps_all_blocks_apart(void **state) {
+	(void)state;
+	enum { LIVE = 200, LIVES = 300 };
+	struct pool *pool = pool_region_create(NO_OPTIONS, 2048);
+	unsigned char *block[LIVE];
+	size_t size[LIVE];
+	uint64_t seed = 11;
+	for (int life = 0; life < LIVES; life++) {
+		uint32_t n = 1 + random_below(&seed, LIVE);
+		for (uint32_t i = 0; i < n; i++) {
+			size[i] = 1 + random_below(&seed, random_below(&seed, 20) ? 200 : 5000);
+			block[i] = allocate_somehow(pool, &seed, size[i]);
+			if (size[i] < 100 && pool_region_extend(pool, block[i], size[i], size[i] + 9)) {
+				size[i] += 9;
+			}
+			memset(block[i], (int)i, size[i]);
+		}
+		assert_int_equal(stats_of(pool).blocks, n);
+		for (uint32_t i = 0; i < n; i++) {
+			assert_true(pool_is_filled(block[i], (unsigned char)i, size[i]));
+		}
+		pool_region_reset(pool);
+		assert_int_equal(stats_of(pool).used, 0);
+	}
+	pool_destroy(pool);
+}
+
 #ifdef MEMORY_CHECK
 
 static void
@@ -345,6 +389,7 @@ main(void) {
 	    cmocka_unit_test(only_the_latest_block_grows_in_place),
 	    cmocka_unit_test(many_lives_leak_nothing),
 	    cmocka_unit_test(frees_without_meaning_are_counted),
+	    cmocka_unit_test(random_use_keeps_all_blocks_apart),
 #ifdef MEMORY_CHECK
 	    cmocka_unit_test(overruns_are_found),
 #endif
