@@ -62,7 +62,8 @@ struct ltls_session {
 	bool verifies;    // this client wants a valid certificate
 	char host[LTLS_HOST_MAX + 1];
 	char reason[256];
-	SSL_SESSION *ticket; // the latest one, or NULL
+	const struct ltls_config *base; // of the context it was made with, which ssl keeps
+	SSL_SESSION *ticket;            // the latest one, or NULL
 };
 
 //-------------------------------------------------------------------- errors

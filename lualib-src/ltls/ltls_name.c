@@ -91,6 +91,10 @@ on_protocols(SSL *ssl, const unsigned char **out, unsigned char *out_n, const un
 	const struct ltls_config *c = ltls_config(SSL_get_SSL_CTX(ssl));
 	(void)ud;
 	if (c->alpn_n == 0) {
+		// A host without a list of its own has that of the listener.
+		c = ((struct ltls_session *)SSL_get_app_data(ssl))->base;
+	}
+	if (c->alpn_n == 0) {
 		return SSL_TLSEXT_ERR_NOACK;
 	}
 	int r = SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_n, c->alpn,

@@ -247,6 +247,7 @@ ltls_new_session(lua_State *L) {
 		return ltls_raise(L, "SSL_new");
 	}
 	SSL_set_app_data(s->ssl, s);
+	s->base = ltls_config(ctx);
 	if (is_client) {
 		begin_client(L, s, ctx);
 	} else {
