@@ -13,11 +13,13 @@ FUZZ_BIN := $(FUZZ_NAME:%=$(OUT)/test/fuzz/fuzz_%)
 FUZZ_EXTRA_seri := $(UNIT_EXTRA_test_seri)
 FUZZ_EXTRA_protobuf := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/protobuf/*.c))
 FUZZ_EXTRA_protobuf_schema := $(FUZZ_EXTRA_protobuf)
+FUZZ_EXTRA_tls := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/ltls/*.c))
+FUZZ_LIBS_tls := -lssl -lcrypto
 FUZZ_EXTRA_bson := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/bson/*.c))
 
 $(OUT)/test/fuzz/fuzz_%: $(OBJ)/test/fuzz/fuzz_%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(FUZZ_EXTRA_$$*)
 	@mkdir -p $(@D)
-	$(CC) $(SK_LDFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(EXPORT) $(SYSLIBS)
+	$(CC) $(SK_LDFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(EXPORT) $(SYSLIBS) $(FUZZ_LIBS_$*)
 
 $(OBJ)/test/fuzz/%.o: SK_CFLAGS += -Ilualib-src
 
