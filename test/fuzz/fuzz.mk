@@ -15,6 +15,8 @@ FUZZ_EXTRA_protobuf := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/protobuf/
 FUZZ_EXTRA_protobuf_schema := $(FUZZ_EXTRA_protobuf)
 FUZZ_EXTRA_tls := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/ltls/*.c))
 FUZZ_LIBS_tls := -lssl -lcrypto
+FUZZ_EXTRA_websocket := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/wscodec/ws_*.c))
+FUZZ_LIBS_websocket := -lz
 FUZZ_EXTRA_bson := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/bson/*.c))
 
 $(OUT)/test/fuzz/fuzz_%: $(OBJ)/test/fuzz/fuzz_%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(FUZZ_EXTRA_$$*)

@@ -1,0 +1,136 @@
+/*
+ * Fuzzer of the WebSocket decoder and the compression behind it. The first two bytes
+ * choose the settings; the rest is the stream. Fed whole and byte by byte it must give
+ * the same messages, within the limit, and what comes out is sent to another decoder,
+ * which must get the same.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wscodec/ws_decode.h"
+#include "wscodec/ws_encode.h"
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define SERVER 1
+#define UNMASKED 2
+#define ANY_TEXT 4
+#define DEFLATE 8
+#define NO_CONTEXT 16
+
+struct trace {
+	uint64_t hash;
+	size_t events;
+	int last;
+};
+
+static void
+mix(struct trace *t, const char *bytes, size_t n) {
+	for (size_t i = 0; i < n; i++) {
+		t->hash = (t->hash ^ (uint8_t)bytes[i]) * UINT64_C(1099511628211);
+	}
+}
+
+static void
+init(struct ws_decoder *d, uint8_t flags, size_t max) {
+	ws_decoder_init(d, (flags & SERVER) != 0, max);
+	d->accepts_unmasked = (flags & UNMASKED) != 0;
+	d->checks_utf8 = !(flags & ANY_TEXT);
+	d->has_deflate = (flags & DEFLATE) != 0;
+	d->inflate.window_bits = WS_MIN_WINDOW_BITS + (flags >> 5);
+	if (d->inflate.window_bits > WS_MAX_WINDOW_BITS) {
+		d->inflate.window_bits = WS_MAX_WINDOW_BITS;
+	}
+	d->inflate.keeps_context = !(flags & NO_CONTEXT);
+}
+
+/* A message as a compressed frame, and back. */
+static void
+round_trip(uint8_t flags, int kind, const struct ws_buffer *message) {
+	struct ws_flate f = {NULL, 12, 6, 5, !(flags & NO_CONTEXT), 0};
+	struct ws_buffer packed = {NULL, 0, 0};
+	struct ws_decoder d;
+	struct ws_event ev;
+	if (message->size == 0) {
+		return;
+	}
+	if (!ws_deflate(&f, message->data, message->size, &packed)) {
+		abort();
+	}
+	uint8_t key[4] = {1, 2, 3, 4};
+	size_t n = ws_header_size(packed.size, true) + packed.size;
+	char *frame = malloc(n);
+	ws_write_frame(frame, (uint8_t)(WS_FIN | WS_COMPRESSED | kind), key, packed.data, packed.size);
+	init(&d, (uint8_t)(SERVER | DEFLATE | ANY_TEXT | 0xe0), message->size);
+	const char *at = frame;
+	if (ws_decode(&d, &at, &n, &ev) != kind || n != 0 || d.message.size != message->size ||
+	    memcmp(d.message.data, message->data, message->size) != 0) {
+		abort();
+	}
+	ws_decoder_free(&d);
+	ws_deflate_free(&f);
+	ws_buffer_free(&packed);
+	free(frame);
+}
+
+/* Decodes until the stream ends or fails; false when it failed. */
+static int
+drain(struct ws_decoder *d, uint8_t flags, const char *at, size_t n, struct trace *t, int trips) {
+	struct ws_event ev;
+	int kind;
+	while ((kind = ws_decode(d, &at, &n, &ev)) != WS_MORE) {
+		t->events++;
+		t->last = kind;
+		if (kind == WS_FAILED) {
+			/* Which rule is found to be broken first depends on the pieces. */
+			if (ev.code == 0 || ev.error == NULL) {
+				abort();
+			}
+			return 0;
+		}
+		mix(t, (const char *)&kind, sizeof(kind));
+		if (kind == WS_TEXT || kind == WS_BINARY) {
+			if (d->message.size > d->max_message) {
+				abort();
+			}
+			mix(t, d->message.data, d->message.size);
+			if (trips) {
+				round_trip(flags, kind, &d->message);
+			}
+		} else if (ev.size > WS_CONTROL_MAX) {
+			abort();
+		} else {
+			mix(t, ev.data, ev.size);
+		}
+	}
+	return 1;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+	struct trace whole = {0, 0, 0}, pieces = {0, 0, 0};
+	struct ws_decoder d;
+	if (size < 2) {
+		return 0;
+	}
+	uint8_t flags = data[0];
+	size_t max = (size_t)data[1] * data[1] + 1;
+	const char *stream = (const char *)data + 2;
+	size -= 2;
+	init(&d, flags, max);
+	drain(&d, flags, stream, size, &whole, 1);
+	ws_decoder_free(&d);
+	init(&d, flags, max);
+	for (size_t i = 0; i < size; i++) {
+		if (!drain(&d, flags, stream + i, 1, &pieces, 0)) {
+			break;
+		}
+	}
+	ws_decoder_free(&d);
+	if (whole.hash != pieces.hash || whole.events != pieces.events || whole.last != pieces.last) {
+		abort();
+	}
+	return 0;
+}
