@@ -1,14 +1,21 @@
 -- datacenterd (DATACENTER): a tree of values for the whole harbor network.
 -- Owns the tree and the waiters. A branch is a plain table; a waiter sits on
 -- the path it waits for in a second tree of the same shape.
--- Invariant: a wait point is either a leaf (array of waiters) or a branch.
+-- Invariants: a wait point is either a leaf (array of waiters) or a branch. What
+-- is waited for is absent, and no scalar is in the way to it.
 
 local skynet = require "skynet"
+local alive = require "skynet.alive"
+
+-- So many waiters are kept without looking for those of dead services.
+local WAITERS_MIN = 16
 
 -- The data. Tables are branches, everything else is a leaf.
 local database = {}
--- The wait points: branch = { branch = { key -> node } }, leaf = { replies = array }.
+-- The wait points: branch = { branch = { key -> node } }, leaf = { waiters = array
+-- of { source, reply } }.
 local wait_root = { branch = {} }
+local waiting, waiting_limit = 0, WAITERS_MIN
 
 local command = {}
 
@@ -56,41 +63,87 @@ local function store(keys, n, value)
 	return old
 end
 
--- All waiters at or below a wait point, failing the ones below.
-local function fail_all(point)
-	for _, reply in ipairs(point.replies or {}) do
-		reply(false)
+-- Answer the waiters of a leaf: with a value, or with an error.
+local function answer(point, ...)
+	waiting = waiting - #point.waiters
+	for _, waiter in ipairs(point.waiters) do
+		waiter.reply(...)
 	end
-	for _, child in pairs(point.branch or {}) do
+end
+
+local function fail_all(point)
+	if point.waiters then
+		answer(point, false)
+		return
+	end
+	for _, child in pairs(point.branch) do
 		fail_all(child)
 	end
 end
 
--- Take the waiters that the creation of this path concerns out of the tree:
--- those of a shorter path fail. Result: those to be answered with the value.
-local function take_waiters(point, key, ...)
+local function is_waiting(waiter)
+	return waiter.reply "TEST" and alive(waiter.source)
+end
+
+-- Drop the waiters of services that died. True: nobody is left at the point.
+local function drop_dead(point)
+	if point.waiters then
+		local kept = {}
+		for _, waiter in ipairs(point.waiters) do
+			if is_waiting(waiter) then
+				kept[#kept + 1] = waiter
+			end
+		end
+		waiting = waiting - #point.waiters + #kept
+		point.waiters = kept
+		return #kept == 0
+	end
+	for key, child in pairs(point.branch) do
+		if drop_dead(child) then
+			point.branch[key] = nil
+		end
+	end
+	return next(point.branch) == nil
+end
+
+-- A value has been set at a wait point: answer all whose path is in it, and fail
+-- those whose path it cuts off. True: nobody waits there any more.
+local function satisfy(point, value)
+	if point.waiters then
+		answer(point, true, value)
+		return true
+	elseif type(value) ~= "table" then
+		fail_all(point)
+		return true
+	end
+	for key, child in pairs(point.branch) do
+		if value[key] ~= nil and satisfy(child, value[key]) then
+			point.branch[key] = nil
+		end
+	end
+	return next(point.branch) == nil
+end
+
+-- A value has been set at a path. Who waits for a shorter path fails: that has
+-- become a branch.
+local function notify(point, value, key, ...)
 	local child = point.branch[key]
 	if not child then
 		return
 	end
+	local is_done
 	if select("#", ...) == 0 then
-		if child.replies then
-			point.branch[key] = nil
-			return child.replies
-		end
-		return	-- somebody waits deeper; a set above does not concern him
+		is_done = satisfy(child, value)
+	elseif child.waiters then
+		answer(child, false)
+		is_done = true
+	else
+		notify(child, value, ...)
+		is_done = next(child.branch) == nil
 	end
-	if child.replies then
-		-- The waited path becomes a branch.
-		point.branch[key] = nil
-		fail_all(child)
-		return
-	end
-	local replies = take_waiters(child, ...)
-	if next(child.branch) == nil then
+	if is_done then
 		point.branch[key] = nil
 	end
-	return replies
 end
 
 local function check_key(n, ...)
@@ -116,68 +169,73 @@ function command.UPDATE(...)
 		value = keys[n]
 	end
 	local old = store(keys, path_length, value)
-	if old == nil and value ~= nil then
-		local replies = take_waiters(wait_root, table.unpack(keys, 1, path_length))
-		for _, reply in ipairs(replies or {}) do
-			reply(true, value)
-		end
+	if value ~= nil then
+		notify(wait_root, value, table.unpack(keys, 1, path_length))
 	end
 	return old
 end
 
-local function add_waiter(point, key, ...)
+-- The wait point of a path, made if need be; or nil and why there can be none.
+local function wait_point(point, key, ...)
 	local child = point.branch[key]
-	if select("#", ...) == 0 then
-		if not child then
-			child = { replies = {} }
-			point.branch[key] = child
-		elseif not child.replies then
-			error("datacenter: a longer path is being waited for", 0)
-		end
-		table.insert(child.replies, skynet.response())
-		return
-	end
+	local is_leaf = select("#", ...) == 0
 	if not child then
-		child = { branch = {} }
+		child = is_leaf and { waiters = {} } or { branch = {} }
 		point.branch[key] = child
-	elseif not child.branch then
-		error("datacenter: a shorter path is being waited for", 0)
 	end
-	add_waiter(child, ...)
+	if is_leaf then
+		return child.waiters and child, "datacenter: a longer path is being waited for"
+	elseif not child.branch then
+		return nil, "datacenter: a shorter path is being waited for"
+	end
+	return wait_point(child, ...)
 end
 
--- Like find, but a scalar in the way means absent: it may still be replaced.
-local function peek(node, key, ...)
-	if key == nil or node == nil then
-		return node
-	elseif type(node) ~= "table" then
-		return nil
+local function add_waiter(source, ...)
+	if waiting >= waiting_limit then
+		drop_dead(wait_root)
+		waiting_limit = math.max(WAITERS_MIN, waiting * 2)
 	end
-	return peek(node[key], ...)
+	local point, conflict = wait_point(wait_root, ...)
+	if not point then
+		-- Perhaps with the dead only.
+		drop_dead(wait_root)
+		point = wait_point(wait_root, ...) or error(conflict, 0)
+	end
+	table.insert(point.waiters, { source = source, reply = skynet.response() })
+	waiting = waiting + 1
+end
+
+function command.WAIT(source, ...)
+	local n = select("#", ...)
+	check_key(n, ...)
+	if n == 0 then
+		error("datacenter: wait needs a key", 0)
+	end
+	local value = find(database, ...)
+	if value ~= nil then
+		skynet.retpack(value)
+	else
+		add_waiter(source, ...)
+	end
 end
 
 skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
+	skynet.info_func(function()
+		drop_dead(wait_root)
+		return { waiters = waiting }
+	end)
+	skynet.dispatch("lua", function(_, source, cmd, ...)
+		local f = command[cmd] or error("Invalid command " .. tostring(cmd), 0)
 		if cmd == "WAIT" then
-			local n = select("#", ...)
-			check_key(n, ...)
-			if n == 0 then
-				error("datacenter: wait needs a key", 0)
-			end
-			local value = peek(database, ...)
-			if value ~= nil then
-				skynet.retpack(value)
-			else
-				add_waiter(wait_root, ...)
-			end
+			f(source, ...)
+			return
+		end
+		local value = f(...)
+		if value == nil then
+			skynet.ret()
 		else
-			local f = command[cmd] or error("Invalid command " .. tostring(cmd), 0)
-			local value = f(...)
-			if value == nil then
-				skynet.ret()
-			else
-				skynet.retpack(value)
-			end
+			skynet.retpack(value)
 		end
 	end)
 end)

@@ -60,10 +60,11 @@ end)
 test.case("a path through a scalar raises, and changes nothing", function()
 	datacenter.set("scalar", 1)
 	datacenter.set("text", "upper")
-	test.err(function() datacenter.get("scalar", "b") end, "call failed")
-	test.err(function() datacenter.set("scalar", "b", 2) end, "call failed")
-	test.err(function() datacenter.get("text", "upper") end, "call failed")
-	test.err(function() datacenter.set("text", "b", "c", 2) end, "call failed")
+	test.err(function() datacenter.get("scalar", "b") end, "datacenter: a number has no field 'b'")
+	test.err(function() datacenter.set("scalar", "b", 2) end, "datacenter: 'scalar' is a number, no branch")
+	test.err(function() datacenter.wait("scalar", "b") end, "datacenter: a number has no field 'b'")
+	test.err(function() datacenter.get("text", "upper") end, "datacenter: a string has no field 'upper'")
+	test.err(function() datacenter.set("text", "b", "c", 2) end, "datacenter: 'text' is a string, no branch")
 	test.eq(datacenter.get "scalar", 1)
 	test.eq(datacenter.get "text", "upper")
 end)
@@ -142,15 +143,68 @@ test.case("a longer path that is set fails the waiters of the shorter one", func
 	test.eq(datacenter.wait("key", "foobar"), 1)
 end)
 
-test.case("a shorter path that is set leaves the waiters of the longer one", function()
-	local waiter = async(datacenter.wait, "long", "path")
+test.case("a table that is set wakes all who wait for something in it", function()
+	local x, y = async(datacenter.wait, "sub", "x"), async(datacenter.wait, "sub", "y", "z")
+	local branch, other = async(datacenter.wait, "sub", "b"), async(datacenter.wait, "sub", "other")
 	settle()
-	datacenter.set("long", 5)
-	skynet.sleep(1)
-	test.eq(waiter.done, nil)
+	datacenter.set("sub", { x = false, y = { z = 5 }, b = { c = 1 } })
+	test.eq(table.pack(finished(x)), { true, false, n = 2 })
+	test.eq(select(2, finished(y)), 5)
+	test.eq(select(2, finished(branch)), { c = 1 })
+	settle()
+	test.eq(other.done, nil)
+	-- Also when there was something before.
+	datacenter.set("sub", { other = "now" })
+	test.eq(select(2, finished(other)), "now")
+end)
+
+test.case("a scalar that is set fails all who wait for something below it", function()
+	local waiters = {
+		async(datacenter.wait, "long", "path"),
+		async(datacenter.wait, "long", "way", "down"),
+		async(datacenter.wait, "long", "way", "up"),
+	}
+	settle()
 	datacenter.set("long", nil)
+	datacenter.set("long", "else", { way = 1 })
+	settle()
+	test.eq(waiters[1].done, nil)
+	datacenter.set("long", { way = 5 })
+	test.eq(finished(waiters[2]), false)
+	test.eq(finished(waiters[3]), false)
+	test.eq(waiters[1].done, nil)
+	datacenter.set("long", 5)
+	test.eq(finished(waiters[1]), false)
+	datacenter.set("long", nil)
+	local again = async(datacenter.wait, "long", "path")
+	settle()
 	datacenter.set("long", "path", 6)
-	test.eq(select(2, finished(waiter)), 6)
+	test.eq(select(2, finished(again)), 6)
+end)
+
+test.case("waiters of services that died are dropped", function()
+	local function waiting()
+		return skynet.call("DATACENTER", "debug", "INFO").waiters
+	end
+	test.eq(waiting(), 0)
+	for i = 1, 40 do
+		local s = skynet.newservice "sv_helper"
+		skynet.send(s, "lua", "call", "DATACENTER", "lua", "WAIT", "dead", i % 2 == 0 and "even" or "odd")
+		-- Answered when the helper has sent its request.
+		test.wait_for(function() return waiting() == 1 end)
+		require "skynet.manager".kill(s)
+		test.wait_for(function() return waiting() == 0 end)
+	end
+	-- The dead are not in the way of others either.
+	local s = skynet.newservice "sv_helper"
+	skynet.send(s, "lua", "call", "DATACENTER", "lua", "WAIT", "dead", "path")
+	test.wait_for(function() return waiting() == 1 end)
+	require "skynet.manager".kill(s)
+	test.wait_for(function() return not require "skynet.alive"(s) end)
+	local waiter = async(datacenter.wait, "dead")
+	settle()
+	datacenter.set("dead", "woken")
+	test.eq(select(2, finished(waiter)), "woken")
 end)
 
 test.case("wait without a key and unknown commands raise", function()
