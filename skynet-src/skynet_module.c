@@ -2,7 +2,8 @@
  * Module records hang in a fixed array of hash chains that only grow at their
  * heads, so a lookup of a loaded module takes no lock. Loading is serialised by
  * one mutex, under which the chain is looked at again. The table owns the
- * records and the dynamic loader's handles; neither is ever given back.
+ * records, which lie in a grow-only pool, and the dynamic loader's handles;
+ * neither is ever given back.
  */
 #include "skynet_module.h"
 
@@ -15,9 +16,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pool_global.h"
 #include "skynet.h"
 
 #define BUCKETS 64
+/* A page holds the records of some 30 modules; a node has about five. */
+#define RECORD_PAGE 4096
 
 struct record {
 	struct skynet_module module; /* first: the public face of the record */
@@ -27,6 +31,7 @@ struct record {
 
 static struct {
 	pthread_mutex_t lock; /* loading */
+	struct pool *pool;    /* under lock; holds the records */
 	char *path;           /* usable templates; constant after skynet_module_init */
 	_Atomic(struct record *) bucket[BUCKETS];
 } M = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -145,36 +150,50 @@ open_library(const char *name) {
 
 /* Function NAME_suffix of the library; the prefix is what follows the name's last dot. */
 static void *
-symbol(struct record *r, const char *suffix) {
-	const char *dot = strrchr(r->name, '.');
-	const char *prefix = dot == NULL ? r->name : dot + 1;
+symbol(const char *name, void *library, const char *suffix) {
+	const char *dot = strrchr(name, '.');
+	const char *prefix = dot == NULL ? name : dot + 1;
 	size_t length = strlen(prefix);
 	char *full = skynet_malloc(length + strlen(suffix) + 1);
 	memcpy(full, prefix, length);
 	strcpy(full + length, suffix);
-	void *address = dlsym(r->module.module, full);
+	void *address = dlsym(library, full);
 	skynet_free(full);
 	return address;
 }
 
-/* A record not yet in the table; NULL when the library has no NAME_init. */
+/* Room that is there for as long as the process. */
+static void *
+permanent(size_t size) {
+	if (M.pool == NULL) {
+		M.pool = pool_global_create(&(struct pool_options){.name = "modules"}, RECORD_PAGE);
+	}
+	return M.pool ? pool_global_alloc(M.pool, size) : NULL;
+}
+
+/* A record not yet in the table; NULL when the library has no NAME_init. Nothing
+ * is taken from the pool for such a one, however often it is asked for. */
 static struct record *
 record_new(const char *name, void *library) {
-	struct record *r = skynet_malloc(sizeof(*r) + strlen(name) + 1);
+	skynet_dl_init init = (skynet_dl_init)symbol(name, library, "_init");
+	if (init == NULL) {
+		report("module %s has no init function", name);
+		return NULL;
+	}
+	struct record *r = permanent(sizeof(*r) + strlen(name) + 1);
+	if (r == NULL) {
+		report("no memory for module %s", name);
+		return NULL;
+	}
 	strcpy(r->name, name);
 	r->module.name = r->name;
 	r->module.module = library;
-	r->module.create = (skynet_dl_create)symbol(r, "_create");
-	r->module.init = (skynet_dl_init)symbol(r, "_init");
-	r->module.release = (skynet_dl_release)symbol(r, "_release");
-	r->module.signal = (skynet_dl_signal)symbol(r, "_signal");
-	r->module.stuck = (skynet_dl_stuck)symbol(r, "_stuck");
-	r->module.memory = (skynet_dl_memory)symbol(r, "_memory");
-	if (r->module.init == NULL) {
-		report("module %s has no init function", name);
-		skynet_free(r);
-		return NULL;
-	}
+	r->module.create = (skynet_dl_create)symbol(name, library, "_create");
+	r->module.init = init;
+	r->module.release = (skynet_dl_release)symbol(name, library, "_release");
+	r->module.signal = (skynet_dl_signal)symbol(name, library, "_signal");
+	r->module.stuck = (skynet_dl_stuck)symbol(name, library, "_stuck");
+	r->module.memory = (skynet_dl_memory)symbol(name, library, "_memory");
 	return r;
 }
 
