@@ -4,16 +4,20 @@
  *
  *   make bench-pool
  *
- * "inline" is pool_fast.h, which region uses too; the others are calls.
+ * "inline" is pool_fast.h, which region uses too; the others are calls. "job" is
+ * what the core does today against the pool in its place: see doc/reference/
+ * memory.md for what came of that.
  *
  * Prints nanoseconds: per alloc+free pair for fixed and ring, per allocation for
  * region (bursts of 200, then a reset) and global (no free; jemalloc allocates
  * and, outside the measure, frees).
  */
 #include "jemalloc_api.h"
+#include "nodepool.h"
 #include "pool_fast.h"
 #include "pool_global.h"
 #include "pool_ring.h"
+#include "skynet_malloc.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -43,7 +47,7 @@ compare(const void *a, const void *b) {
 }
 
 static void
-report(const char *name, measure raw, measure pool, void *ud) {
+report_against(const char *name, const char *other, measure raw, measure pool, void *ud) {
 	double r[TURNS];
 	double p[TURNS];
 	for (int i = 0; i < TURNS; i++) {
@@ -52,8 +56,13 @@ report(const char *name, measure raw, measure pool, void *ud) {
 	}
 	qsort(r, TURNS, sizeof(r[0]), compare);
 	qsort(p, TURNS, sizeof(p[0]), compare);
-	printf("%-28s jemalloc %6.2f ns  pool %6.2f ns  %.1f times faster\n", name, r[TURNS / 2],
+	printf("%-28s %-8s %6.2f ns  pool %6.2f ns  %.1f times faster\n", name, other, r[TURNS / 2],
 	       p[TURNS / 2], r[TURNS / 2] / p[TURNS / 2]);
+}
+
+static void
+report(const char *name, measure raw, measure pool, void *ud) {
+	report_against(name, "jemalloc", raw, pool, ud);
 }
 
 #define KEEP(p) __asm__ volatile("" : "+r"(p))
@@ -123,6 +132,20 @@ inline_burst(void *pool) {
 static double
 ring_burst(void *pool) {
 	TIMED(PAIRS(pool_ring_alloc(pool, SIZE), pool_ring_free(pool, block[i])));
+}
+
+/* Messages and timers take their nodes like this. */
+static double
+node_burst(void *ud) {
+	(void)ud;
+	TIMED(PAIRS(nodepool_take(NODEPOOL_MESSAGE), nodepool_give(NODEPOOL_MESSAGE, block[i])));
+}
+
+/* Commands to a socket loop, and what a write leaves over, like this. */
+static double
+malloc_burst(void *ud) {
+	(void)ud;
+	TIMED(PAIRS(skynet_malloc(SIZE), skynet_free(block[i])));
 }
 
 /* Sizes of 16 to 128, as a request would make. */
@@ -232,6 +255,11 @@ fixed_two(void *pool) {
 	return on_two(fixed_burst, pool);
 }
 
+static double
+node_two(void *ud) {
+	return on_two(node_burst, ud);
+}
+
 int
 main(void) {
 	struct pool_options alone = {.name = "bench", .flags = POOL_GROWABLE};
@@ -253,6 +281,10 @@ main(void) {
 	report("region, 64 bytes, bursts", raw_burst, region_plain, region);
 	report("region, 16..128, bursts", raw_mixed, region_mixed, region);
 	report("global against region", region_without_reset, global_grow, NULL);
+	report_against("job: nodes", "nodepool", node_burst, fixed_burst, fixed_mt);
+	report_against("job: nodes, 2 threads", "nodepool", node_two, fixed_two, fixed_mt);
+	report_against("job: socket commands", "malloc", malloc_burst, ring_burst, ring);
+	report_against("job: write nodes", "malloc", malloc_burst, fixed_burst, fixed_mt);
 	pool_destroy(fixed);
 	pool_destroy(fixed_mt);
 	pool_destroy(ring);
