@@ -108,6 +108,7 @@ LUACLIB_LIBS_skynet = -lcrypto $(NODELETE)
 LUACLIB_LIBS_client = -lcrypto -lpthread
 LUACLIB_LIBS_bson = -lpthread $(NODELETE)
 LUACLIB_LIBS_ltls = -lssl -lcrypto -lpthread $(NODELETE)
+LUACLIB_LIBS_http = -lz
 LUACLIB_LIBS_md5 = -lcrypto
 LUACLIB_LIBS_protobuf = -lpthread $(NODELETE)
 LUACLIB_LIBS_sproto = -lpthread $(NODELETE)

@@ -1,0 +1,97 @@
+-- http.deadline: one timer for the time limits of many connections. A limit that is
+-- set for each request must cost next to nothing when it is not reached, so it is a
+-- field of the object, looked at when the earliest of them may have passed. Owns the
+-- set of watched objects; while it is empty no timer runs.
+
+local skynet = require "skynet"
+
+---@class http.deadline
+local deadline = {}
+
+---@class http.watched
+---@field deadline integer? when it expires, in terms of skynet.now
+---@field expire fun(self: http.watched) called once the deadline has passed; must not yield
+
+---@type table<http.watched, true>
+local watched = {}
+local count = 0
+-- When the next look is due; nil while none is.
+local due
+
+-- Many objects are looked at no more often than that, in 1/100 s.
+local MANY, SPACING = 100, 20
+
+local look
+
+local function schedule(at, now)
+	if not due or at < due then
+		due = at
+		skynet.timeout(math.max(0, at - now), function() look(at) end)
+	end
+end
+
+local function expire(object)
+	local ok, err = pcall(object.expire, object)
+	if not ok then
+		skynet.error("http.deadline: " .. tostring(err))
+	end
+end
+
+look = function(at)
+	if at ~= due then
+		return
+	end
+	due = nil
+	local now = skynet.now()
+	local passed, earliest = {}, nil
+	for object in pairs(watched) do
+		local t = object.deadline
+		if t and t <= now then
+			object.deadline = nil
+			passed[#passed + 1] = object
+		elseif t and (not earliest or t < earliest) then
+			earliest = t
+		end
+	end
+	if earliest then
+		schedule(count > MANY and math.max(earliest, now + SPACING) or earliest, now)
+	end
+	for i = 1, #passed do
+		expire(passed[i])
+	end
+end
+
+---Watch an object. It must be forgotten when it ends.
+---@param object http.watched
+function deadline.watch(object)
+	if not watched[object] then
+		watched[object] = true
+		count = count + 1
+	end
+end
+
+---@param object http.watched
+function deadline.forget(object)
+	if watched[object] then
+		watched[object] = nil
+		count = count - 1
+	end
+end
+
+---Set when a watched object expires.
+---@param object http.watched
+---@param after integer? 1/100 s from now; nil: never
+function deadline.set(object, after)
+	if not after then
+		object.deadline = nil
+		return
+	end
+	local now = skynet.now()
+	local at = now + after
+	object.deadline = at
+	if not due or at < due then
+		schedule(at, now)
+	end
+end
+
+return deadline

@@ -1,0 +1,422 @@
+-- http.server: an HTTP/1.1 server in a few lines (RFC 9110, RFC 9112): connections that
+-- stay open, pipelining, streaming both ways, limits on size, number and time of
+-- everything that a peer sends.
+--
+-- Owns its connections, from the moment they are accepted or handed over until the
+-- handler detaches them. One task serves one connection; a handler that waits holds up
+-- its own connection only. What a connection may hold in memory is bounded by the
+-- limits below. When one of them fires, a line with the peer's address is logged.
+
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+local codec = require "http.codec"
+local deadline = require "http.deadline"
+local request = require "http.request"
+local response = require "http.response"
+
+---@class http.server
+local server = {}
+
+---@class http.server.options
+---@field line_limit integer? bytes of a header line, default 8192
+---@field header_limit integer? bytes of a header, default 16384
+---@field header_lines integer? default 100, at most 256
+---@field body_limit integer? bytes of a request body, default 1 MiB
+---@field idle_timeout integer? 1/100 s between requests, default 60 s
+---@field header_timeout integer? 1/100 s from the first byte of a header to its end, default 10 s
+---@field body_timeout integer? 1/100 s for a whole request body, default 60 s
+---@field send_timeout integer? 1/100 s in which a peer must take a backlog of 1 MiB, default 60 s
+---@field linger_timeout integer? 1/100 s for which a peer whose request was refused may go on
+---sending before its connection is closed, default 2 s
+---@field max_connections integer? default 10000
+---@field gzip integer|false? smallest body that is compressed, default 1024; false: none
+---@field certfile string? PEM chain; makes it https
+---@field keyfile string?
+---@field on_error fun(err: any, req: table)? told about a handler that raised; the default logs
+local defaults = {
+	line_limit = 8192,
+	header_limit = 16384,
+	header_lines = 100,
+	body_limit = 1024 * 1024,
+	idle_timeout = 6000,
+	header_timeout = 1000,
+	body_timeout = 6000,
+	send_timeout = 6000,
+	linger_timeout = 200,
+	max_connections = 10000,
+	gzip = 1024,
+}
+
+-- A body that the handler did not read is read for it up to so many bytes, to keep
+-- the connection; beyond, closing is cheaper.
+local DRAIN_LIMIT = 64 * 1024
+-- After an error a peer may still be sending. What it sends is thrown away for a
+-- while and up to so many bytes, because closing at once could destroy the answer on
+-- its way.
+local LINGER_BYTES = 1024 * 1024
+-- Requests of one connection that are served before others get a turn.
+local TURN = 64
+
+------------------------------------------------------------------ connections
+
+---@class http.connection: http.watched
+---@field id integer
+---@field peer string "ip:port"
+---@field server table
+---@field reader userdata
+---@field phase "idle"|"header"|"body"|"handler"|"send"|"linger" what it waits for
+---@field expired string? the phase in which its time was over
+---@field read fun(self: http.connection): string|false|nil
+---@field write fun(self: http.connection, data: string): boolean
+---@field congested boolean? bytes wait for the peer
+local connection = {}
+connection.__index = connection
+
+-- By id, for the warnings of the socket.
+local connections = {}
+
+function connection:read()
+	return (socket.read(self.id))
+end
+
+function connection:write(data)
+	return socket.write(self.id, data)
+end
+
+function connection:log(what)
+	skynet.error(string.format("http: %s: %s", self.peer, what))
+end
+
+---Wait for something, no longer than `time`.
+function connection:enter(phase, time)
+	self.phase = phase
+	deadline.set(self, time)
+end
+
+-- The time for the current phase is over. Ends the wait of the connection's task.
+function connection:expire()
+	local phase = self.phase
+	self.expired = phase
+	if phase == "header" or phase == "body" then
+		self:log("no complete " .. phase .. " in time")
+		if not self.responding then
+			self.responding = true
+			self:write(response.bare(408, true))
+		end
+	elseif phase == "send" then
+		self:log("peer does not take the response")
+		socket.shutdown(self.id)
+		self:settled()
+		return
+	end
+	skynet.fork(socket.close, self.id)
+end
+
+-- The backlog is gone, or hopeless.
+function connection:settled()
+	self.congested = nil
+	local co = self.writer
+	if co then
+		self.writer = nil
+		skynet.wakeup(co)
+	end
+end
+
+local function on_backlog(id, kib)
+	local conn = connections[id]
+	if conn and kib > 0 then
+		conn.congested = true
+	elseif conn then
+		conn:settled()
+	end
+end
+
+-- The peer has ended its side, and may be gone altogether: the next write tells.
+local function on_close(id)
+	local conn = connections[id]
+	if conn and not socket.write(id, "") then
+		conn.closed = true
+		conn:settled()
+	end
+end
+
+---Wait until the peer has taken what was written. False if it is gone. Yields.
+function connection:flush()
+	if self.congested and not self.closed then
+		self:enter("send", self.server.send_timeout)
+		self.writer = coroutine.running()
+		skynet.wait(self.writer)
+		self:enter "handler"
+	end
+	return not self.closed and not self.expired
+end
+
+--------------------------------------------------------------------- requests
+
+-- A request that cannot be served: say so, and end the connection.
+local function refuse(conn, status, why)
+	if conn.expired then
+		return
+	end
+	conn:log(string.format("%s (%d)", why, status))
+	if not conn.responding then
+		conn.responding = true
+		conn:write(response.bare(status, true))
+	end
+	conn.lingers = true
+end
+
+-- The next head in the reader: what codec's request gives. Yields.
+local function next_head(conn)
+	local reader = conn.reader
+	local method, target, header, length, flags, minor
+	if reader:size() > 0 then
+		method, target, header, length, flags, minor = reader:request()
+	end
+	while method == nil do
+		if reader:size() == 0 then
+			conn:enter("idle", conn.server.idle_timeout)
+		elseif conn.phase ~= "header" then
+			conn:enter("header", conn.server.header_timeout)
+		end
+		conn.served = 0
+		local data = conn:read()
+		if not data then
+			return nil
+		end
+		method, target, header, length, flags, minor = reader:request(data)
+	end
+	return method, target, header, length, flags, minor
+end
+
+local function call_handler(conn, req, res)
+	local ok, err = xpcall(conn.server.handler, request.traceback, req, res)
+	if not ok and getmetatable(err) == request.failure then
+		if err.status then
+			refuse(conn, err.status, err.why)
+		end
+		return false
+	elseif not ok then
+		conn.server.on_error(err, req)
+		if res.status_sent then
+			return false
+		end
+		res:send(500)
+	elseif not res.status_sent and not conn.detached then
+		conn:log("the handler gave no response to " .. req.method .. " " .. req.url)
+		res:send(500)
+	end
+	return true
+end
+
+-- Serve one request. True if another one may follow. Yields.
+local function serve_request(conn)
+	local method, target, header, length, flags, minor = next_head(conn)
+	if not method then
+		if method == false then
+			refuse(conn, target, header)
+		end
+		return false
+	end
+	if flags & (codec.NO_HOST | codec.EXPECT_OTHER) ~= 0 then
+		refuse(conn, flags & codec.NO_HOST ~= 0 and 400 or 417, "no Host, or an unknown expectation")
+		return false
+	end
+	conn:enter "handler"
+	local req = request.new(conn, method, target, header, length, flags, minor)
+	local res = response.new(conn, req)
+	if not call_handler(conn, req, res) or conn.detached then
+		return false
+	end
+	if not res.finished then
+		res:finish()
+	end
+	conn.responding = false
+	conn.lingers = not req.at_end
+	return res.keep_alive and not conn.server.closing and conn:flush() and request.drain(req, DRAIN_LIMIT)
+end
+
+-- Other connections get a turn while this one has requests in a row.
+local function serve_requests(conn)
+	while serve_request(conn) do
+		conn.lingers = false
+		conn.served = conn.served + 1
+		if conn.served >= TURN then
+			conn.served = 0
+			skynet.yield()
+		end
+	end
+end
+
+-- Throw away what a peer still sends, so that it can read the answer. Yields.
+local function linger(conn)
+	conn:enter("linger", conn.server.linger_timeout)
+	local bytes = 0
+	while bytes < LINGER_BYTES do
+		local data = conn:read()
+		if not data then
+			return
+		end
+		bytes = bytes + #data
+	end
+end
+
+local function close(conn)
+	local self = conn.server
+	if not conn.detached then
+		if conn.lingers and not conn.closed and not conn.expired then
+			linger(conn)
+		end
+		if conn.end_tls then
+			conn.end_tls()
+		end
+	end
+	deadline.forget(conn)
+	connections[conn.id] = nil
+	self.connections[conn.id] = nil
+	self.count = self.count - 1
+	conn.reader:release()
+	if not conn.detached then
+		socket.close(conn.id)
+	end
+end
+
+-------------------------------------------------------------------------- TLS
+
+-- Give the connection the reading and writing of a TLS session. Yields.
+local function start_tls(conn)
+	local tlshelper = require "http.tlshelper"
+	local self = conn.server
+	if not self.tls then
+		self.tls = tlshelper.newctx()
+		self.tls:set_cert(self.certfile, self.keyfile)
+	end
+	local session = tlshelper.newtls("server", self.tls)
+	conn.end_tls = tlshelper.closefunc(session)
+	conn:enter("header", self.header_timeout)
+	tlshelper.init_responsefunc(conn.id, session)()
+	local read, write = tlshelper.readfunc(conn.id, session), tlshelper.writefunc(conn.id, session)
+	function conn.read()
+		local ok, data = pcall(read)
+		return ok and data
+	end
+	function conn.write(_, data)
+		return (pcall(write, data))
+	end
+end
+
+local function serve(conn)
+	if conn.server.certfile then
+		start_tls(conn)
+	end
+	serve_requests(conn)
+end
+
+---------------------------------------------------------------------- servers
+
+local methods = {}
+methods.__index = methods
+
+local function overloaded(self, fd, peer)
+	skynet.error(string.format("http: %s: more than %d connections", peer, self.max_connections))
+	if not self.certfile then
+		socket.write(fd, response.bare(503, true))
+	end
+	socket.close_fd(fd)
+end
+
+---Serve a connection until it ends. Yields.
+---@param fd integer accepted, and not started yet
+---@param peer string "ip:port"
+function methods:serve(fd, peer)
+	if self.closing then
+		return socket.close_fd(fd)
+	elseif self.count >= self.max_connections then
+		return overloaded(self, fd, peer)
+	end
+	self.count = self.count + 1
+	if not socket.start(fd) then
+		self.count = self.count - 1
+		return
+	end
+	local conn = setmetatable({
+		id = fd,
+		peer = peer,
+		server = self,
+		reader = codec.reader(self.line_limit, self.header_limit, self.header_lines),
+		served = 0,
+	}, connection)
+	connections[fd] = conn
+	self.connections[fd] = conn
+	socket.warning(fd, on_backlog)
+	socket.onclose(fd, on_close)
+	deadline.watch(conn)
+	local ok, err = xpcall(serve, request.traceback, conn)
+	if not ok then
+		conn:log(tostring(err))
+	end
+	close(conn)
+end
+
+---Stop listening and end the connections: idle ones at once, the others after their
+---current request. Does not yield.
+function methods:close()
+	self.closing = true
+	if self.listener then
+		skynet.fork(socket.close, self.listener)
+		self.listener = nil
+	end
+	for id, conn in pairs(self.connections) do
+		if conn.phase == "idle" then
+			skynet.fork(socket.close, id)
+		end
+	end
+end
+
+local function log_error(err, req)
+	skynet.error(string.format("http: %s: %s %s: %s", req.peer, req.method, req.url, tostring(err)))
+end
+
+---A server without a listener, for connections that another service accepts. See
+---methods serve, close. Does not yield.
+---@param handler fun(req: http.request, res: http.response)|table a function, or a router
+---@param options http.server.options?
+function server.new(handler, options)
+	local self = setmetatable({ connections = {}, count = 0 }, methods)
+	for name, value in pairs(defaults) do
+		self[name] = value
+	end
+	for name, value in pairs(options or {}) do
+		self[name] = value
+	end
+	self.on_error = self.on_error or log_error
+	if type(handler) == "table" then
+		local router = handler
+		handler = function(req, res) return router:handle(req, res) end
+	end
+	self.handler = handler
+	-- Wrong limits are found now, not with the first connection.
+	codec.reader(self.line_limit, self.header_limit, self.header_lines)
+	return self
+end
+
+---Listen and serve. Raises when the port is taken. Yields.
+---@param host string
+---@param port integer 0: any free one
+---@param handler fun(req: http.request, res: http.response)|table
+---@param options http.server.options?
+---@return table server with fields `host` and `port`
+function server.listen(host, port, handler, options)
+	local self = server.new(handler, options)
+	local id, ip, bound = socket.listen(host, port, self.backlog or 1024)
+	if not id then
+		error(string.format("http.server cannot listen on %s:%d: %s", host, port, ip), 2)
+	end
+	self.listener, self.host, self.port = id, ip, bound
+	socket.start(id, function(fd, peer)
+		self:serve(fd, peer)
+	end)
+	return self
+end
+
+return server
