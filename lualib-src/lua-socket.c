@@ -269,6 +269,24 @@ llsend(lua_State *L) {
 	return 1;
 }
 
+// relay(id, on) -> whether the id exists
+static int
+lrelay(lua_State *L) {
+	int r = skynet_socket_relay(context(L), check_id(L, 1), lua_toboolean(L, 2));
+	lua_pushboolean(L, r == 0);
+	return 1;
+}
+
+// rawsend(id, data [, size]): past the relay
+static int
+lrawsend(lua_State *L) {
+	struct socket_sendbuffer b;
+	b.id = check_id(L, 1);
+	check_data(L, 2, &b);
+	lua_pushboolean(L, skynet_socket_send_raw(context(L), &b) == 0);
+	return 1;
+}
+
 //----------------------------------------------------------------------- UDP
 
 #define BLOB_V4 7
@@ -488,6 +506,8 @@ luaopen_skynet_socketdriver(lua_State *L) {
 		{ "option", loption },
 		{ "send", lsend },
 		{ "lsend", llsend },
+		{ "relay", lrelay },
+		{ "rawsend", lrawsend },
 		{ "udp", ludp },
 		{ "udp_connect", ludp_connect },
 		{ "udp_dial", ludp_dial },

@@ -40,14 +40,22 @@ public_type(int type) {
 		return SKYNET_SOCKET_TYPE_ERROR;
 	case SOCKET_UDP:
 		return SKYNET_SOCKET_TYPE_UDP;
+	case SOCKET_SEND:
+		return SKYNET_SOCKET_TYPE_SEND;
 	default:
 		return SKYNET_SOCKET_TYPE_WARNING;
 	}
 }
 
+// Counts as received and not yet delivered.
+static bool
+was_received(int type) {
+	return type == SKYNET_SOCKET_TYPE_DATA || type == SKYNET_SOCKET_TYPE_UDP;
+}
+
 static bool
 carries_buffer(int type) {
-	return type == SKYNET_SOCKET_TYPE_DATA || type == SKYNET_SOCKET_TYPE_UDP;
+	return was_received(type) || type == SKYNET_SOCKET_TYPE_SEND;
 }
 
 // The owner is dead: so is everything that it owns.
@@ -96,7 +104,7 @@ skynet_socket_dispose(void *msg, size_t sz) {
 	struct skynet_socket_message *sm = msg;
 	if (sm != NULL && sz >= sizeof(*sm) && carries_buffer(sm->type)) {
 		skynet_free(sm->buffer);
-		if (S != NULL) {
+		if (S != NULL && was_received(sm->type)) {
 			socket_server_delivered(S, sm->id, (size_t)sm->ud);
 		}
 	}
@@ -105,7 +113,7 @@ skynet_socket_dispose(void *msg, size_t sz) {
 static void
 on_delivery(int type, const void *msg, size_t sz) {
 	const struct skynet_socket_message *sm = msg;
-	if (type == PTYPE_SOCKET && sz >= sizeof(*sm) && carries_buffer(sm->type)) {
+	if (type == PTYPE_SOCKET && sz >= sizeof(*sm) && was_received(sm->type)) {
 		socket_server_delivered(S, sm->id, (size_t)sm->ud);
 	}
 }
@@ -318,6 +326,18 @@ skynet_socket_sendbuffer_lowpriority(struct skynet_context *ctx,
 	struct socket_sendbuffer *buffer) {
 	(void)ctx;
 	return S == NULL ? refuse(buffer) : socket_server_send_lowpriority(S, buffer);
+}
+
+int
+skynet_socket_relay(struct skynet_context *ctx, int id, bool on) {
+	(void)ctx;
+	return S == NULL ? -1 : socket_server_relay(S, id, on);
+}
+
+int
+skynet_socket_send_raw(struct skynet_context *ctx, struct socket_sendbuffer *buffer) {
+	(void)ctx;
+	return S == NULL ? refuse(buffer) : socket_server_send_raw(S, buffer);
 }
 
 static struct socket_sendbuffer

@@ -25,8 +25,10 @@ struct skynet_context;
 #define SKYNET_SOCKET_TYPE_ERROR 5
 #define SKYNET_SOCKET_TYPE_UDP 6
 #define SKYNET_SOCKET_TYPE_WARNING 7
+// Only for owners that asked for it with skynet_socket_relay.
+#define SKYNET_SOCKET_TYPE_SEND 8
 
-// DATA and UDP: `buffer` is a skynet_malloc block that belongs to the receiver,
+// DATA, UDP and SEND: `buffer` is a skynet_malloc block that belongs to the receiver,
 // who frees it. CONNECT, ACCEPT and ERROR: `buffer` is NULL and text follows the
 // struct without a terminator; its length is message size minus struct size.
 struct skynet_socket_message {
@@ -117,6 +119,11 @@ void skynet_socket_nodelay(struct skynet_context *ctx, int id);
 int skynet_socket_sendbuffer(struct skynet_context *ctx, struct socket_sendbuffer *buffer);
 int skynet_socket_sendbuffer_lowpriority(struct skynet_context *ctx,
 	struct socket_sendbuffer *buffer);
+// For an owner that encrypts (a gate with TLS): what any service sends to `id` from now on
+// comes to the owner as SEND messages in place of going out, in the order of each
+// sender; only send_raw writes. 0, or -1 for an unknown id.
+int skynet_socket_relay(struct skynet_context *ctx, int id, bool on);
+int skynet_socket_send_raw(struct skynet_context *ctx, struct socket_sendbuffer *buffer);
 // Take `buffer`: a skynet_malloc block, or a user object when sz < 0.
 int skynet_socket_send(struct skynet_context *ctx, int id, void *buffer, int sz);
 int skynet_socket_send_lowpriority(struct skynet_context *ctx, int id, void *buffer, int sz);

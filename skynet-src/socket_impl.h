@@ -229,6 +229,7 @@ struct socket_slot {
 	bool closing;			// [lock] close was asked for: accepts no more sends
 	bool draining;			// [both] close was served: ends when all is written
 	bool close_told;		// [loop] CLOSE was sent, or nobody wants it
+	bool relays;			// [lock] sends go to the owner
 	bool writer_active;		// [lock] some thread is inside a write call
 	bool flush_posted;		// [lock] a FLUSH request is under way
 	bool reap;			// [lock] the writer asks the loop to try again to free it
@@ -501,6 +502,8 @@ enum send_mode { SEND_HIGH, SEND_LOW, SEND_LATER };
 // The send of both protocols: to is NULL for streams. 0 or -1. Unlocks.
 int write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
 	enum send_mode mode, const struct socket_udp_address *to);
+// A send to a socket that relays. 0 or -1. Unlocks.
+int write_relay(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b);
 // socket_server_flush. Unlocks.
 void write_flush_here(struct socket_server *ss, struct socket_slot *s);
 

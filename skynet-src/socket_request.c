@@ -146,7 +146,7 @@ send_to_slot(struct socket_server *ss, struct socket_slot *s, struct socket_send
 		skynet_error(NULL, "socket-server : set udp (%d) error: address first.", b->id);
 		return -1;
 	default:
-		return write_submit(ss, s, b, mode, NULL);
+		return s->relays ? write_relay(ss, s, b) : write_submit(ss, s, b, mode, NULL);
 	}
 }
 
@@ -173,6 +173,30 @@ socket_server_send_lowpriority(struct socket_server *ss, struct socket_sendbuffe
 int
 socket_server_send_later(struct socket_server *ss, struct socket_sendbuffer *b) {
 	return send_buffer(ss, b, SEND_LATER);
+}
+
+int
+socket_server_relay(struct socket_server *ss, int id, bool on) {
+	struct socket_slot *s = slot_lock(ss, id);
+	if (s == NULL) {
+		return -1;
+	}
+	s->relays = on;
+	slot_unlock(s);
+	return 0;
+}
+
+int
+socket_server_send_raw(struct socket_server *ss, struct socket_sendbuffer *b) {
+	struct socket_slot *s = slot_lock(ss, b->id);
+	if (s != NULL && s->kind == KIND_STREAM && !refuses_sends(s)) {
+		return write_submit(ss, s, b, SEND_HIGH, NULL);
+	}
+	if (s != NULL) {
+		slot_unlock(s);
+	}
+	write_refuse(ss, b);
+	return -1;
 }
 
 void

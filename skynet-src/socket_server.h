@@ -32,6 +32,7 @@
 #define SOCKET_ERR 4
 #define SOCKET_UDP 6
 #define SOCKET_WARNING 7
+#define SOCKET_SEND 8
 
 // Results of socket_server_poll that are not a number of events.
 #define SOCKET_POLL_BUSY -1	// another thread polls
@@ -46,12 +47,12 @@ struct socket_message {
 	int id;
 	uintptr_t opaque;	// owner
 	int ud;			// see net.md 1.7
-	// DATA, UDP: a skynet_malloc block, given to the sink. OPEN, ACCEPT, ERR: a
+	// DATA, UDP, SEND: a skynet_malloc block, given to the sink. OPEN, ACCEPT, ERR: a
 	// NUL-terminated text, lent during the call. Else NULL.
 	char *data;
 };
 
-// Receives the events, on the thread that polls; allocations there are charged to
+// Receives the events, on the thread that polls (SEND: any thread); allocations there are charged to
 // nobody, and what the owner receives to the owner. It may call any request function
 // below, but not poll.
 typedef void (*socket_sink)(void *ud, int type, struct socket_message *msg);
@@ -117,6 +118,12 @@ int socket_server_send_later(struct socket_server *, struct socket_sendbuffer *b
 // Sends what is queued, from the calling thread as far as the kernel takes it.
 void socket_server_flush(struct socket_server *, int id);
 int socket_server_send_lowpriority(struct socket_server *, struct socket_sendbuffer *buffer);
+// For an owner that encrypts: from now on what anybody sends to `id` goes to its owner,
+// as a SEND event (ud: the number of bytes) in place of the wire, and only send_raw
+// writes. Such an event comes on the sender's thread, in the order of its sends. 0, or
+// -1 for an unknown id.
+int socket_server_relay(struct socket_server *, int id, bool on);
+int socket_server_send_raw(struct socket_server *, struct socket_sendbuffer *buffer);
 
 // Each returns an id, or -1.
 int socket_server_listen(struct socket_server *, uintptr_t opaque, const char *addr, int port,

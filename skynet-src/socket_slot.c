@@ -261,7 +261,7 @@ reset(struct socket_slot *s, int kind, int state) {
 	s->reading = s->write_polled = false;
 	atomic_store_explicit(&s->throttled, false, memory_order_relaxed);
 	s->polled = 0;
-	s->closing = s->draining = s->close_told = false;
+	s->closing = s->draining = s->close_told = s->relays = false;
 	s->writer_active = s->flush_posted = s->reap = false;
 	s->restore_blocking = false;
 	s->high.head = s->high.tail = NULL;

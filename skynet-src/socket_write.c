@@ -9,6 +9,7 @@
 #include "socket_impl.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -361,6 +362,39 @@ write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_send
 	} else {
 		unlock_and_post_flush(s);
 	}
+	return 0;
+}
+
+//--------------------------------------------------------------------- relay
+
+// What is owned changes hands, the rest is copied.
+static char *
+piece_take(struct socket_server *ss, struct piece *p) {
+	if (p->owned != NULL && !p->is_object) {
+		return p->owned;
+	}
+	char *copy = skynet_malloc(p->sz);
+	memcpy(copy, p->ptr, p->sz);
+	piece_drop(ss, p);
+	return copy;
+}
+
+int
+write_relay(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b) {
+	struct socket_message m = { .id = b->id, .opaque = s->owner };
+	struct piece p;
+	slot_unlock(s);
+	if (!piece_from(ss, b, &p)) {
+		return -1;
+	}
+	if (p.sz == 0 || p.sz > INT_MAX) {
+		piece_drop(ss, &p);
+		return p.sz == 0 ? 0 : -1;
+	}
+	m.ud = (int)p.sz;
+	m.data = piece_take(ss, &p);
+	malloc_give(m.data, (uint32_t)m.opaque);
+	ss->sink(ss->sink_ud, SOCKET_SEND, &m);
 	return 0;
 }
 

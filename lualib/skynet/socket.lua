@@ -288,6 +288,12 @@ on[7] = function(id, kib)
 	end
 end
 
+-- SEND: only for owners that ask to be given what others send
+on[8] = function(id, size, data)
+	skynet.error("socket: drop a relayed send of " .. id)
+	driver.drop(data, size)
+end
+
 skynet.register_protocol {
 	name = "socket",
 	id = skynet.PTYPE_SOCKET,

@@ -4,7 +4,7 @@ local skynet = require "skynet.manager"
 local driver = require "skynet.socketdriver"
 local test = require "testlib"
 
-local DATA, CONNECT, CLOSE, ACCEPT, ERROR, UDP, WARNING = 1, 2, 3, 4, 5, 6, 7
+local DATA, CONNECT, CLOSE, ACCEPT, ERROR, UDP, WARNING, SEND = 1, 2, 3, 4, 5, 6, 7, 8
 
 local events = {}
 
@@ -459,6 +459,33 @@ test.case("udp mistakes are told", function()
 	test.err(function() driver.udp_connect(99999, "127.0.0.1", 9) end, "udp connect failed")
 	test.err(function() driver.udp("1.2.3.4", 9) end, "udp init failed")
 	driver.close(id)
+end)
+
+test.case("an owner may have sends relayed to it", function()
+	local client, server = pair()
+	test.eq(driver.relay(server, true), true)
+	test.eq(driver.send(server, "secret"), true)
+	-- From another service, too, in the order of its sends.
+	local other = skynet.newservice "rt_agent"
+	skynet.call(other, "lua", [[
+		local _, _, id = ...
+		local driver = require "skynet.socketdriver"
+		for i = 1, 3 do driver.send(id, "n" .. i) end
+		require "skynet".retpack()
+	]], server)
+	for _, text in ipairs { "secret", "n1", "n2", "n3" } do
+		test.eq(event(SEND, server).text, text)
+	end
+	test.eq(driver.rawsend(server, "cipher"), true)
+	test.eq(event(DATA, client).text, "cipher")
+	test.eq(driver.relay(server, false), true)
+	driver.send(server, "plain")
+	test.eq(event(DATA, client).text, "plain")
+	test.eq(driver.relay(999999, true), false)
+	test.eq(driver.rawsend(999999, "x"), false)
+	skynet.kill(other)
+	driver.close(client)
+	driver.close(server)
 end)
 
 test.run()

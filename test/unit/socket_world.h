@@ -40,7 +40,7 @@ struct event {
 	int id;
 	int ud;
 	uintptr_t opaque;
-	char *data;	// text, or bytes of DATA and UDP
+	char *data;	// text, or bytes of DATA, UDP and SEND
 	bool is_taken;
 };
 
@@ -65,7 +65,8 @@ sink(void *ud, int type, struct socket_message *m) {
 		w->cap = w->cap == 0 ? 64 : w->cap * 2;
 		w->ev = realloc(w->ev, (size_t)w->cap * sizeof(w->ev[0]));
 	}
-	bool is_text = type != SOCKET_DATA && type != SOCKET_UDP && m->data != NULL;
+	bool is_bytes = type == SOCKET_DATA || type == SOCKET_UDP || type == SOCKET_SEND;
+	bool is_text = !is_bytes && m->data != NULL;
 	w->ev[w->n++] = (struct event){
 		.type = type, .id = m->id, .ud = m->ud, .opaque = m->opaque,
 		.data = is_text ? strdup(m->data) : m->data,

@@ -337,6 +337,51 @@ empty_sends_succeed_and_do_nothing(void **state) {
 	close(client);
 }
 
+static void
+relayed_sends_go_to_the_owner(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(socket_server_relay(w->ss, id, true), 0);
+	assert_int_equal(send_text(w, id, "lent"), 0);
+	assert_int_equal(send_text(w, id, ""), 0);
+	assert_int_equal(send_fill(w, id, 'm', 3, false), 0);
+	assert_int_equal(send_fill(w, id, 'l', 2, true), 0);
+	static const char *const want[] = { "lent", "mmm", "ll" };
+	for (int i = 0; i < 3; i++) {
+		struct event *e = find_event(w, id, SOCKET_SEND);
+		assert_non_null(e);
+		assert_int_equal(e->opaque, ME);
+		assert_int_equal(e->ud, strlen(want[i]));
+		assert_memory_equal(e->data, want[i], strlen(want[i]));
+	}
+	assert_null(find_event(w, id, SOCKET_SEND));
+	struct socket_sendbuffer b = { id, SOCKET_BUFFER_RAWPOINTER, "raw", 3 };
+	assert_int_equal(socket_server_send_raw(w->ss, &b), 0);
+	assert_int_equal(socket_server_relay(w->ss, id, false), 0);
+	assert_int_equal(send_text(w, id, "direct"), 0);
+	char got[9];
+	assert_int_equal(drain_plain(w, client, got, 9), 9);
+	assert_memory_equal(got, "rawdirect", 9);
+	close(client);
+}
+
+static void
+relays_of_dead_ids_fail_and_free(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	socket_server_relay(w->ss, id, true);
+	socket_server_close(w->ss, ME, id);
+	assert_int_equal(send_fill(w, id, 'x', 100, false), -1);
+	struct socket_sendbuffer b = { id, SOCKET_BUFFER_MEMORY, malloc(10), 10 };
+	assert_int_equal(socket_server_send_raw(w->ss, &b), -1);
+	settle(w);
+	assert_int_equal(socket_server_relay(w->ss, id, true), -1);
+	assert_null(find_event(w, id, SOCKET_SEND));
+	close(client);
+}
+
 static const struct CMUnitTest claims[] = {
 	CLAIM(peer_close_leaves_the_id_writable),
 	CLAIM(graceful_close_delivers_what_was_sent),
@@ -356,6 +401,8 @@ static const struct CMUnitTest claims[] = {
 	CLAIM(other_sends_take_later_ones_along_in_order),
 	CLAIM(user_objects_go_through_their_adapter),
 	CLAIM(empty_sends_succeed_and_do_nothing),
+	CLAIM(relayed_sends_go_to_the_owner),
+	CLAIM(relays_of_dead_ids_fail_and_free),
 };
 
 int
