@@ -6,6 +6,7 @@
 set -eu
 
 mode=$1 src=$2 dest=$3
+mkdir -p "$dest"
 
 # install NAME: standard input becomes $dest/NAME, at once or not at all.
 install() {

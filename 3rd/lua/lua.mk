@@ -30,7 +30,7 @@ endif
 
 LUA_OBJ := $(OBJ)/3rd/lua-$(LUA_MODE)
 LUA_LIB := $(LUA_OBJ)/liblua.a
-LUA_BIN := $(if $(filter release,$(VARIANT)),3rd/lua/lua,$(LUA_OBJ)/lua)
+LUA_BIN := $(if $(filter release,$(VARIANT)),$(LUA_INC)/lua,$(LUA_OBJ)/lua)
 LUA_PLAIN := $(OBJ)/3rd/lua-plain
 LUA_READY := $(LUA_SRCDIR)/headers-$(LUA_MODE).stamp
 
