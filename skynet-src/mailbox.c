@@ -184,6 +184,15 @@ mailbox_rest(struct mailbox *m) {
 	                                               memory_order_relaxed);
 }
 
+bool
+mailbox_claim(struct mailbox *m) {
+	uintptr_t idle = IDLE;
+
+	/* Acquire: pairs with the release in mailbox_rest. */
+	return atomic_compare_exchange_strong_explicit(&m->head, &idle, EMPTY, memory_order_acquire,
+	                                               memory_order_relaxed);
+}
+
 /* Something was popped: every now and then compare the length with its marks. */
 static void
 check_length(struct mailbox *m, uint64_t popped, uint64_t weight) {

@@ -93,6 +93,12 @@ struct mailbox_node *mailbox_pop(struct mailbox *m, bool *is_idle);
 /* Consumer: true, and IDLE, if nothing waits (never true when closed). */
 bool mailbox_rest(struct mailbox *m);
 
+/*
+ * Become the consumer of an IDLE mailbox without a message: false if it is not
+ * IDLE. Any thread. End it with mailbox_rest; if that is false, schedule the owner.
+ */
+bool mailbox_claim(struct mailbox *m);
+
 /* Consumer: the length that crossed the overload threshold, once; else 0. */
 uint64_t mailbox_overload(struct mailbox *m);
 

@@ -99,7 +99,13 @@ mallctl_bool(const char *name, bool *newval);
 int
 mallctl_cmd(const char *name);
 
-/* Gives unused pages back to the system; returns 0 or an errno. */
+/*
+ * Gives unused pages back to the system, those in the calling thread's caches of
+ * free blocks too. The first does nothing without jemalloc; the second logs that
+ * and returns an errno.
+ */
+void
+malloc_give_back(void);
 int
 malloc_trim_unused(void);
 

@@ -67,6 +67,10 @@ mallctl_cmd(const char *name) {
 	return 0;
 }
 
+void
+malloc_give_back(void) {
+}
+
 int
 malloc_trim_unused(void) {
 	no_jemalloc("malloc_trim_unused", "");
@@ -76,6 +80,7 @@ malloc_trim_unused(void) {
 #else
 
 #include "jemalloc_api.h"
+#include "malloc_front.h"
 
 /* Frees that one thread counts before another's allocation is seen can make a
  * sum negative for a moment. */
@@ -161,8 +166,15 @@ mallctl_cmd(const char *name) {
 
 int
 malloc_trim_unused(void) {
+	front_drop();
+	mallctl_cmd("thread.tcache.flush");
 	/* 4096 stands for all arenas (jemalloc's MALLCTL_ARENAS_ALL). */
 	return mallctl_cmd("arena.4096.purge");
+}
+
+void
+malloc_give_back(void) {
+	malloc_trim_unused();
 }
 
 #endif

@@ -121,6 +121,11 @@ scheduler_set_pollster(const struct scheduler_pollster *pollster) {
 }
 
 void
+scheduler_on_spare(bool (*fn)(void)) {
+	sched.spare = fn;
+}
+
+void
 scheduler_on_rouse(void (*fn)(void)) {
 	sched.rouse = fn;
 }

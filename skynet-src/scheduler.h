@@ -75,6 +75,13 @@ bool scheduler_is_asleep(void);
 void scheduler_on_idle(int (*fn)(void *ud), void *ud);
 
 /*
+ * Called by a worker that found nothing and would sleep now: a bounded piece of
+ * work that can wait. True when it did something; the worker looks for real work
+ * then before it comes again. Set before the workers start.
+ */
+void scheduler_on_spare(bool (*fn)(void));
+
+/*
  * A second place to sleep in, besides waiting for a signal: where something
  * from outside becomes ready (skynet_poll.c). One worker at a time has it.
  */

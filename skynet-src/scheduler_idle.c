@@ -381,6 +381,18 @@ watch_over(struct worker *w) {
 	return r;
 }
 
+/* Nothing to run at all: do what can wait, a piece of it. */
+static bool
+spend_spare_time(struct worker *w) {
+	if (sched.spare == NULL || !sched.spare()) {
+		return false;
+	}
+	if (sched.pollster) {
+		sched_glance(w);
+	}
+	return true;
+}
+
 /* Nothing to run: find work, or sleep until there is some. */
 struct runnable *
 sched_idle(struct worker *w) {
@@ -398,6 +410,9 @@ sched_idle(struct worker *w) {
 		struct runnable *r = is_watcher ? watch_over(w) : NULL;
 		if (r || atomic_load(&sched.is_stopping)) {
 			return r;
+		}
+		if (spend_spare_time(w)) {
+			return NULL;
 		}
 		is_watcher = rest(w);
 		if (!is_watcher) {

@@ -49,6 +49,7 @@ struct scheduler {
 	int (*idle)(void *ud);
 	void *idle_ud;
 	void (*rouse)(void);
+	bool (*spare)(void);
 	const struct scheduler_pollster *pollster;
 
 	_Alignas(64) _Atomic(uint32_t) watch;

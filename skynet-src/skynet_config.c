@@ -442,6 +442,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	check_number(L, "logqueue", 1);
 	check_number(L, "endless_check", 0);
 	check_number(L, "memory_reserve", 0);
+	check_number(L, "idle_gc", 0);
 	check_number(L, "memory_quarantine", 0);
 }
 

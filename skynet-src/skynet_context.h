@@ -130,6 +130,14 @@ void context_on_death(void (*fn)(uint32_t handle));
  */
 void context_on_gone(void (*fn)(int total));
 
+/*
+ * Have an idle service to oneself, as in a turn, until context_unclaim; false if
+ * it is not idle. The latter is false when messages came meanwhile, or death: it
+ * is scheduled then. Worker with a reference, outside callbacks.
+ */
+bool context_claim(struct skynet_context *ctx);
+bool context_unclaim(struct skynet_context *ctx);
+
 /* Body of struct runnable for a context: one turn (skynet_dispatch.c). */
 void context_run(struct runnable *r, struct worker *w);
 

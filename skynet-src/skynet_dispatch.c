@@ -337,6 +337,20 @@ context_run(struct runnable *r, struct worker *w) {
 	scheduler_push(r);
 }
 
+bool
+context_claim(struct skynet_context *ctx) {
+	return mailbox_claim(&ctx->mailbox);
+}
+
+bool
+context_unclaim(struct skynet_context *ctx) {
+	if (mailbox_rest(&ctx->mailbox)) {
+		return true;
+	}
+	scheduler_push(&ctx->run);
+	return false;
+}
+
 void
 skynet_context_dispatchall(struct skynet_context *ctx) {
 	uint32_t owner = malloc_owner();

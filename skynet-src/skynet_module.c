@@ -193,6 +193,7 @@ record_new(const char *name, void *library) {
 	r->module.release = (skynet_dl_release)symbol(name, library, "_release");
 	r->module.signal = (skynet_dl_signal)symbol(name, library, "_signal");
 	r->module.stuck = (skynet_dl_stuck)symbol(name, library, "_stuck");
+	r->module.quiet = (skynet_dl_quiet)symbol(name, library, "_quiet");
 	r->module.memory = (skynet_dl_memory)symbol(name, library, "_memory");
 	return r;
 }
@@ -304,4 +305,9 @@ skynet_module_instance_memory(struct skynet_module *m, void *inst,
 	if (m->memory != NULL) {
 		m->memory(inst, out);
 	}
+}
+
+enum skynet_quiet
+skynet_module_instance_quiet(struct skynet_module *m, void *inst, size_t *freed) {
+	return m->quiet != NULL ? m->quiet(inst, freed) : QUIET_DONE;
 }

@@ -1,7 +1,8 @@
 /*
  * Loader of C service modules: shared objects NAME.so found through the
  * templates of the configuration key `cpath`, exporting NAME_create,
- * NAME_init (required), NAME_release, NAME_signal, NAME_stuck and NAME_memory.
+ * NAME_init (required), NAME_release, NAME_signal, NAME_stuck, NAME_memory and
+ * NAME_quiet.
  *
  * A module is loaded once, at its first use, and stays for ever; its record is
  * shared by all its instances. Any thread may query.
@@ -26,6 +27,10 @@ struct skynet_module_memory {
 };
 typedef void (*skynet_dl_memory)(void *inst, struct skynet_module_memory *out);
 
+/* What NAME_quiet says: nothing left, another step would do good, not now. */
+enum skynet_quiet { QUIET_DONE, QUIET_MORE, QUIET_LATER };
+typedef enum skynet_quiet (*skynet_dl_quiet)(void *inst, size_t *freed);
+
 struct skynet_module {
 	const char *name;
 	void *module; /* handle of the dynamic loader */
@@ -35,6 +40,7 @@ struct skynet_module {
 	skynet_dl_signal signal;
 	skynet_dl_stuck stuck;
 	skynet_dl_memory memory;
+	skynet_dl_quiet quiet;
 };
 
 /*
@@ -88,5 +94,13 @@ void skynet_module_instance_stuck(struct skynet_module *m, void *inst);
  */
 void skynet_module_instance_memory(struct skynet_module *m, void *inst,
                                    struct skynet_module_memory *out);
+
+/*
+ * Call NAME_quiet, if there is one: the service has nothing to do for a while
+ * and may clean up, for well under a millisecond. Alone with the instance, as in
+ * a callback. *freed: bytes given back by this step.
+ */
+enum skynet_quiet skynet_module_instance_quiet(struct skynet_module *m, void *inst,
+                                               size_t *freed);
 
 #endif

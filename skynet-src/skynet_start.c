@@ -21,8 +21,9 @@
 #include "skynet_memory.h"
 #include "skynet_module.h"
 #include "skynet_monitor.h"
-#include "skynet_server.h"
 #include "skynet_poll.h"
+#include "skynet_quiet.h"
+#include "skynet_server.h"
 #include "skynet_socket.h"
 #include "skynet_timer.h"
 
@@ -42,7 +43,7 @@
 #define NS_PER_SECOND UINT64_C(1000000000)
 /* Shutting down is the one time when main looks again and again. */
 #define POLL_NS 1000000
-/* Looks of the monitor thread in one period of the endless-loop check. */
+/* Looks of the monitor thread in one period of the endless-loop check, at least. */
 #define MONITOR_LOOKS 5
 /* A service that was told to end and neither ends nor gives a sign of work for
    this part of the whole time is left for later. */
@@ -58,6 +59,7 @@ static struct {
 	/* Monitor thread: 1 while the node is awake; 2 to end the thread. */
 	_Atomic(uint32_t) watch;
 	uint64_t check_ns;    /* period of the endless-loop check */
+	uint64_t quiet_ns;    /* of looks for services that went quiet; 0: none */
 	uint64_t shutdown_ns; /* patience with services that end */
 
 	pthread_t *threads;
@@ -81,6 +83,14 @@ env_seconds(const char *key, double fallback) {
 		seconds = fallback;
 	}
 	return (uint64_t)(seconds * (double)NS_PER_SECOND);
+}
+
+/* The period of looks for quiet services; a plain 0 switches them off. */
+static uint64_t
+env_quiet(void) {
+	const char *text = skynet_getenv("idle_gc");
+
+	return text && strtod(text, NULL) == 0 ? 0 : env_seconds("idle_gc", 1);
 }
 
 /*------------------------------------------------------------------- signals */
@@ -141,37 +151,60 @@ static void
 monitor_try_rest(void) {
 	uint32_t watches = MONITOR_WATCHES;
 
-	if (scheduler_is_asleep() &&
+	if (!skynet_quiet_is_pending() && scheduler_is_asleep() &&
 	    atomic_compare_exchange_strong(&P.watch, &watches, MONITOR_RESTS) &&
-	    !scheduler_is_asleep()) {
+	    (!scheduler_is_asleep() || skynet_quiet_is_pending())) {
 		monitor_rouse();
+	}
+}
+
+/* Nanoseconds between two looks. */
+static uint64_t
+look_period(void) {
+	uint64_t ns = P.check_ns / MONITOR_LOOKS;
+
+	return P.quiet_ns > 0 && P.quiet_ns < ns ? P.quiet_ns : ns;
+}
+
+static void
+check_endless(void) {
+	int i;
+
+	for (i = 0; i < scheduler_count(); i++) {
+		skynet_monitor_check(scheduler_monitor_at(i));
 	}
 }
 
 static void *
 thread_monitor(void *unused) {
-	int looks = 0;
+	uint64_t period = look_period();
+	uint64_t checked = 0, looked = 0; /* when; 0: to be set */
 	uint32_t watch;
 
 	(void)unused;
 	skynet_initthread(THREAD_MONITOR);
 	platform_thread_name("monitor");
 	while ((watch = atomic_load(&P.watch)) != MONITOR_ENDS) {
+		uint64_t now = platform_monotonic_ns();
 		if (watch == MONITOR_RESTS) {
-			looks = 0;
+			checked = looked = 0;
 			platform_wait(&P.watch, MONITOR_RESTS, PLATFORM_FOREVER);
 			continue;
 		}
-		uint64_t due = platform_monotonic_ns() + P.check_ns / MONITOR_LOOKS;
+		checked = checked ? checked : now;
+		looked = looked ? looked : now;
 		while (atomic_load(&P.watch) == MONITOR_WATCHES &&
-		       platform_wait(&P.watch, MONITOR_WATCHES, due)) {
+		       platform_wait(&P.watch, MONITOR_WATCHES, now + period)) {
+		}
+		now = platform_monotonic_ns();
+		if (P.quiet_ns > 0 && now - looked >= P.quiet_ns) {
+			looked = now;
+			skynet_quiet_look();
 		}
 		monitor_try_rest();
-		if (++looks % MONITOR_LOOKS == 0) {
-			int i;
-			for (i = 0; i < scheduler_count(); i++) {
-				skynet_monitor_check(scheduler_monitor_at(i));
-			}
+		if (now - checked + period / 2 >= P.check_ns) {
+			checked = now;
+			check_endless();
 		}
 	}
 	return NULL;
@@ -441,6 +474,7 @@ init_parts(struct skynet_config *config) {
 	sem_init(&P.events, 0, 0);
 	P.check_ns = env_seconds("endless_check", 5);
 	P.shutdown_ns = env_seconds("shutdown_timeout", 5);
+	P.quiet_ns = env_quiet();
 	skynet_memory_init();
 	skynet_harbor_init(config->harbor);
 	skynet_handle_init(config->harbor, config->thread);
@@ -456,6 +490,9 @@ init_parts(struct skynet_config *config) {
 	context_on_death(skynet_socket_owner_exit);
 	skynet_socket_init();
 	skynet_poll_init();
+	if (P.quiet_ns > 0) {
+		skynet_quiet_init();
+	}
 	skynet_profile_enable(config->profile);
 }
 
@@ -532,6 +569,7 @@ skynet_start(struct skynet_config *config) {
 	skynet_harbor_exit();
 	scheduler_drain();
 	scheduler_exit();
+	skynet_quiet_exit();
 	skynet_timer_exit();
 	skynet_socket_free();
 	if (config->daemon) {

@@ -273,6 +273,9 @@ deliver(struct skynet_context *ctx, void *ud, int type, int session, uint32_t so
 	struct snlua *outer = snlua_turn_begin(l, l->cb_thread);
 	int taken = l->cb(ctx, l->cb_ud, type, session, source, msg, sz);
 	snlua_turn_end(l, outer);
+	if (!l->quiet.is_listed) {
+		snlua_quiet_note(l);
+	}
 	return taken;
 }
 

@@ -54,12 +54,23 @@ struct snlua_turn {
 /* As skynet.codecache.mode; ON is what a new VM starts with. */
 enum cache_mode { CACHE_ON, CACHE_EXIST, CACHE_OFF };
 
+/* Collecting the garbage of a quiet VM (snlua_quiet.c). */
+struct snlua_quiet {
+	bool is_listed;    /* the kernel knows that there may be garbage */
+	bool is_ours;      /* incremental mode, entered by us */
+	uint8_t cycles;    /* completed since the VM was found quiet */
+	size_t before;     /* bytes used when the present cycle began; 0: none has */
+	uint64_t spent_ns; /* by these cycles */
+	uint64_t not_before_ns; /* no other ones until then */
+};
+
 struct snlua {
 	struct lua_container base; /* first: libraries hold a pointer to it */
 	lua_State *L;              /* NULL until the first message */
 	char *args;
 	struct snlua_memory memory;
 	struct snlua_turn turn;
+	struct snlua_quiet quiet;
 	lua_State *cb_thread; /* what skynet.core or skynet.task installed */
 	void *cb_ud;
 	skynet_cb cb;
@@ -112,6 +123,11 @@ void snlua_turn_end(struct snlua *l, struct snlua *outer);
  * Any thread that keeps the service alive.
  */
 void snlua_interrupt(struct snlua *l, enum interrupt_kind kind);
+
+/* -------------------------------------------------------------- snlua_quiet.c */
+
+/* A message was handled: there may be garbage. */
+void snlua_quiet_note(struct snlua *l);
 
 /* ------------------------------------------------------------ snlua_profile.c */
 
