@@ -475,6 +475,27 @@ linfo(lua_State *L) {
 	return 1;
 }
 
+// split(addr [, port]) -> host, port
+static int
+lsplit(lua_State *L) {
+	int port;
+	lua_settop(L, 2);
+	lua_pushstring(L, check_address(L, 1, &port));
+	lua_pushinteger(L, port);
+	return 2;
+}
+
+// lookup(host) -> id, or -1, or nil if the host is an address
+static int
+llookup(lua_State *L) {
+	const char *host = luaL_checkstring(L, 1);
+	if (skynet_socket_is_numeric(host)) {
+		return 0;
+	}
+	lua_pushinteger(L, skynet_socket_lookup(context(L), host));
+	return 1;
+}
+
 static int
 lresolve(lua_State *L) {
 	const char *error = NULL;
@@ -516,6 +537,8 @@ luaopen_skynet_socketdriver(lua_State *L) {
 		{ "udp_address", ludp_address },
 		{ "unpack", lunpack },
 		{ "info", linfo },
+		{ "split", lsplit },
+		{ "lookup", llookup },
 		{ "resolve", lresolve },
 		{ NULL, NULL },
 	};

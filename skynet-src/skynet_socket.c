@@ -422,6 +422,16 @@ skynet_socket_info(void) {
 	return S == NULL ? NULL : socket_server_info(S);
 }
 
+int
+skynet_socket_lookup(struct skynet_context *ctx, const char *host) {
+	return S == NULL ? -1 : socket_server_lookup(S, owner_of(ctx), host);
+}
+
+bool
+skynet_socket_is_numeric(const char *host) {
+	return socket_server_is_numeric(host);
+}
+
 char *
 skynet_socket_resolve(const char *host, const char **error) {
 	return socket_server_resolve(S, host, error);

@@ -153,6 +153,12 @@ const char *skynet_socket_udp_address(struct skynet_socket_message *msg, int *ad
 // Gives a list: free it with socket_info_release.
 struct socket_info *skynet_socket_info(void);
 
+// Asks for the addresses of a host name. CONNECT follows, with their texts, each
+// followed by a space, or ERROR with the reason; either way the id is gone then. Waits for
+// nothing. Returns the id, or -1.
+int skynet_socket_lookup(struct skynet_context *ctx, const char *host);
+// Whether a host text is an address: then no function here has to resolve it.
+bool skynet_socket_is_numeric(const char *host);
 // Numeric addresses of a host name, each once, separated by NULs and closed by
 // an empty one. Gives a skynet_malloc block, or NULL with `error` (a static
 // text). Waits a bounded time for the resolver; numeric hosts never wait.

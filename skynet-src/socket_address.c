@@ -128,6 +128,36 @@ address_list_from(struct addrinfo *ai, int port) {
 	return list;
 }
 
+static bool
+is_listed(const char *texts, const char *end, const char *text, size_t n) {
+	for (const char *p = texts; p < end; p += strcspn(p, text + n) + 1) {
+		if (strncmp(p, text, n + 1) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+char *
+address_list_texts(const struct address_list *list, char separator) {
+	char *texts = skynet_calloc((size_t)list->n + 1, ADDRESS_TEXT_SIZE);
+	char *end = texts;
+	for (int i = 0; i < list->n; i++) {
+		struct socket_udp_address a;
+		char text[ADDRESS_TEXT_SIZE];
+		address_from_sockaddr(&a, &list->addr[i].any);
+		address_ip_text(&a, text);
+		size_t n = strlen(text);
+		text[n] = separator;
+		text[n + 1] = '\0';
+		if (!is_listed(texts, end, text, n)) {
+			memcpy(end, text, n + 1);
+			end += n + 1;
+		}
+	}
+	return texts;
+}
+
 struct address_list *
 address_list_numeric(const char *host, int port, int socktype) {
 	struct addrinfo hints;

@@ -61,7 +61,7 @@ loop_destroy(struct socket_loop *loop, struct socket_slot *s) {
 		return;
 	}
 	deadline_clear(loop, s);
-	stream_attempt_free(s);
+	connect_attempt_free(loop, s);
 	loop_close_descriptor(loop, s);
 	if (s->admission != NULL && s->kind == KIND_STREAM) {
 		admission_leave(s->admission, &s->peer);

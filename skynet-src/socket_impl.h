@@ -3,7 +3,8 @@
 //   socket_server.c    the poll loop and the requests it serves
 //   socket_request.c   requests as their callers see them
 //   socket_close.c     the end of sockets
-//   socket_stream.c    connect, listen, accept, read
+//   socket_connect.c   connect
+//   socket_stream.c    listen, accept, read
 //   socket_write.c     queues of unsent bytes, direct writes, backlog warnings
 //   socket_udp.c       datagrams
 //   socket_option.c    the table of options
@@ -89,6 +90,9 @@ struct address_list *address_list_numeric(const char *host, int port, int sockty
 // Takes and frees `ai`. NULL if it is empty.
 struct address_list *address_list_from(struct addrinfo *ai, int port);
 socklen_t address_len(const union socket_addr *a);
+// The numeric texts, each once, each followed by `separator`. Gives a skynet_malloc
+// block with a NUL at its end.
+char *address_list_texts(const struct address_list *list, char separator);
 
 //------------------------------------------------------------------- options
 
@@ -191,6 +195,7 @@ enum slot_kind {
 	KIND_FOREIGN,	// attached: detached at the end, not closed
 	KIND_UDP4,
 	KIND_UDP6,
+	KIND_NAME,	// no socket: a name that is being resolved
 };
 
 // A block of unsent bytes.
@@ -447,13 +452,23 @@ void loop_close(struct socket_loop *loop, struct socket_slot *s);
 void loop_unwatch(struct socket_loop *loop, struct socket_slot *s);
 char *loop_read_buffer(struct socket_loop *loop);
 
-//------------------------------------------------------------------- streams
+//------------------------------------------------------------------- connect
 
-struct connect_attempt {
-	struct address_list *list;
-	int next;	// index of the address to try
-	int err;	// why the last one failed
-};
+// In the tags of descriptors that are connecting.
+#define CONNECT_TAG ((uintptr_t)1 << (sizeof(uintptr_t) * 8 - 1))
+
+struct connect_attempt;
+
+// Takes the list.
+void connect_begin(struct socket_loop *loop, struct socket_slot *s, struct address_list *list);
+// An attempt has ended, somehow.
+void connect_ready(struct socket_loop *loop, struct socket_slot *s);
+// Time for another attempt, or to give up.
+void connect_timer(struct socket_loop *loop, struct socket_slot *s);
+// Ends all attempts. Nothing if there are none.
+void connect_attempt_free(struct socket_loop *loop, struct socket_slot *s);
+
+//------------------------------------------------------------------- streams
 
 // What every new descriptor gets: close-on-exec and non-blocking. -1 with errno.
 int socket_new(int family, int type);
@@ -468,11 +483,6 @@ struct address_list *socket_resolve_local(struct socket_server *ss, const char *
 int socket_open_bound(struct socket_server *ss, const char *host, int port, int type,
 	const struct listen_limits *limits);
 
-void stream_connect(struct socket_loop *loop, struct socket_slot *s, struct address_list *list);
-void stream_connect_ready(struct socket_loop *loop, struct socket_slot *s);
-// The present attempt took too long.
-void stream_connect_timeout(struct socket_loop *loop, struct socket_slot *s);
-void stream_attempt_free(struct socket_slot *s);
 void stream_accept(struct socket_loop *loop, struct socket_slot *s);
 // Returns true if more may be there: a hang-up must wait until it is read.
 bool stream_read(struct socket_loop *loop, struct socket_slot *s);
@@ -517,7 +527,7 @@ struct resolver *resolver_create(void);
 // Forgets its jobs; results that come later go nowhere.
 void resolver_release(struct resolver *r);
 // Posts COMMAND_RESOLVED for id to the loop.
-void resolver_connect(struct resolver *r, struct socket_loop *loop, int id, const char *host,
+void resolver_request(struct resolver *r, struct socket_loop *loop, int id, const char *host,
 	int port);
 // Waits at most `timeout_ms`. Gives *out (freeaddrinfo), or returns a text.
 const char *resolver_lookup(struct resolver *r, const char *host, int socktype, int timeout_ms,

@@ -214,6 +214,24 @@ is_port(int port) {
 	return port >= 0 && port <= UINT16_MAX;
 }
 
+static bool
+is_host(const char *host) {
+	if (strlen(host) > MAX_HOST) {
+		skynet_error(NULL, "socket-server error: Invalid addr %s.", host);
+		return false;
+	}
+	return true;
+}
+
+static struct socket_slot *
+reserve(struct socket_server *ss, uintptr_t opaque, int kind) {
+	struct socket_slot *s = slot_reserve(ss, opaque, kind, SLOT_RESERVED);
+	if (s == NULL) {
+		skynet_error(NULL, "socket-server error: reach skynet socket number limit.");
+	}
+	return s;
+}
+
 int
 socket_server_connect(struct socket_server *ss, uintptr_t opaque, const char *addr, int port) {
 	return socket_server_connect_with(ss, opaque, addr, port, NULL, 0);
@@ -227,17 +245,15 @@ socket_server_connect_with(struct socket_server *ss, uintptr_t opaque, const cha
 	if (!settings_set_all(&settings, &ignored, options, n)) {
 		return -1;
 	}
-	if (strlen(addr) > MAX_HOST) {
-		skynet_error(NULL, "socket-server error: Invalid addr %s.", addr);
+	if (!is_host(addr)) {
 		return -1;
 	}
 	if (!is_port(port)) {
 		skynet_error(NULL, "socket-server error: Invalid port %d.", port);
 		return -1;
 	}
-	struct socket_slot *s = slot_reserve(ss, opaque, KIND_STREAM, SLOT_RESERVED);
+	struct socket_slot *s = reserve(ss, opaque, KIND_STREAM);
 	if (s == NULL) {
-		skynet_error(NULL, "socket-server error: reach skynet socket number limit.");
 		return -1;
 	}
 	struct socket_loop *loop = s->loop;
@@ -247,7 +263,7 @@ socket_server_connect_with(struct socket_server *ss, uintptr_t opaque, const cha
 	c.op = c.list != NULL ? COMMAND_CONNECT : COMMAND_RESOLVING;
 	command_post(loop, &c);
 	if (c.op == COMMAND_RESOLVING) {
-		resolver_connect(ss->resolver, loop, c.id, addr, port);
+		resolver_request(ss->resolver, loop, c.id, addr, port);
 	}
 	return c.id;
 }
@@ -307,19 +323,31 @@ socket_server_bind(struct socket_server *ss, uintptr_t opaque, int fd) {
 
 //---------------------------------------------------------------- resolution
 
+int
+socket_server_lookup(struct socket_server *ss, uintptr_t opaque, const char *host) {
+	if (!is_host(host)) {
+		return -1;
+	}
+	struct socket_slot *s = reserve(ss, opaque, KIND_NAME);
+	if (s == NULL) {
+		return -1;
+	}
+	struct socket_loop *loop = s->loop;
+	int id = slot_publish(s);
+	post_to(loop, COMMAND_RESOLVING, id, 0);
+	resolver_request(ss->resolver, loop, id, host, 0);
+	return id;
+}
+
+bool
+socket_server_is_numeric(const char *host) {
+	struct address_list *list = address_list_numeric(host, 0, SOCK_STREAM);
+	skynet_free(list);
+	return list != NULL;
+}
+
 // Limits what a name in socket_server_resolve may cost its caller.
 #define RESOLVE_LIMIT_MS 5000
-
-static bool
-is_listed(const char *list, const char *text) {
-	while (*list != '\0') {
-		if (strcmp(list, text) == 0) {
-			return true;
-		}
-		list += strlen(list) + 1;
-	}
-	return false;
-}
 
 char *
 socket_server_resolve(struct socket_server *ss, const char *host, const char **error) {
@@ -336,18 +364,7 @@ socket_server_resolve(struct socket_server *ss, const char *host, const char **e
 		*error = gai_strerror(EAI_NONAME);
 		return NULL;
 	}
-	char *texts = skynet_calloc((size_t)list->n + 1, ADDRESS_TEXT_SIZE);
-	char *end = texts;
-	for (int i = 0; i < list->n; i++) {
-		struct socket_udp_address a;
-		char text[ADDRESS_TEXT_SIZE];
-		address_from_sockaddr(&a, &list->addr[i].any);
-		address_ip_text(&a, text);
-		if (!is_listed(texts, text)) {
-			strcpy(end, text);
-			end += strlen(text) + 1;
-		}
-	}
+	char *texts = address_list_texts(list, '\0');
 	skynet_free(list);
 	return texts;
 }

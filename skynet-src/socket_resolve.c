@@ -16,7 +16,9 @@
 #include "skynet_malloc.h"
 
 // Slow answers block a thread each; this many names may be slow at a time.
-#define MAX_THREADS 4
+#define MAX_THREADS 8
+// This many names may wait for a thread.
+#define MAX_JOBS 4096
 
 struct resolve_job {
 	struct resolve_job *next;
@@ -37,6 +39,7 @@ struct resolver {
 	pthread_cond_t finished;	// some waited-for job is done
 	struct resolve_job *head;
 	struct resolve_job *tail;
+	int jobs;		// in the queue
 	int threads;
 	int refs;		// the server and each thread
 	bool closed;
@@ -146,6 +149,7 @@ resolver_thread(void *ud) {
 	while (r->head != NULL) {
 		struct resolve_job *job = r->head;
 		r->head = job->next;
+		r->jobs--;
 		if (job->abandoned) {
 			job_free(job);
 			continue;
@@ -175,11 +179,12 @@ start_thread(struct resolver *r) {
 	return ok;
 }
 
-// With the lock. Takes the job. False: no thread could be made, job is freed.
+// With the lock. Takes the job. False: too many jobs, or no thread could be made; the
+// job is freed.
 static bool
 submit(struct resolver *r, struct resolve_job *job) {
 	bool can_start = r->threads < MAX_THREADS;
-	if (can_start && !start_thread(r) && r->threads == 0) {
+	if (r->jobs >= MAX_JOBS || (can_start && !start_thread(r) && r->threads == 0)) {
 		job_free(job);
 		return false;
 	}
@@ -189,11 +194,12 @@ submit(struct resolver *r, struct resolve_job *job) {
 		r->tail->next = job;
 	}
 	r->tail = job;
+	r->jobs++;
 	return true;
 }
 
 void
-resolver_connect(struct resolver *r, struct socket_loop *loop, int id, const char *host,
+resolver_request(struct resolver *r, struct socket_loop *loop, int id, const char *host,
 	int port) {
 	struct resolve_job *job = job_new(host, SOCK_STREAM);
 	job->loop = loop;

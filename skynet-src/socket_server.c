@@ -225,9 +225,16 @@ on_resolved(struct socket_loop *loop, struct socket_slot *s, struct socket_comma
 		loop_destroy(loop, s);
 		return;
 	}
+	if (s->kind == KIND_NAME) {
+		char *texts = address_list_texts(c->list, ' ');
+		loop_emit(loop, s, SOCKET_OPEN, 0, texts);
+		skynet_free(texts);
+		loop_destroy(loop, s);
+		return;
+	}
 	struct address_list *list = c->list;
 	c->list = NULL;
-	stream_connect(loop, s, list);
+	connect_begin(loop, s, list);
 }
 
 static void
@@ -407,14 +414,18 @@ stream_event(struct socket_loop *loop, struct socket_slot *s, const struct polle
 
 static void
 on_event(struct socket_loop *loop, const struct poller_event *e) {
-	struct socket_slot *s = slot_of_loop(loop, (int)e->tag);
+	bool is_attempt = (e->tag & CONNECT_TAG) != 0;
+	struct socket_slot *s = slot_of_loop(loop, (int)(e->tag & ~CONNECT_TAG));
 	if (s == NULL) {
 		return;
 	}
+	if (is_attempt) {
+		if (s->state == SLOT_CONNECTING) {
+			connect_ready(loop, s);
+		}
+		return;
+	}
 	switch (s->state) {
-	case SLOT_CONNECTING:
-		stream_connect_ready(loop, s);
-		break;
 	case SLOT_LISTEN:
 		stream_accept(loop, s);
 		break;
@@ -436,7 +447,7 @@ on_deadline(struct socket_loop *loop, struct socket_slot *s) {
 		loop_destroy(loop, s);
 		break;
 	case SLOT_CONNECTING:
-		stream_connect_timeout(loop, s);
+		connect_timer(loop, s);
 		break;
 	case SLOT_LISTEN:
 		if (loop->spare_fd < 0) {
@@ -582,7 +593,7 @@ static void
 release_slot(struct socket_slot *s, void *ud) {
 	struct socket_loop *loop = ud;
 	write_discard(loop->ss, s);
-	stream_attempt_free(s);
+	connect_attempt_free(loop, s);
 	loop_close_descriptor(loop, s);
 	if (s->admission != NULL && s->kind == KIND_STREAM) {
 		admission_leave(s->admission, &s->peer);

@@ -152,6 +152,11 @@ const struct socket_udp_address *socket_server_udp_address(struct socket_server 
 
 void socket_server_userobject(struct socket_server *, struct socket_object_interface *);
 struct socket_info *socket_server_info(struct socket_server *);
+// Asks for the addresses of a name; OPEN with their texts, each followed by a space, or ERR
+// comes to the owner, and the id is gone. Returns the id, or -1.
+int socket_server_lookup(struct socket_server *, uintptr_t opaque, const char *host);
+// Whether a host is an address, so that nothing has to be asked for.
+bool socket_server_is_numeric(const char *host);
 // See skynet_socket_resolve.
 char *socket_server_resolve(struct socket_server *, const char *host, const char **error);
 

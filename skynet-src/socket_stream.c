@@ -1,4 +1,4 @@
-// Streams: how they come into being (connect, listen, accept) and how they are read.
+// Streams: how they are listened for, accepted and read.
 // Everything here but socket_open_bound and the small helpers runs on the loop.
 #include "socket_impl.h"
 
@@ -17,8 +17,6 @@
 // When descriptors run out: how long a listener rests, and how often it says so.
 #define ACCEPT_PAUSE_MS 100
 #define ACCEPT_REPORT_MS 1000
-// With further addresses to try, one attempt may take this long.
-#define CONNECT_ATTEMPT_MS 5000
 // A name in listen, udp and the like keeps its caller waiting this long at most.
 #define LOCAL_RESOLVE_LIMIT_MS 5000
 
@@ -111,162 +109,6 @@ socket_open_bound(struct socket_server *ss, const char *host, int port, int type
 	}
 	skynet_free(list);
 	return fd;
-}
-
-//------------------------------------------------------------------- connect
-
-void
-stream_attempt_free(struct socket_slot *s) {
-	if (s->attempt != NULL) {
-		skynet_free(s->attempt->list);
-		skynet_free(s->attempt);
-		s->attempt = NULL;
-	}
-}
-
-static void
-connect_done(struct socket_loop *loop, struct socket_slot *s, const union socket_addr *peer) {
-	char text[ADDRESS_TEXT_SIZE];
-	struct socket_udp_address a;
-	stream_attempt_free(s);
-	deadline_clear(loop, s);
-	address_from_sockaddr(&a, &peer->any);
-	address_ip_text(&a, text);
-	pthread_mutex_lock(&s->lock);
-	bool told = s->draining;
-	s->state = SLOT_CONNECTED;
-	s->peer = a;
-	slot_unlock(s);
-	if (told) {
-		// Closed meanwhile, with bytes left to send.
-		loop_watch(loop, s, false, false);
-		loop_limit_linger(loop, s);
-	} else if (loop_watch(loop, s, true, false) != 0) {
-		loop_emit_error(loop, s, strerror(errno));
-		loop_destroy(loop, s);
-		return;
-	} else {
-		loop_emit(loop, s, SOCKET_OPEN, 0, text);
-		loop_limit_idle(loop, s);
-	}
-	write_flush(loop, s);
-}
-
-static void
-drop_descriptor(struct socket_loop *loop, struct socket_slot *s) {
-	loop_unwatch(loop, s);
-	close(s->fd);
-	pthread_mutex_lock(&s->lock);
-	s->fd = -1;
-	slot_unlock(s);
-}
-
-static void
-set_connecting(struct socket_slot *s, int fd) {
-	pthread_mutex_lock(&s->lock);
-	s->state = SLOT_CONNECTING;
-	s->fd = fd;
-	slot_unlock(s);
-}
-
-enum attempt_result { ATTEMPT_DONE, ATTEMPT_PENDING, ATTEMPT_FAILED };
-
-static enum attempt_result
-try_address(struct socket_loop *loop, struct socket_slot *s, const union socket_addr *a) {
-	int fd = socket_new(a->any.sa_family, SOCK_STREAM);
-	if (fd < 0) {
-		s->attempt->err = errno;
-		return ATTEMPT_FAILED;
-	}
-	pthread_mutex_lock(&s->lock);
-	struct socket_settings settings = s->settings;
-	slot_unlock(s);
-	settings_tune(fd, &settings);
-	set_connecting(s, fd);
-	if (connect(fd, &a->any, address_len(a)) == 0) {
-		return ATTEMPT_DONE;
-	}
-	s->attempt->err = errno;
-	if (errno == EINPROGRESS) {
-		if (loop_watch(loop, s, false, true) == 0) {
-			return ATTEMPT_PENDING;
-		}
-		s->attempt->err = errno;
-	}
-	drop_descriptor(loop, s);
-	return ATTEMPT_FAILED;
-}
-
-static void
-limit_attempt(struct socket_loop *loop, struct socket_slot *s) {
-	pthread_mutex_lock(&s->lock);
-	uint32_t ms = s->settings.connect_ms;
-	slot_unlock(s);
-	if (s->attempt->next < s->attempt->list->n && (ms == 0 || ms > CONNECT_ATTEMPT_MS)) {
-		ms = CONNECT_ATTEMPT_MS;
-	}
-	if (ms > 0) {
-		deadline_set(loop, s, ms);
-	}
-}
-
-// Tries the addresses from the next one on until one is under way.
-static void
-connect_next(struct socket_loop *loop, struct socket_slot *s) {
-	struct connect_attempt *t = s->attempt;
-	while (t->next < t->list->n) {
-		union socket_addr *a = &t->list->addr[t->next++];
-		switch (try_address(loop, s, a)) {
-		case ATTEMPT_DONE: {
-			union socket_addr peer = *a;
-			connect_done(loop, s, &peer);
-			return;
-		}
-		case ATTEMPT_PENDING:
-			limit_attempt(loop, s);
-			return;
-		case ATTEMPT_FAILED:
-			break;
-		}
-	}
-	loop_emit_error(loop, s, strerror(t->err));
-	loop_destroy(loop, s);
-}
-
-void
-stream_connect(struct socket_loop *loop, struct socket_slot *s, struct address_list *list) {
-	s->attempt = skynet_calloc(1, sizeof(*s->attempt));
-	s->attempt->list = list;
-	deadline_clear(loop, s);
-	connect_next(loop, s);
-}
-
-static void
-attempt_failed(struct socket_loop *loop, struct socket_slot *s, int err) {
-	s->attempt->err = err;
-	deadline_clear(loop, s);
-	drop_descriptor(loop, s);
-	connect_next(loop, s);
-}
-
-void
-stream_connect_ready(struct socket_loop *loop, struct socket_slot *s) {
-	int err = 0;
-	socklen_t len = sizeof(err);
-	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0) {
-		err = errno;
-	}
-	if (err != 0) {
-		attempt_failed(loop, s, err);
-		return;
-	}
-	union socket_addr peer = s->attempt->list->addr[s->attempt->next - 1];
-	connect_done(loop, s, &peer);
-}
-
-void
-stream_connect_timeout(struct socket_loop *loop, struct socket_slot *s) {
-	attempt_failed(loop, s, ETIMEDOUT);
 }
 
 //-------------------------------------------------------------------- accept

@@ -20,7 +20,7 @@ local LINE_LIMIT = 16 * 1024 * 1024
 
 ---@class skynet.socket.record
 ---@field id integer
----@field kind "stream"|"listener"|"udp"
+---@field kind "stream"|"listener"|"udp"|"name"
 ---@field buffer userdata? received and not yet read; streams only
 ---@field connected boolean
 ---@field connecting true|string|nil true while it is under way, then the reason of its failure
@@ -33,7 +33,7 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field overflow boolean?
 ---@field callback function?
 ---@field warning function?
----@field addr string?
+---@field addr string? where it is bound; the addresses of a name
 ---@field port integer?
 
 ---@type table<integer, skynet.socket.record>
@@ -332,6 +332,46 @@ local function connect(id, kind, callback, timeout)
 	return nil, s.connecting or "socket closed"
 end
 
+-- The addresses of a host, or nil and the reason. Yields for a name, unless no task
+-- runs: then it waits.
+local function lookup(host)
+	local id = coroutine.isyieldable() and driver.lookup(host)
+	if not id then
+		local ok, list = pcall(driver.resolve, host)
+		if ok then
+			return list
+		end
+		return nil, list
+	end
+	if id < 0 then
+		return nil, "invalid name or no free socket id"
+	end
+	local ok, err = connect(id, "name")
+	if not ok then
+		return nil, err
+	end
+	local list = {}
+	for text in pool[id].addr:gmatch "%S+" do
+		list[#list + 1] = text
+	end
+	pool[id] = nil
+	return list
+end
+
+-- An address to bind or to send to, and the port. Raises `problem` for a name without
+-- one. Yields for a name.
+local function numeric(host, port, problem)
+	host, port = driver.split(host, port)
+	if host == "" then
+		return host, port
+	end
+	local list = lookup(host)
+	if not list then
+		error(problem, 3)
+	end
+	return list[1], port
+end
+
 ---Connect to a TCP server. Yields.
 ---@param addr string host, or "host:port" or "[v6]:port" without `port`
 ---@param port integer?
@@ -374,6 +414,7 @@ end
 ---@return string # bound address, or why not
 ---@return integer? # bound port
 function socket.listen(host, port, backlog)
+	host, port = numeric(host, port, "Listen error")
 	local id = driver.listen(host, port, backlog)
 	local ok, err = connect(id, "listener")
 	if not ok then
@@ -662,10 +703,17 @@ end
 ---Every socket of the node.
 ---@type fun(): table[]
 socket.netstat = driver.info
----Numeric addresses of a host name. Raises when there are none. Blocks the worker for
----up to 5 seconds while the system resolves a name; numeric hosts never wait.
----@type fun(host: string): string[]
-socket.resolve = driver.resolve
+---Numeric addresses of a host name, each once. Raises when there are none. Yields for a
+---name, not for an address.
+---@param host string
+---@return string[]
+function socket.resolve(host)
+	local list, err = lookup(host)
+	if not list then
+		error(err, 2)
+	end
+	return list
+end
 
 ---@class skynet.socket.options
 ---@field send_limit integer? bytes that may wait to be sent
@@ -698,16 +746,19 @@ local function new_udp(id, cb)
 	return id
 end
 
----Make a UDP socket; close it with close. Does not yield.
+---Make a UDP socket; close it with close. Yields if the host is a name.
 ---@param cb fun(data: string, from: string) called for each datagram; may yield
 ---@param host string? address to bind
 ---@param port integer?
 ---@return integer id
 function socket.udp(cb, host, port)
+	if host then
+		host, port = numeric(host, port, "udp init failed")
+	end
 	return new_udp(driver.udp(host, port), cb)
 end
 
----Set the destination of write. Does not yield.
+---Set the destination of write. Yields if the address is a name.
 ---@param id integer
 ---@param addr string
 ---@param port integer?
@@ -719,24 +770,27 @@ function socket.udp_connect(id, addr, port, cb)
 	elseif cb then
 		s.callback = cb
 	end
+	addr, port = numeric(addr, port, "udp connect failed")
 	driver.udp_connect(id, addr, port)
 end
 
----A UDP socket bound to an address. Does not yield.
+---A UDP socket bound to an address. Yields if that is a name.
 ---@param addr string
 ---@param port integer?
 ---@param cb fun(data: string, from: string)
 ---@return integer id
 function socket.udp_listen(addr, port, cb)
+	addr, port = numeric(addr, port, "udp listen host failed")
 	return new_udp(driver.udp_listen(addr, port), cb)
 end
 
----A UDP socket that writes to an address. Does not yield.
+---A UDP socket that writes to an address. Yields if that is a name.
 ---@param addr string
 ---@param port integer?
 ---@param cb fun(data: string, from: string)
 ---@return integer id
 function socket.udp_dial(addr, port, cb)
+	addr, port = numeric(addr, port, "udp dial host failed")
 	return new_udp(driver.udp_dial(addr, port), cb)
 end
 
