@@ -1,6 +1,8 @@
 /*
- * The life of a thread's stock (see malloc_front.h): opened by its first
- * release, closed when the thread ends.
+ * The life of a thread's stock (see malloc_front.h): opened by its first small
+ * allocation, closed when the thread ends. Not by its first release: the C
+ * library lets an ending thread release what belonged to others when nothing
+ * would close the stock any more, and the thread may have done nothing before.
  */
 #ifndef NOUSE_JEMALLOC
 
@@ -140,8 +142,11 @@ init_once(void) {
 
 /* The calls below may allocate and free; was_opened keeps that from coming
  * here again. */
-static void
+void
 front_open(void) {
+	if (was_opened) {
+		return;
+	}
 	was_opened = true;
 	pthread_once(&once, init_once);
 	if (!is_usable || pthread_setspecific(exit_key, front_bins) != 0) {
@@ -158,9 +163,6 @@ void
 front_push_slow(void *p, size_t usable) {
 	if (usable <= FRONT_MAX) {
 		struct front_bin *b = &front_bins[usable / PAGEMAP_UNIT];
-		if (!was_opened) {
-			front_open();
-		}
 		/* Half of a full bin: the next releases and allocations both fit. */
 		bin_flush(b, fill_of(b) / 2, usable);
 		uint32_t n = fill_of(b);

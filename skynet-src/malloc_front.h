@@ -70,6 +70,10 @@ front_push(void *p, size_t units) {
 	return true;
 }
 
+/* The calling thread's stock, from its first small allocation on. */
+void
+front_open(void);
+
 /* Takes p in any case; usable is its class in bytes. */
 void
 front_push_slow(void *p, size_t usable);

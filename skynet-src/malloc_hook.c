@@ -110,6 +110,7 @@ alloc_or_die(size_t size, int flags) {
 /* What the stock had not: a small block. */
 static __attribute__((noinline)) void *
 alloc_small(size_t size) {
+	front_open();
 	void *p = je_malloc(size + MALLOC_COOKIE_SIZE);
 	if (!LIKELY(p != NULL)) {
 		return alloc_or_die(size, 0);
