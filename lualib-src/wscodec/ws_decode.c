@@ -307,13 +307,8 @@ end_frame(struct ws_decoder *d, struct ws_event *ev) {
 	return d->opcode;
 }
 
-int
-ws_decode(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *ev) {
-	*ev = (struct ws_event){NULL, 0, 0, NULL};
-	if (d->kind == 0) {
-		// The message that was handed out, if it was not taken.
-		ws_buffer_clear(&d->message);
-	}
+static int
+decode(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *ev) {
 	for (;;) {
 		int r;
 		if (!d->in_payload) {
@@ -338,4 +333,19 @@ ws_decode(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *
 			return r;
 		}
 	}
+}
+
+int
+ws_decode(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *ev) {
+	*ev = (struct ws_event){NULL, 0, 0, NULL};
+	if (d->is_failed) {
+		return failed(ev, WS_CODE_PROTOCOL, "the stream has failed before");
+	}
+	if (d->kind == 0) {
+		// The message that was handed out, if it was not taken.
+		ws_buffer_clear(&d->message);
+	}
+	int r = decode(d, bytes, n, ev);
+	d->is_failed = r == WS_FAILED;
+	return r;
 }

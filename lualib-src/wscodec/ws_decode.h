@@ -6,7 +6,7 @@
 // by role, shortest length form, control frames whole and at most 125 bytes, order of
 // fragments, UTF-8 of text (as it arrives, over all fragments, after decompression)
 // and close codes. Memory grows with the bytes that came, not with what a header
-// announces, and never past the limits. After WS_FAILED it must not be fed again.
+// announces, and never past the limits. After WS_FAILED nothing is decoded any more.
 //
 // Why not libwslay (1.1.1): measured, its context keeps 8.8 KB per connection at rest
 // (ours about 300 bytes), it costs 280 ns for a message of 64 bytes and 42 us for one
@@ -67,6 +67,7 @@ struct ws_decoder {
 	bool checks_utf8;
 	bool has_deflate;
 
+	bool is_failed;
 	// Of the current frame.
 	uint8_t header[WS_HEADER_MAX];
 	uint8_t header_size;

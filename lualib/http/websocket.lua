@@ -35,7 +35,6 @@ local CLOSE_TIMEOUT = 200
 local FAILED_TIMEOUT = 50
 -- Bytes that are read and dropped meanwhile.
 local CLOSE_DRAIN = 4 * 1024 * 1024
-local GOING_AWAY = 1001
 -- Status of a header over the limit: the rest of it is still coming.
 local TOO_LARGE = 413
 
@@ -45,7 +44,7 @@ local TOO_LARGE = 413
 ---@field ping_interval integer? 1/100 s between pings
 ---@field idle_timeout integer? 1/100 s without a byte of the peer, then it is dropped
 ---@field close_timeout integer? 1/100 s to wait for the peer's close frame; default 200
----@field unsent_limit integer? KiB that may wait to be sent, then the peer is dropped
+---@field send_limit integer? bytes that may wait to be sent, then the peer is dropped
 ---@field any_text boolean? no check that text is UTF-8
 ---@field protocols string[]? subprotocols: a server's to choose from, a client's to offer
 
@@ -84,7 +83,6 @@ local TOO_LARGE = 413
 ---@field is_reading boolean a task waits for frames, or will
 ---@field is_closing boolean our close frame was sent
 ---@field is_failed boolean? the peer broke the protocol
----@field last number time of the latest bytes
 
 ---@type table<integer, websocket.record>
 local pool = {}
@@ -103,7 +101,7 @@ local function checked_options(options)
 		copy[k] = v
 	end
 	for _, name in ipairs { "max_message", "ping_interval", "idle_timeout", "close_timeout",
-		"unsent_limit", "handshake_timeout" } do
+		"send_limit", "handshake_timeout" } do
 		check_number(copy, name)
 	end
 	return copy
@@ -176,46 +174,28 @@ local function limit_closing(ws, most)
 	end)
 end
 
-local function tick(ws)
-	local options = ws.options
-	local interval, idle = options.ping_interval, options.idle_timeout
+local function keep_pinging(ws)
 	local function run()
-		if not is_open(ws) then
-			return
-		end
-		local silent = skynet.now() - ws.last
-		if idle and silent >= idle and ws.is_reading then
-			skynet.error(string.format("websocket: drop silent connection %d", ws.id))
-			pcall(send, ws, CLOSE, string.pack(">I2", GOING_AWAY) .. "idle")
-			socket.shutdown(ws.id)
-			return
-		end
-		if interval then
+		if is_open(ws) then
 			pcall(send, ws, PING)
+			skynet.timeout(ws.options.ping_interval, run)
 		end
-		local wait = idle and ws.is_reading and math.max(1, idle - silent) or idle
-		skynet.timeout(math.tointeger(math.min(interval or wait, wait or interval)), run)
 	end
-	skynet.timeout(math.tointeger(math.min(interval or idle, idle or interval)), run)
+	skynet.timeout(ws.options.ping_interval, run)
 end
 
 local function watch(ws)
 	local options = ws.options
-	ws.last = skynet.now()
-	if options.ping_interval or options.idle_timeout then
-		tick(ws)
+	if options.ping_interval then
+		keep_pinging(ws)
 	end
-	local warning = ws.handle and ws.handle.warning
-	local limit = options.unsent_limit
-	if warning or limit then
-		socket.warning(ws.id, function(id, kib)
-			if limit and kib > limit then
-				skynet.error(string.format("websocket: %d reads too slowly, %d KiB wait", id, kib))
-				socket.shutdown(id)
-			elseif warning then
-				warning(id, kib)
-			end
-		end)
+	if options.idle_timeout or options.send_limit then
+		socket.option(ws.id, { idle = options.idle_timeout, send_limit = options.send_limit })
+	end
+	-- Without the callback, the warning is logged.
+	local warning = ws.handle and rawget(ws.handle, "warning")
+	if warning then
+		socket.warning(ws.id, warning)
 	end
 end
 
@@ -230,7 +210,6 @@ local function new_record(id, codec_options, options)
 		options = options,
 		is_reading = false,
 		is_closing = false,
-		last = 0,
 	}
 end
 
@@ -255,7 +234,6 @@ local function receive(ws)
 			return kind, a, b
 		end
 		codec:feed(ws.read())
-		ws.last = skynet.now()
 	end
 end
 
@@ -406,19 +384,11 @@ local function read_request(read)
 	if not rest then
 		return nil, TOO_LARGE
 	end
-	local method, url, version = (lines[1] or ""):match "^(%a+)%s+(%S+)%s+HTTP/([%d.]+)$"
-	if not method then
-		return nil, 400
-	elseif method ~= "GET" then
-		return nil, 400, "need GET method"
-	elseif (tonumber(version) or 0) < 1.1 then
-		return nil, 505
+	local request, status, body = handshake.parse_request(lines)
+	if request then
+		request.rest = rest
 	end
-	local header = internal.parseheader(lines, 2, {})
-	if not header then
-		return nil, 400
-	end
-	return { method = method, url = url, header = header, rest = rest }
+	return request, status, body
 end
 
 -- Where the bytes of the connection come from and go to. Yields.

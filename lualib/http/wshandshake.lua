@@ -6,6 +6,7 @@
 -- http.internal: lower-case names; a repeated name has an array of values.
 
 local crypt = require "skynet.crypt"
+local internal = require "http.internal"
 
 ---@class http.wshandshake
 local handshake = {}
@@ -201,6 +202,32 @@ local function choose_extension(value, deflate)
 end
 
 --------------------------------------------------------------------- server
+
+---@class websocket.request
+---@field url string
+---@field header table<string, string|string[]>
+---@field rest string? bytes that followed
+
+---Understand the lines of a request.
+---@param lines string[]
+---@return websocket.request?
+---@return integer? # status to refuse with
+---@return string? # its body
+function handshake.parse_request(lines)
+	local method, url, version = (lines[1] or ""):match "^(%a+) +(%S+) +HTTP/(%d+%.?%d*)$"
+	if not method then
+		return nil, 400
+	elseif method ~= "GET" then
+		return nil, 400, "need GET method"
+	elseif tonumber(version) < 1.1 then
+		return nil, 505
+	end
+	local header = internal.parseheader(lines, 2, {})
+	if not header then
+		return nil, 400
+	end
+	return { url = url, header = header }
+end
 
 -- The first of our protocols' names that the client offers, in the client's order.
 local function choose_protocol(value, ours)

@@ -542,4 +542,16 @@ test.case("what was fed and not asked for yet is kept", function()
 	test.eq(codec:pending(), 0)
 end)
 
+test.case("after a failure a codec decodes nothing", function()
+	for _, bytes in ipairs { raw.frame(3), "\x81\x00", raw.frame(2, "", { length = 1 << 40 }) } do
+		local codec = wscodec.new { server = true }
+		codec:feed(bytes)
+		test.eq((codec:next()), -1)
+		for _ = 1, 100 do
+			codec:feed(raw.frame(1, "x"))
+			test.eq({ codec:next() }, { -1, 1002, "the stream has failed before" })
+		end
+	end
+end)
+
 test.run()

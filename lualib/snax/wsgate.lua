@@ -1,0 +1,43 @@
+-- snax.wsgate: how an agent answers a client of a wsgate. Any service may send to the fd
+-- that the gate announced; the frame goes straight to the socket, not through the gate.
+--
+-- Owns nothing, keeps no state, never yields. A message is sent as one frame, not
+-- compressed. After the gate has closed a connection, sending returns false.
+
+local driver = require "skynet.socketdriver"
+local wscodec = require "wscodec"
+
+---@class snax.wsgate
+local wsgate = {}
+
+local OPCODE = { text = 1, binary = 2 }
+
+local function opcode(kind)
+	return OPCODE[kind or "binary"] or error("wsgate: kind must be text or binary, not " .. tostring(kind), 3)
+end
+
+---Send a message.
+---@param fd integer
+---@param data string|lightuserdata a string, or a block, which is taken, with its size
+---@param kind "text"|"binary"|integer|nil default binary; for a block its size
+---@param block_kind "text"|"binary"|nil for a block
+---@return boolean # false: the connection is gone, or takes no more
+function wsgate.send(fd, data, kind, block_kind)
+	if type(data) == "userdata" then
+		return wscodec.send(fd, opcode(block_kind), data, kind)
+	end
+	return wscodec.send(fd, opcode(kind), data)
+end
+
+---Send one message to many connections; it is framed once.
+---@param fds integer[]
+---@param data string
+---@param kind "text"|"binary"|nil
+function wsgate.broadcast(fds, data, kind)
+	local frame = wscodec.frame(opcode(kind), data)
+	for _, fd in ipairs(fds) do
+		driver.send(fd, frame)
+	end
+end
+
+return wsgate
