@@ -22,6 +22,8 @@
 #define MAX_LIMIT (16 * 1024 * 1024)
 // Names up to this length are lowered without an allocation.
 #define SHORT_NAME 64
+// Chunks up to this size are given as a whole to those who want them so.
+#define WHOLE_MAX (1024 * 1024)
 
 struct reader {
 	char *data;
@@ -342,11 +344,12 @@ take_trailers(lua_State *L, struct reader *r) {
 	return 1;
 }
 
-// A chunk that was begun is only given as a whole, if the caller wants it so.
+// A chunk that was begun is only given as a whole, if the caller wants it so and it is
+// not too large to be waited for.
 static bool
-must_wait(const struct reader *r, const struct http_chunk *next, const struct http_chunk_part *part,
-          bool whole) {
-	return whole && http_chunk_left(next) > 0 && part->used == r->size;
+must_wait(const struct http_chunk *next, const struct http_chunk_part *part, bool whole) {
+	uint64_t left = http_chunk_left(next);
+	return whole && left > 0 && part->size + left <= WHOLE_MAX;
 }
 
 // chunk([header [, limit [, whole]]]) -> bytes of the body, "" at its end, when trailers
@@ -370,7 +373,7 @@ lchunk(lua_State *L) {
 			return push_fault(L, &(struct http_fault){413, "body too large"});
 		}
 		if (has_data) {
-			if (must_wait(r, &next, &part, whole)) {
+			if (must_wait(&next, &part, whole)) {
 				return 0;
 			}
 			lua_pushlstring(L, part.data, part.size);

@@ -3,14 +3,18 @@
 -- be read in two ways is refused. Everything that reads yields when the function does,
 -- and passes its errors on. Keeps no state.
 
+local codec = require "http.codec"
+local exchange = require "http.exchange"
+
 ---@class http.internal
 local internal = {}
 
--- Longest header as a whole, and longest line of chunked framing.
+-- Most bytes and lines of a header.
 local HEADER_LIMIT = 8192
-local CHUNK_LINE_LIMIT = 128
--- What readbytes gives while nothing else is known to be there.
+local HEADER_FIELDS = 256
 local CRLF = "\r\n"
+-- A byte that is in no name.
+local NO_TOKEN = "[^%w!#$%%&'*+%-.^_`|~]"
 
 -- A place to collect arriving bytes without joining them each time.
 local function collector(first)
@@ -128,78 +132,13 @@ end
 
 -------------------------------------------------------------- chunked bodies
 
--- Reads that begin with bytes that were read before.
-local function buffered(readbytes, first)
-	local data = first or ""
-	local self = {}
-
-	-- The next line without its end, nil when it is longer than the limit.
-	function self.line(limit)
-		local from = 1
-		while true do
-			local at = data:find(CRLF, from, true)
-			if at and at - 1 <= limit then
-				local line = data:sub(1, at - 1)
-				data = data:sub(at + 2)
-				return line
-			elseif at or #data > limit + 1 then
-				return
-			end
-			from = math.max(1, #data)
-			data = data .. readbytes()
-		end
+-- What http.exchange and codec read from, on top of a function.
+local function source_of(readbytes, first)
+	local reader = codec.reader(HEADER_LIMIT, HEADER_LIMIT, HEADER_FIELDS)
+	if first and first ~= "" then
+		reader:push(first)
 	end
-
-	function self.exactly(n)
-		if #data >= n then
-			local part = data:sub(1, n)
-			data = data:sub(n + 1)
-			return part
-		end
-		local part = data
-		data = ""
-		return part .. readbytes(n - #part)
-	end
-
-	-- Lines up to the blank one into `header`; false when they are malformed.
-	function self.trailer(header)
-		local lines = {}
-		data = internal.recvheader(readbytes, lines, data)
-		return data and internal.parseheader(lines, 1, header)
-	end
-
-	function self.rest()
-		return data
-	end
-
-	return self
-end
-
--- The size that a chunk line states; nil when it is malformed.
-local function chunk_size(line)
-	local digits, extension = line:match "^(%x+)[ \t]*(.*)$"
-	if not digits or #digits > 15 or line:find "[%z\1-\8\10-\31\127]" then
-		return
-	end
-	if extension ~= "" and extension:sub(1, 1) ~= ";" or extension == "" and #digits ~= #line then
-		return
-	end
-	return tonumber(digits, 16)
-end
-
--- The next chunk: its bytes, "" at the end, nil when it is malformed or over `limit`.
-local function next_chunk(from, limit, header)
-	local line = from.line(CHUNK_LINE_LIMIT)
-	local size = line and chunk_size(line)
-	if not size or limit and size > limit then
-		return
-	elseif size == 0 then
-		return from.trailer(header) and ""
-	end
-	local data = from.exactly(size + 2)
-	if data:sub(-2) == CRLF then
-		return data:sub(1, -3)
-	end
+	return { reader = reader, read = function() return readbytes() end }
 end
 
 ---Read a chunked body.
@@ -211,16 +150,20 @@ end
 ---@return table? header
 ---@return string? rest the bytes behind the body
 function internal.recvchunkedbody(readbytes, limit, header, prefix)
-	local from = buffered(readbytes, prefix)
-	local body = collector()
+	local reader = source_of(readbytes, prefix).reader
+	local body, size = {}, 0
 	while true do
-		local data = next_chunk(from, limit and limit - body.size, header)
-		if not data then
+		local data = reader:chunk(header, limit and limit - size)
+		if data == false then
 			return
 		elseif data == "" then
-			return joined(body), header, from.rest()
+			return table.concat(body), header, reader:take() or ""
+		elseif data then
+			size = size + #data
+			body[#body + 1] = data
+		else
+			reader:push(readbytes())
 		end
-		collect(body, data)
 	end
 end
 
@@ -234,7 +177,7 @@ local function check_text(text, pattern, what)
 end
 
 local function append_field(out, name, value)
-	check_text(name, "[^%w!#$%%&'*+%-.^_`|~]", "header name")
+	check_text(name, NO_TOKEN, "header name")
 	value = check_text(tostring(value), "[%z\r\n]", "header value")
 	out[#out + 1] = name .. ":" .. value .. CRLF
 end
@@ -262,34 +205,23 @@ local function append_header(out, host, header)
 	return chunked
 end
 
--- The first line of a response: its code, nil when it is none.
-local function status_of(line)
-	local code, rest = line:match "^HTTP/1%.[01] (%d%d%d)(.*)$"
-	if code and (rest == "" or rest:sub(1, 1) == " ") then
-		return tonumber(code)
+---The bytes of a request.
+---@param method string
+---@param host string as the Host field is to be
+---@param url string the target
+---@param header table?
+---@param content string?
+---@return string
+function internal.request_text(method, host, url, header, content)
+	local out = { string.format("%s %s HTTP/1.1\r\n", check_text(method, NO_TOKEN, "method"),
+		check_text(url, "[%c ]", "url")) }
+	local chunked = append_header(out, host, header)
+	if not chunked then
+		out[#out + 1] = "Content-length:" .. #(content or "") .. CRLF
 	end
-end
-
-local function read_response_head(readbytes, extra, recvheader)
-	local lines = {}
-	local rest = internal.recvheader(readbytes, lines, extra)
-	if not rest then
-		error("Recv header failed", 0)
-	end
-	local code = lines[1] and status_of(lines[1])
-	if not code then
-		error(string.format("Invalid HTTP response header: %q", tostring(lines[1])), 0)
-	end
-	for i = 2, #lines do
-		if lines[i]:find "^[ \t]" then
-			error("Invalid HTTP response header: folded line", 0)
-		end
-	end
-	local header = internal.parseheader(lines, 2, recvheader)
-	if not header then
-		error("Invalid HTTP response header", 0)
-	end
-	return code, rest, header
+	out[#out + 1] = CRLF
+	out[#out + 1] = content
+	return table.concat(out)
 end
 
 ---Send a request and read the head of its response; interim responses but 101 are
@@ -305,34 +237,19 @@ end
 ---@return string extra bytes of the body that came along
 ---@return table<string, string|string[]> header
 function internal.request(interface, method, host, url, recvheader, header, content)
-	local out = { string.format("%s %s HTTP/1.1\r\n", check_text(method, "[^%w!#$%%&'*+%-.^_`|~]", "method"),
-		check_text(url, "[%c ]", "url")) }
-	local chunked = append_header(out, host, header)
-	if not chunked then
-		out[#out + 1] = "Content-length:" .. #(content or "") .. CRLF
+	interface.write(internal.request_text(method, host, url, header, content))
+	local source = source_of(interface.read)
+	local head = exchange.head(source, method)
+	local got = recvheader or {}
+	for name, value in pairs(head.header) do
+		got[name] = value
 	end
-	out[#out + 1] = CRLF
-	out[#out + 1] = content
-	interface.write(table.concat(out))
-	local extra
-	while true do
-		local target = {}
-		local code, rest
-		code, rest, target = read_response_head(interface.read, extra, target)
-		if code >= 200 or code == 101 then
-			recvheader = recvheader or {}
-			for name, value in pairs(target) do
-				recvheader[name] = value
-			end
-			return code, rest, recvheader
-		end
-		extra = rest
-	end
+	return head.status, source.reader:take() or "", got
 end
 
 ------------------------------------------------------------------- responses
 
--- How the body ends: "none", "chunked", "close", or its length.
+-- How the body ends, as exchange.pieces has it.
 local function framing(code, header)
 	if code < 200 or code == 204 or code == 304 then
 		return "none"
@@ -341,17 +258,26 @@ local function framing(code, header)
 	if encoding and encoding ~= "identity" then
 		if type(encoding) ~= "string" or encoding:lower() ~= "chunked" then
 			error("Unsupport transfer-encoding", 0)
-		elseif length then
-			error("Invalid HTTP response header: both content-length and transfer-encoding", 0)
 		end
 		return "chunked"
-	elseif length then
-		if type(length) ~= "string" or not length:match "^%d+[ \t]*$" or #length > 18 then
-			error("Invalid HTTP response header: content-length", 0)
-		end
-		return math.tointeger(tonumber(length))
 	end
-	return "close"
+	return length and math.tointeger(tonumber(length)) or "close"
+end
+
+-- A source that ends when readall has given the rest.
+local function source_to_end(interface, extra, how)
+	local source = source_of(interface.read, extra)
+	if how == "close" then
+		local done = false
+		function source.read()
+			if not done then
+				done = true
+				local data = interface.readall()
+				return data ~= "" and data or nil
+			end
+		end
+	end
+	return source
 end
 
 ---Read the body that follows the head.
@@ -362,18 +288,18 @@ end
 ---@return string
 function internal.response(interface, code, extra, header)
 	local how = framing(code, header)
-	if how == "none" then
-		return ""
-	elseif how == "close" then
-		return extra .. interface.readall()
-	elseif how == "chunked" then
-		local body = internal.recvchunkedbody(interface.read, nil, header, extra)
-		return body or error("Invalid response body", 0)
-	end
-	if #extra >= how then
-		return extra:sub(1, how)
-	end
-	return extra .. interface.read(how - #extra)
+	return exchange.join(exchange.pieces(source_to_end(interface, extra, how), how, header))
+end
+
+---Read the body that follows the head piece by piece.
+---@param interface {read: function, write: function, readall: function}
+---@param code integer
+---@param extra string bytes that came with the head
+---@param header table<string, string|string[]> as internal.request gave it
+---@return http.stream
+function internal.response_stream(interface, code, extra, header)
+	local how = framing(code, header)
+	return exchange.stream(source_to_end(interface, extra, how), code, header, how)
 end
 
 return internal

@@ -4,6 +4,7 @@
 
 local skynet = require "skynet"
 local codec = require "http.codec"
+local flow = require "http.flow"
 local url = require "http.url"
 
 ---@class http.request
@@ -235,14 +236,13 @@ end
 ---and closes it.
 ---@return integer id
 ---@return string bytes that came after the request
+---@return skynet.tls.connection? session to read and write with, when it is https
 function methods:detach()
 	local conn = self.conn
 	conn.detached = true
-	local socket = require "skynet.socket"
-	socket.onclose(conn.id, nil)
-	socket.warning(conn.id, nil)
+	flow.detach(conn)
 	conn:enter "handler"
-	return conn.id, conn.reader:take() or ""
+	return conn.id, conn.reader:take() or "", conn.session
 end
 
 -- Whether the connection can go on although the handler has not read the body.

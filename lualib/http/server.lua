@@ -11,6 +11,7 @@ local skynet = require "skynet"
 local socket = require "skynet.socket"
 local codec = require "http.codec"
 local deadline = require "http.deadline"
+local flow = require "http.flow"
 local request = require "http.request"
 local response = require "http.response"
 
@@ -30,8 +31,7 @@ local server = {}
 ---sending before its connection is closed, default 2 s
 ---@field max_connections integer? default 10000
 ---@field gzip integer|false? smallest body that is compressed, default 1024; false: none
----@field certfile string? PEM chain; makes it https
----@field keyfile string?
+---@field tls skynet.tls.options? with `cert` and `key`; makes it https
 ---@field on_error fun(err: any, req: table)? told about a handler that raised; the default logs
 local defaults = {
 	line_limit = 8192,
@@ -59,8 +59,7 @@ local TURN = 64
 
 ------------------------------------------------------------------ connections
 
----@class http.connection: http.watched
----@field id integer
+---@class http.connection: http.watched, http.flowing
 ---@field peer string "ip:port"
 ---@field server table
 ---@field reader userdata
@@ -68,12 +67,8 @@ local TURN = 64
 ---@field expired string? the phase in which its time was over
 ---@field read fun(self: http.connection): string|false|nil
 ---@field write fun(self: http.connection, data: string): boolean
----@field congested boolean? bytes wait for the peer
 local connection = {}
 connection.__index = connection
-
--- By id, for the warnings of the socket.
-local connections = {}
 
 function connection:read()
 	return (socket.read(self.id))
@@ -106,46 +101,17 @@ function connection:expire()
 	elseif phase == "send" then
 		self:log("peer does not take the response")
 		socket.shutdown(self.id)
-		self:settled()
+		flow.settle(self)
 		return
 	end
 	skynet.fork(socket.close, self.id)
-end
-
--- The backlog is gone, or hopeless.
-function connection:settled()
-	self.congested = nil
-	local co = self.writer
-	if co then
-		self.writer = nil
-		skynet.wakeup(co)
-	end
-end
-
-local function on_backlog(id, kib)
-	local conn = connections[id]
-	if conn and kib > 0 then
-		conn.congested = true
-	elseif conn then
-		conn:settled()
-	end
-end
-
--- The peer has ended its side, and may be gone altogether: the next write tells.
-local function on_close(id)
-	local conn = connections[id]
-	if conn and not socket.write(id, "") then
-		conn.closed = true
-		conn:settled()
-	end
 end
 
 ---Wait until the peer has taken what was written. False if it is gone. Yields.
 function connection:flush()
 	if self.congested and not self.closed then
 		self:enter("send", self.server.send_timeout)
-		self.writer = coroutine.running()
-		skynet.wait(self.writer)
+		flow.wait(self)
 		self:enter "handler"
 	end
 	return not self.closed and not self.expired
@@ -263,53 +229,45 @@ end
 
 local function close(conn)
 	local self = conn.server
-	if not conn.detached then
-		if conn.lingers and not conn.closed and not conn.expired then
-			linger(conn)
-		end
-		if conn.end_tls then
-			conn.end_tls()
-		end
+	if conn.lingers and not conn.closed and not conn.expired and not conn.detached then
+		linger(conn)
 	end
 	deadline.forget(conn)
-	connections[conn.id] = nil
 	self.connections[conn.id] = nil
 	self.count = self.count - 1
 	conn.reader:release()
-	if not conn.detached then
-		socket.close(conn.id)
+	if conn.detached then
+		return
 	end
+	flow.detach(conn)
+	if conn.session then
+		conn.session:close()
+	end
+	socket.close(conn.id)
 end
 
 -------------------------------------------------------------------------- TLS
 
--- Give the connection the reading and writing of a TLS session. Yields.
+-- Give the connection the reading and writing of a TLS session. False if the peer
+-- cannot agree with us. Yields.
 local function start_tls(conn)
-	local tlshelper = require "http.tlshelper"
+	local tls = require "skynet.tls"
 	local self = conn.server
-	if not self.tls then
-		self.tls = tlshelper.newctx()
-		self.tls:set_cert(self.certfile, self.keyfile)
+	local session, why = tls.accept(conn.id, self.tls_context, { timeout = self.header_timeout })
+	if not session then
+		conn:log("TLS: " .. why)
+		return false
 	end
-	local session = tlshelper.newtls("server", self.tls)
-	conn.end_tls = tlshelper.closefunc(session)
-	conn:enter("header", self.header_timeout)
-	tlshelper.init_responsefunc(conn.id, session)()
-	local read, write = tlshelper.readfunc(conn.id, session), tlshelper.writefunc(conn.id, session)
-	function conn.read()
-		local ok, data = pcall(read)
-		return ok and data
-	end
-	function conn.write(_, data)
-		return (pcall(write, data))
-	end
+	conn.session = session
+	function conn.read() return (session:read()) end
+	function conn.write(_, data) return session:write(data) end
+	return true
 end
 
 local function serve(conn)
-	if conn.server.certfile then
-		start_tls(conn)
+	if not conn.server.tls or start_tls(conn) then
+		serve_requests(conn)
 	end
-	serve_requests(conn)
 end
 
 ---------------------------------------------------------------------- servers
@@ -319,7 +277,7 @@ methods.__index = methods
 
 local function overloaded(self, fd, peer)
 	skynet.error(string.format("http: %s: more than %d connections", peer, self.max_connections))
-	if not self.certfile then
+	if not self.tls then
 		socket.write(fd, response.bare(503, true))
 	end
 	socket.close_fd(fd)
@@ -346,10 +304,8 @@ function methods:serve(fd, peer)
 		reader = codec.reader(self.line_limit, self.header_limit, self.header_lines),
 		served = 0,
 	}, connection)
-	connections[fd] = conn
 	self.connections[fd] = conn
-	socket.warning(fd, on_backlog)
-	socket.onclose(fd, on_close)
+	flow.attach(conn)
 	deadline.watch(conn)
 	local ok, err = xpcall(serve, request.traceback, conn)
 	if not ok then
@@ -395,6 +351,7 @@ function server.new(handler, options)
 		handler = function(req, res) return router:handle(req, res) end
 	end
 	self.handler = handler
+	self.tls_context = self.tls and require "skynet.tls".context(self.tls)
 	-- Wrong limits are found now, not with the first connection.
 	codec.reader(self.line_limit, self.header_limit, self.header_lines)
 	return self

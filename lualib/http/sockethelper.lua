@@ -24,10 +24,14 @@ sockethelper.socket_error = setmetatable({}, {
 	end,
 })
 
-local function fail(...)
-	detail = string.format(...)
+---Raise `socket_error` with a text, formatted as string.format does.
+---@param format string
+function sockethelper.raise(format, ...)
+	detail = string.format(format, ...)
 	error(sockethelper.socket_error, 0)
 end
+
+local fail = sockethelper.raise
 
 -- Read from the socket or raise. Yields.
 local function read(id, n, timeout)

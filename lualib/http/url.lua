@@ -62,4 +62,65 @@ function url.parse_query(query)
 	return pairs_of
 end
 
+---@class http.url.parts
+---@field scheme string in lower case
+---@field authority string host and port as they are, without user info
+---@field target string path and query, at least "/"
+
+---Split an absolute URL. User info and the fragment are left out.
+---@param text string
+---@return http.url.parts? # nil when it is none
+function url.split(text)
+	local scheme, rest = text:match "^(%a[%w+.-]*)://(.*)$"
+	if not scheme then
+		return
+	end
+	local authority, target = rest:match "^([^/?#]*)([^#]*)"
+	authority = authority:match "([^@]*)$"
+	if authority == "" then
+		return
+	elseif target:sub(1, 1) ~= "/" then
+		target = "/" .. target
+	end
+	return { scheme = scheme:lower(), authority = authority, target = target }
+end
+
+-- A path without its dot segments (RFC 3986, 5.2.4).
+local function without_dots(path)
+	local out = {}
+	for segment in path:gmatch "/([^/]*)" do
+		if segment == ".." then
+			out[#out] = nil
+		elseif segment ~= "." then
+			out[#out + 1] = segment
+		end
+	end
+	local last = path:match "/([^/]*)$"
+	local slash = (last == "." or last == "..") and #out > 0 and "/" or ""
+	return "/" .. table.concat(out, "/") .. slash
+end
+
+---The absolute URL that a reference means in a document (RFC 3986, 5.2).
+---@param base string absolute
+---@param reference string
+---@return string? # nil when `base` is not absolute
+function url.resolve(base, reference)
+	local parts = url.split(base)
+	if not parts then
+		return
+	elseif url.split(reference) then
+		return reference
+	elseif reference:sub(1, 2) == "//" then
+		return parts.scheme .. ":" .. reference
+	end
+	local path, query = parts.target:match "^([^?]*)(.*)$"
+	local to_path, to_query = reference:match "^([^?#]*)([^#]*)"
+	if to_path == "" then
+		to_path, to_query = path, to_query ~= "" and to_query or query
+	elseif to_path:sub(1, 1) ~= "/" then
+		to_path = path:match "^(.*/)" .. to_path
+	end
+	return parts.scheme .. "://" .. parts.authority .. without_dots(to_path) .. to_query
+end
+
 return url

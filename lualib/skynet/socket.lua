@@ -31,6 +31,7 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field paused boolean?
 ---@field limit integer?
 ---@field overflow boolean?
+---@field failure string? the error that ended the connection
 ---@field callback function?
 ---@field warning function?
 ---@field addr string? where it is bound; the addresses of a name
@@ -256,6 +257,7 @@ on[5] = function(id, _, text)
 			return
 		end
 	end
+	s.failure = text
 	s.connected = false
 	s.need = nil
 	driver.shutdown(id)
@@ -676,6 +678,15 @@ function socket.disconnected(id)
 	if s then
 		return not (s.connected or s.connecting == true)
 	end
+end
+
+---The error that ended a connection; nil while it goes on, and when its peer closed it
+---in order. Does not yield.
+---@param id integer
+---@return string?
+function socket.failure(id)
+	local s = pool[id]
+	return s and s.failure
 end
 
 ---Close the socket when more than `n` bytes are buffered, or asked for. Does not

@@ -132,8 +132,8 @@ end)
 
 test.case("responses with two lengths, folded lines or strange codings are refused", function()
 	for _, case in ipairs {
-		{ "Content-Length: 2\r\nContent-Length: 2\r\n", "content%-length" },
-		{ "Content-Length: -2\r\n", "content%-length" },
+		{ "Content-Length: 2\r\nContent-Length: 2\r\n", "Content%-Length" },
+		{ "Content-Length: -2\r\n", "Content%-Length" },
 		{ "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "both" },
 		{ "Transfer-Encoding: gzip\r\n", "Unsupport transfer%-encoding" },
 		{ "A: b\r\n c\r\n", "folded" },
@@ -148,6 +148,37 @@ test.case("responses with two lengths, folded lines or strange codings are refus
 		test.eq(ok, false, case[1])
 		test.match(err, case[2])
 	end
+end)
+
+test.case("a body that ends too early raises", function()
+	for _, text in ipairs { "Content-Length: 5\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nab" } do
+		local ok = pcall(function()
+			local _, code, extra, header, interface = exchange("HTTP/1.1 200 OK\r\n" .. text, "GET", "h", "/")
+			return internal.response(interface, code, extra, header)
+		end)
+		test.eq(ok, false)
+	end
+end)
+
+test.case("response_stream gives the body in pieces", function()
+	local function stream_of(response)
+		local _, code, extra, header, interface = exchange(response, "GET", "h", "/")
+		return internal.response_stream(interface, code, extra, header)
+	end
+	local s = stream_of "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\nT: 1\r\n\r\n"
+	local got = {}
+	for piece in s do
+		got[#got + 1] = piece
+	end
+	test.eq({ got, s.header.t, s.status }, { { "a", "bc", "" }, "1", 200 })
+	s = stream_of "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+	test.eq({ (s()), s.connected, (s()) }, { "abc", nil, nil })
+	s = stream_of "HTTP/1.1 204 No Content\r\n\r\n"
+	test.eq({ (s()), (s()) }, { "", nil })
+	s = stream_of "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+	test.eq({ (s()), s.connected }, { nil, false })
+	s:close()
+	s:close()
 end)
 
 test.case("url.parse decodes the path and leaves the query", function()

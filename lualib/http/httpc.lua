@@ -1,0 +1,138 @@
+-- http.httpc: an HTTP client. `request` and its relatives make one exchange on a
+-- connection of their own; `fetch` does all that is usual on the web. Failures of the
+-- former raise; of the network, the socket_error of http.sockethelper. Keeps the
+-- settings below and nothing else.
+
+local client = require "http.client"
+local exchange = require "http.exchange"
+local fetch = require "http.fetch"
+local internal = require "http.internal"
+
+---@class http.httpc
+---@field timeout integer? 1/100 s for connecting, and again for the rest of a request
+---@field body_limit integer? most bytes of a response's body, default 64 MiB
+---@field tls skynet.tls.options? for https hosts; `verify = false` accepts any certificate
+local httpc = {
+	body_limit = 64 * 1024 * 1024,
+}
+
+---Make a request, see http.fetch. Yields.
+---@type fun(target: string, options: http.fetch.options?): http.fetch.response?, string?
+httpc.fetch = fetch
+---Close the idle connections that fetch has kept. Does not yield.
+httpc.flush = client.flush
+
+---Resolve host names with skynet.dns from now on. Does not yield.
+---@param server string? address of a name server; default: the system's
+---@param port integer?
+function httpc.dns(server, port)
+	local dns = require "skynet.dns"
+	dns.server(server, port)
+	client.resolve = dns.resolve
+end
+
+local function open(host)
+	local time = httpc.timeout
+	local place = client.place(host)
+	local conn = client.connect(place, {
+		timeouts = { dns = time, connect = time, tls = time, header = time },
+		tls = httpc.tls,
+	})
+	conn:enter("exchange", time)
+	return conn, place
+end
+
+-- Send a request and read the head of the response. Yields.
+local function converse(conn, place, method, url, recvheader, header, content)
+	conn:write(internal.request_text(method, place.authority, url, header, content))
+	local head = exchange.head(conn, method)
+	if recvheader then
+		for name, value in pairs(head.header) do
+			recvheader[name] = value
+		end
+		head.header = recvheader
+	end
+	return head
+end
+
+-- Run f(conn, place, ...) and close the connection. Yields.
+local function with_connection(host, f, ...)
+	local conn, place = open(host)
+	local r = table.pack(pcall(f, conn, place, ...))
+	client.close(conn)
+	if not r[1] then
+		error(r[2], 0)
+	end
+	return table.unpack(r, 2, r.n)
+end
+
+local function request(conn, place, ...)
+	local head = converse(conn, place, ...)
+	local body = exchange.join(exchange.pieces(conn, head.how, head.header, httpc.body_limit))
+	return head.status, body
+end
+
+---Make a request. Raises. Yields.
+---@param method string
+---@param host string "name", "name:port", "[v6]:port", after an optional http:// or https://
+---@param url string the target, such as "/a?b=c"
+---@param recvheader table? gets the header of the response
+---@param header table<string, string|number|(string|number)[]>?
+---@param content string?
+---@return integer status
+---@return string body
+function httpc.request(method, host, url, recvheader, header, content)
+	return with_connection(host, request, method, url, recvheader, header, content)
+end
+
+---The same with GET. Yields.
+function httpc.get(host, url, recvheader, header, content)
+	return httpc.request("GET", host, url, recvheader, header, content)
+end
+
+---The same with HEAD. Yields.
+---@return integer status
+function httpc.head(host, url, recvheader, header, content)
+	return (with_connection(host, request, "HEAD", url, recvheader, header, content))
+end
+
+local function form_encode(text)
+	return (tostring(text):gsub("[^%w_]", function(c)
+		return string.format("%%%02X", c:byte())
+	end))
+end
+
+---Post a form. Raises. Yields.
+---@param host string
+---@param url string
+---@param form table<string, string|number>
+---@param recvheader table?
+---@return integer status
+---@return string body
+function httpc.post(host, url, form, recvheader)
+	local pairs_of = {}
+	for name, value in pairs(form) do
+		pairs_of[#pairs_of + 1] = form_encode(name) .. "=" .. form_encode(value)
+	end
+	return httpc.request("POST", host, url, recvheader,
+		{ ["content-type"] = "application/x-www-form-urlencoded" }, table.concat(pairs_of, "&"))
+end
+
+---Make a request and read the body of its response piece by piece: see http.stream. It
+---must be closed unless it is read to its end. Raises. Yields.
+---@return http.stream
+function httpc.request_stream(method, host, url, recvheader, header, content)
+	local conn, place = open(host)
+	local ok, head = pcall(converse, conn, place, method, url, recvheader, header, content)
+	if not ok then
+		client.close(conn)
+		error(head, 0)
+	end
+	-- No time limit after the header.
+	conn:enter "body"
+	return exchange.stream(conn, head.status, head.header, head.how, nil, function()
+		client.close(conn)
+	end)
+end
+
+return httpc
