@@ -65,6 +65,15 @@ struct lua_container {
 	 */
 	void (*limit_memory)(struct lua_container *c, size_t bytes);
 
+	/*
+	 * Limit all memory of the service, its mailbox included, and say at which
+	 * total to warn; 0: no limit, no warning.
+	 */
+	void (*set_quota)(struct lua_container *c, size_t hard, size_t warn);
+
+	/* What was set, and the present total. */
+	void (*get_quota)(struct lua_container *c, size_t *hard, size_t *warn, size_t *total);
+
 	/* Bytes the VM holds. */
 	size_t (*memory)(struct lua_container *c);
 

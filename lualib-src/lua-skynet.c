@@ -503,6 +503,33 @@ lmemlimit(lua_State *L) {
 	return 0;
 }
 
+static size_t
+check_bytes(lua_State *L, int arg) {
+	lua_Number bytes = luaL_optnumber(L, arg, 0);
+	luaL_argcheck(L, bytes >= 0 && bytes < 0x1p62, arg, "not a number of bytes");
+	return (size_t)bytes;
+}
+
+/* memquota([hard, warn]): sets both if one is given. Returns them, and the total. */
+static int
+lmemquota(lua_State *L) {
+	struct lua_container *c = lua_container(L);
+	size_t hard, warn, total;
+	if (c == NULL) {
+		return luaL_error(L, "this host has no memory quota");
+	}
+	if (!lua_isnoneornil(L, 1) || !lua_isnoneornil(L, 2)) {
+		hard = check_bytes(L, 1);
+		warn = check_bytes(L, 2);
+		c->set_quota(c, hard, warn);
+	}
+	c->get_quota(c, &hard, &warn, &total);
+	lua_pushinteger(L, (lua_Integer)hard);
+	lua_pushinteger(L, (lua_Integer)warn);
+	lua_pushinteger(L, (lua_Integer)total);
+	return 3;
+}
+
 /* startfailed(): true when that ends the node, see lua-container.h */
 static int
 lstartfailed(lua_State *L) {
@@ -537,6 +564,7 @@ luaopen_skynet_core(lua_State *L) {
 	    {"now", lnow},
 	    {"hpc", lhpc},
 	    {"memlimit", lmemlimit},
+	    {"memquota", lmemquota},
 	    {"startfailed", lstartfailed},
 	    {NULL, NULL},
 	};

@@ -443,6 +443,8 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	check_number(L, "endless_check", 0);
 	check_number(L, "memory_reserve", 0);
 	check_number(L, "idle_gc", 0);
+	check_number(L, "memory_quota", 0);
+	check_number(L, "memory_quota_warn", 0);
 	check_number(L, "memory_quarantine", 0);
 }
 

@@ -50,6 +50,7 @@ M.help = {
 	cmem = "Show C memory by service",
 	jmem = "Show the allocator's totals",
 	memory = "Show where the memory of the process is",
+	memquota = "Show or set the memory limits of a service: memquota address [hard [warn]]",
 	memtop = "The largest services: memtop [n] [total|lua|c|mailbox|socket|code]",
 	netstat = "Show the sockets",
 	dumpheap = "Dump a heap profile",
@@ -282,6 +283,20 @@ function command.memtop(n, by)
 			s.undelivered, s.sockets, s.code)
 	end
 	return table.concat(lines, "\n")
+end
+
+-- "64M" is a number of bytes, too.
+local UNITS = { [""] = 1, K = 1 << 10, M = 1 << 20, G = 1 << 30 }
+
+local function to_bytes(word)
+	local number, unit = word:upper():match "^([%d.]+)([KMG]?)$"
+	local bytes = tonumber(number or "") or error("Need a number of bytes, as 1000 or 64M", 0)
+	return bytes * UNITS[unit] // 1
+end
+
+function command.memquota(address, hard, warn)
+	local handle = to_handle(address)
+	return (skynet.call(handle, "debug", "MEMQUOTA", hard and to_bytes(hard), warn and to_bytes(warn)))
 end
 
 function command.jmem()

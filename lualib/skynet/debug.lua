@@ -17,6 +17,14 @@ function command.MEM()
 	skynet.retpack(collectgarbage "count")
 end
 
+function command.MEMQUOTA(hard, warn)
+	local ok, now_hard, now_warn, total = pcall(skynet.memquota, hard, warn)
+	if not ok then
+		error(now_hard, 0)
+	end
+	skynet.retpack { hard = now_hard, warn = now_warn, total = total }
+end
+
 function command.GC()
 	if not collecting then
 		collecting = true

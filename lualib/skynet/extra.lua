@@ -120,6 +120,19 @@ function M.memlimit(bytes)
 	c.memlimit(bytes)
 end
 
+---Limit all that this service is answerable for: Lua heap, C memory (buffers of
+---its sockets included) and the messages that wait for it. At `warn` a line is
+---logged, once for each doubling; what would exceed `hard` fails with Lua's error
+---"not enough memory". 0 or nil: no limit. Without arguments nothing changes.
+---@param hard number? bytes
+---@param warn number? bytes
+---@return integer hard
+---@return integer warn
+---@return integer total bytes now
+function M.memquota(hard, warn)
+	return c.memquota(hard, warn)
+end
+
 -------------------------------------------------------------------- tracing
 
 ---A rawcall with its own trace tag: `tag` travels to the callee, and the call is

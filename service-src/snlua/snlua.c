@@ -186,6 +186,7 @@ make_state(struct snlua *l) {
 		return false;
 	}
 	l->L = L;
+	snlua_quota_init(l);
 	/* Every thread starts with a copy; the libraries take NULL for "not ours". */
 	*(void **)lua_getextraspace(L) = NULL;
 	/* Nothing of what start-up makes is garbage soon: no collection before it
@@ -334,6 +335,8 @@ snlua_init(struct snlua *l, struct skynet_context *ctx, const char *args) {
 	l->base.resume_measured = snlua_resume_measured;
 	l->base.forget_measured = snlua_forget_measured;
 	l->base.limit_memory = snlua_limit_memory;
+	l->base.set_quota = snlua_set_quota;
+	l->base.get_quota = snlua_get_quota;
 	l->base.memory = snlua_memory_used;
 	l->base.start_failed = start_failed;
 	size_t sz = args != NULL ? strlen(args) : 0;

@@ -40,6 +40,18 @@ struct snlua_memory {
 	size_t rearm_mark;    /* lower the mark when used falls below it */
 };
 
+/* Limits of all that the service is answerable for (snlua_quota.c). */
+struct snlua_quota {
+	size_t hard;   /* 0: none, as for warn */
+	size_t warn;
+	size_t mark;   /* warn when the total exceeds it */
+	size_t others; /* C memory and mailbox, as they were at the last look */
+	size_t unseen; /* bytes allocated since then */
+	size_t grace;  /* bytes that may be allocated although it is too much */
+	uint8_t refusals; /* in a row */
+	bool is_over;  /* the hard limit was reached, which was logged */
+};
+
 /* The message in progress and who wants to interrupt it (snlua_interrupt.c). */
 struct snlua_turn {
 	_Atomic(uint64_t) serial;                  /* odd while a message is being handled */
@@ -69,6 +81,7 @@ struct snlua {
 	lua_State *L;              /* NULL until the first message */
 	char *args;
 	struct snlua_memory memory;
+	struct snlua_quota quota;
 	struct snlua_turn turn;
 	struct snlua_quiet quiet;
 	lua_State *cb_thread; /* what skynet.core or skynet.task installed */
@@ -105,6 +118,15 @@ void snlua_charge_shared(void);
 /* Members of struct lua_container. */
 void snlua_limit_memory(struct lua_container *c, size_t bytes);
 size_t snlua_memory_used(struct lua_container *c);
+
+/* -------------------------------------------------------------- snlua_quota.c */
+
+/* Give a new VM the limits of the configuration. */
+void snlua_quota_init(struct snlua *l);
+
+/* Members of struct lua_container. */
+void snlua_set_quota(struct lua_container *c, size_t hard, size_t warn);
+void snlua_get_quota(struct lua_container *c, size_t *hard, size_t *warn, size_t *total);
 
 /* ---------------------------------------------------------- snlua_interrupt.c */
 

@@ -98,7 +98,8 @@ def test_help_names_every_command():
     with start() as n, Console(n) as c:
         names = {line.split("\t")[0] for line in c.ok("help")}
         want = """help list stat mem gc info exit kill start log snax service task uniqtask killtask
-            inject dbgcmd ping call trace debug logon logoff signal clearcache cmem jmem memory memtop netstat
+            inject dbgcmd ping call trace debug logon logoff signal clearcache cmem jmem memory memquota memtop
+            netstat
             dumpheap profactive getenv setenv""".split()
         assert names == set(want), names ^ set(want)
 
@@ -236,6 +237,11 @@ def test_tools():
         assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True), ranks
         assert re.match(r":\w{8} total:\d+ ", c.ok("memtop code")[0])
         c.fails("memtop 3 size", "invalid option 'size'")
+        quota = dict(line.split("\t") for line in c.ok("memquota .target 64M 16M"))
+        assert quota["hard"] == "67108864" and quota["warn"] == "16777216", quota
+        assert int(quota["total"]) > 10000, quota
+        assert dict(line.split("\t") for line in c.ok("memquota .target"))["hard"] == "67108864"
+        c.fails("memquota .target much", "Need a number of bytes")
         out = c.ok("profactive")
         assert out[0].startswith("heap profilling is "), out
         c.fails("profactive maybe", "Need on or off")
