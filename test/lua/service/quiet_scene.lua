@@ -36,7 +36,9 @@ if role == "maker" then
 	end
 
 	function command.mode()
-		return collectgarbage "incremental"
+		local mode = collectgarbage "incremental"
+		collectgarbage(mode)
+		return mode
 	end
 
 	skynet.start(function()
@@ -58,12 +60,6 @@ local function maker()
 	return skynet.newservice(SERVICE_NAME, "maker")
 end
 
--- Leaves garbage of some size in a service.
-local function litter(handle, bytes)
-	skynet.call(handle, "lua", "hoard", bytes, "litter")
-	skynet.call(handle, "lua", "drop", "litter")
-end
-
 local function heap(handles)
 	local services = memory.services()
 	local sum = 0
@@ -71,6 +67,19 @@ local function heap(handles)
 		sum = sum + services[handle].lua
 	end
 	return sum
+end
+
+-- Leaves garbage of some size in services. Returns what their heaps were while it
+-- was not garbage yet: afterwards it may be collected at any moment.
+local function litter(handles, bytes)
+	for _, handle in ipairs(handles) do
+		skynet.call(handle, "lua", "hoard", bytes, "litter")
+	end
+	local full = heap(handles)
+	for _, handle in ipairs(handles) do
+		skynet.call(handle, "lua", "drop", "litter")
+	end
+	return full
 end
 
 -- Looks without a word to the services in question.
@@ -89,10 +98,8 @@ function scenes.many()
 		list[i] = maker()
 	end
 	before = heap(list)
-	for _, handle in ipairs(list) do
-		litter(handle, 300 * KIB)
-	end
-	assert(heap(list) > before + 300 * 200 * KIB, heap(list) - before)
+	local full = litter(list, 300 * KIB)
+	assert(full > before + 300 * 200 * KIB, full - before)
 	wait_until(function() return heap(list) < before + 300 * 30 * KIB end)
 end
 
@@ -101,7 +108,11 @@ function scenes.large()
 	skynet.call(big, "lua", "hoard", 48 * MIB)
 	skynet.call(big, "lua", "drop")
 	wait_until(function() return heap { big } < MIB end)
-	assert(skynet.call(big, "lua", "mode") == "generational", "back in the old mode")
+	-- Asking is a message, too: it may come between two steps.
+	wait_until(function()
+		skynet.sleep(50)
+		return skynet.call(big, "lua", "mode") == "generational"
+	end)
 	wait_until(function() return memory.ledger().parts["jemalloc: dirty pages"] < 16 * MIB end)
 end
 
@@ -109,9 +120,8 @@ end
 function scenes.alive()
 	local big = maker()
 	skynet.call(big, "lua", "hoard", 16 * MIB)
-	litter(big, 4 * MIB)
-	local full = heap { big }
-	wait_until(function() return heap { big } < full - 2 * MIB end)
+	local full = litter({ big }, 6 * MIB)
+	wait_until(function() return heap { big } < full - 4 * MIB end)
 	assert(heap { big } > 14 * MIB)
 end
 
@@ -123,8 +133,7 @@ function scenes.stopped()
 	local one, other = maker(), maker()
 	skynet.call(one, "lua", "stop")
 	local full = heap { one }
-	litter(other, 300 * KIB)
-	local before = heap { other }
+	local before = litter({ other }, 300 * KIB)
 	wait_until(function() return heap { other } < before - 200 * KIB end)
 	assert(heap { one } == full)
 end
@@ -132,13 +141,12 @@ end
 -- As long as workers have work, quiet services keep their garbage.
 function scenes.busy()
 	local quiet, player = maker(), skynet.newservice(SERVICE_NAME, "player")
-	litter(quiet, 300 * KIB)
-	local full = heap { quiet }
+	local full = litter({ quiet }, 300 * KIB)
 	local until_time = skynet.now() + 100
 	while skynet.now() < until_time do
 		skynet.call(player, "lua")
 	end
-	assert(heap { quiet } == full, "collected while the worker was busy")
+	assert(heap { quiet } > full - 100 * KIB, "collected while the worker was busy")
 	wait_until(function() return heap { quiet } < full - 200 * KIB end)
 end
 
