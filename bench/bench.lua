@@ -71,6 +71,54 @@ function bench.timer(count)
 	return { timers_per_cpu_s = count / (os.clock() - cpu) }
 end
 
+local function read_fields(t, count)
+	local sum = 0
+	for _ = 1, count do
+		sum = sum + t.hp + t.at.x + t.bag[3] + t.level
+	end
+	return sum
+end
+
+local function walk(t, count)
+	local n = 0
+	for _ = 1, count do
+		for _ in pairs(t) do n = n + 1 end
+		for _ in ipairs(t.bag) do n = n + 1 end
+	end
+	return n
+end
+
+-- CPU nanoseconds per round of `f` over the one and the other table, in turns.
+local function compare(f, a, b, count)
+	local spent = { 0, 0 }
+	local rounds = 20
+	for i = 1, rounds * 2 do
+		local which = (i + i // 2) % 2 + 1
+		local start = os.clock()
+		f(which == 1 and a or b, count // rounds)
+		spent[which] = spent[which] + os.clock() - start
+	end
+	return spent[1] * NS / count, spent[2] * NS / count
+end
+
+-- Reading a table that services share, and one of one's own with the same data.
+function bench.share(count)
+	count = count or 10000000
+	local sharetable = require "skynet.sharetable"
+	local own = { hp = 97, level = 3, at = { x = 10, y = -3 }, bag = { 12, 13, 500, 70000 }, name = "hero" }
+	sharetable.loadtable("bench", own)
+	local shared = sharetable.query "bench"
+	assert(sharetable.is_sharedtable(shared))
+	local own_fields, shared_fields = compare(read_fields, own, shared, count)
+	local own_walk, shared_walk = compare(walk, own, shared, count // 10)
+	return {
+		own_fields_ns = own_fields, shared_fields_ns = shared_fields,
+		fields_percent = shared_fields / own_fields * 100,
+		own_walk_ns = own_walk, shared_walk_ns = shared_walk,
+		walk_percent = shared_walk / own_walk * 100,
+	}
+end
+
 -- Serialising and reading back a typical game message.
 function bench.pack(count)
 	count = count or 300000

@@ -17,7 +17,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUNS = 5
-ALL = ["ping", "fan", "spawn", "timer", "pack", "latency"]
+ALL = ["ping", "fan", "spawn", "timer", "pack", "latency", "share"]
 
 CONFIG = f"""
 thread = 2

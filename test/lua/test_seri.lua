@@ -70,6 +70,22 @@ test.case("random nested values come back", function()
 	end
 end)
 
+test.case("values nested 20000 deep raise in both directions", function()
+	local root = {}
+	local t = root
+	for _ = 1, 20000 do
+		t[1] = {}
+		t = t[1]
+	end
+	test.err(function() core.packstring(root) end, "serialize can't pack too depth table")
+	test.err(function() core.pack(root) end, "serialize can't pack too depth table")
+	-- Heads of arrays of one item, and of tables with a pair.
+	test.err(function() core.unpack(("\x0e"):rep(20000)) end, "Invalid serialize stream")
+	test.err(function() core.unpack(("\x06\x01"):rep(20000)) end, "Invalid serialize stream")
+	local me = skynet.self()
+	test.err(function() skynet.call(me, "lua", root) end, "serialize can't pack too depth table")
+end)
+
 test.case("a claimed length of 2^31 raises at once", function()
 	local before = collectgarbage "count"
 	test.err(function() core.unpack("\xfe\x22\xff\xff\xff\x7f") end, "Invalid serialize stream")

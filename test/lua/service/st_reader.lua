@@ -54,7 +54,7 @@ function command.memory(name)
 	t = sharetable.query(name)
 	local sum = 0
 	for i = 1, #t do
-		sum = sum + t[i]
+		sum = sum + (math.tointeger(t[i]) or 1)
 	end
 	collectgarbage()
 	return collectgarbage "count" - before, sum
