@@ -319,6 +319,40 @@ function sharetable.release(...)
 	return n
 end
 
+---@class skynet.sharetable.handle
+---@field private name string
+---@field private table table
+---@overload fun(): table
+local handle = {}
+handle.__index = handle
+
+-- The version taken last. Does not yield.
+function handle:__call()
+	return self.table
+end
+
+---Take the present version: constant time, whatever the sizes of the table and of
+---this VM. Yields. The version so far stays when the name was taken away.
+---@return boolean # is it another one
+function handle:update()
+	local entry = refresh(self.name)
+	local before = self.table
+	if entry then
+		self.table = table_of(entry, entry.current)
+	end
+	return self.table ~= before
+end
+
+---A handle of a table: calling it gives the version it took last, for code that
+---keeps no sub-tables and so needs no `sharetable.update`. Yields. Raises when the
+---name is unknown.
+---@param filename string
+---@return skynet.sharetable.handle
+function sharetable.handle(filename)
+	local entry = refresh(filename) or error("no shared table '" .. tostring(filename) .. "'", 2)
+	return setmetatable({ name = filename, table = table_of(entry, entry.current) }, handle)
+end
+
 ---Is this a table (or a sub-table) that services share?
 ---@param value any
 ---@return boolean

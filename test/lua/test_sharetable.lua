@@ -266,6 +266,52 @@ test.case("tables reachable by two paths and cycles keep their identity and upda
 	test.ok(rawequal(a, t.a) and rawequal(me, t))
 end)
 
+test.case("a handle takes the present version without a walk", function()
+	test.err(function() sharetable.handle "nobody knows" end, "no shared table 'nobody knows'")
+	publish("handle", "return { n = 1, sub = { n = 1 } }")
+	local h = sharetable.handle "handle"
+	test.eq(h().sub.n, 1)
+	test.ok(rawequal(h(), sharetable.query "handle"))
+	test.eq(h:update(), false)
+	local old = h().sub
+	publish("handle", "return { n = 2, sub = { n = 2 } }")
+	test.eq(h().n, 1)
+	test.eq(h:update(), true)
+	test.eq(h().sub.n, 2)
+	test.eq(old.n, 1)
+	publish("handle", "return { n = 3, sub = { n = 3 } }")
+	sharetable.update "handle"
+	test.eq(h().n, 3)
+	test.eq(old.n, 3)
+	sharetable.unload "handle"
+	test.eq(h:update(), false)
+	test.eq(h().n, 3)
+	-- The handle is a user of its version.
+	test.eq(sharetable.release "handle", 1)
+	old, h = nil, nil
+	test.eq(old, h)
+	test.eq(sharetable.release "handle", 0)
+end)
+
+test.case("a small version costs what it contains", function()
+	publish("tiny", "return {}")
+	test.ok(info("tiny").size < 200, "size " .. info("tiny").size)
+	local memory = require "skynet.memory"
+	collectgarbage()
+	skynet.call(sharetable.address, "debug", "GC")
+	local before = memory.total()
+	for i = 1, 200 do
+		publish("tiny " .. i, "return { " .. i .. " }")
+	end
+	skynet.call(sharetable.address, "debug", "GC")
+	collectgarbage()
+	-- With its name, its id and its entry in the service; no VM, no library.
+	test.ok(memory.total() - before < 200 * 1500, "bytes " .. (memory.total() - before))
+	for i = 1, 200 do
+		sharetable.unload("tiny " .. i)
+	end
+end)
+
 test.case("functions in a shared table run in the reader", function()
 	publish("fn", "return { add = function(a, b) return a + b end, max = math.max }")
 	local t = sharetable.query "fn"
