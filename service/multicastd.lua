@@ -1,7 +1,7 @@
 -- multicastd: distributes the messages of skynet.multicast. Owns the channels of
 -- this node and who subscribed to them. A channel id's low byte is the node that
--- owns it. Services that died leave with the first message they do not get, or
--- when a channel has grown to twice its size.
+-- owns it. Services say farewell when they end; those that do not leave with the
+-- first message they do not get, or when a channel has grown to twice its size.
 
 local skynet = require "skynet"
 local alive = require "skynet.alive"
@@ -17,6 +17,8 @@ local last_id = (node - 256) & 0x7fffffff
 
 -- Id -> { list = array of handles, places = { handle -> index }, limit = number }.
 local channels = {}
+-- Handle -> set of the ids it subscribed to, as long as it lives.
+local joined = {}
 
 local command = {}
 
@@ -35,10 +37,20 @@ local function remove(channel, handle)
 	end
 end
 
+-- A service is gone.
+local function forget(handle)
+	for id in pairs(joined[handle] or {}) do
+		if channels[id] then
+			remove(channels[id], handle)
+		end
+	end
+	joined[handle] = nil
+end
+
 local function drop_dead(channel)
 	for i = #channel.list, 1, -1 do
 		if not alive(channel.list[i]) then
-			remove(channel, channel.list[i])
+			forget(channel.list[i])
 		end
 	end
 	channel.limit = math.max(SUBSCRIBERS_MIN, #channel.list * 2)
@@ -55,6 +67,9 @@ function command.NEW()
 end
 
 function command.DEL(_, id)
+	for _, handle in ipairs(channels[id] and channels[id].list or {}) do
+		joined[handle][id] = nil
+	end
 	channels[id] = nil
 end
 
@@ -67,6 +82,8 @@ function command.SUB(source, id)
 		local i = #channel.list + 1
 		channel.list[i] = source
 		channel.places[source] = i
+		joined[source] = joined[source] or {}
+		joined[source][id] = true
 	end
 	skynet.ret()
 end
@@ -75,13 +92,20 @@ function command.USUB(source, id)
 	if channels[id] then
 		remove(channels[id], source)
 	end
+	if joined[source] then
+		joined[source][id] = nil
+	end
+end
+
+function command.CLOSE(source)
+	forget(source)
 end
 
 function command.PUB(source, id, package)
 	local channel = channels[id]
 	if channel then
 		for _, handle in ipairs(core.deliver(package, id, source, channel.list) or {}) do
-			remove(channel, handle)
+			forget(handle)
 		end
 	else
 		core.bind(package, 0)
@@ -94,7 +118,7 @@ end
 local foreign = {}
 
 local function find_handler(cmd, id)
-	local is_local = cmd == "NEW" or (math.type(id) == "integer" and id & NODE_MASK == node)
+	local is_local = cmd == "NEW" or cmd == "CLOSE" or (math.type(id) == "integer" and id & NODE_MASK == node)
 	if is_local then
 		return command[cmd] or error("Invalid command " .. tostring(cmd), 0)
 	elseif math.type(id) ~= "integer" then
@@ -108,7 +132,6 @@ skynet.start(function()
 	skynet.info_func(function()
 		local info = {}
 		for id, channel in pairs(channels) do
-			drop_dead(channel)
 			info[id] = { subscribers = #channel.list }
 		end
 		return info

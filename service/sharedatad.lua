@@ -84,6 +84,12 @@ function command.confirm()
 	skynet.ignoreret()
 end
 
+-- A reader is gone.
+function command.close(source)
+	publisher:forget(source)
+	skynet.ignoreret()
+end
+
 skynet.start(function()
 	skynet.info_func(function()
 		return publisher:info()

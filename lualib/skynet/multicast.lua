@@ -5,8 +5,10 @@
 
 local skynet = require "skynet"
 local core = require "skynet.multicast.core"
+local farewell = require "skynet.farewell"
 
 local multicastd
+local has_farewell = false
 
 -- Channel id -> array of objects, in the order in which they subscribed.
 local subscribed = {}
@@ -79,6 +81,10 @@ function channel:subscribe()
 		return
 	end
 	enter(id, self)
+	if not has_farewell then
+		has_farewell = true
+		farewell(multicastd, skynet.pack "CLOSE")
+	end
 	-- Joining twice is harmless, and each object learns whether it worked.
 	local ok, err = pcall(skynet.call, multicastd, "lua", "SUB", id)
 	if not ok then

@@ -242,9 +242,10 @@ test.case("old versions go when readers move on or exit", function()
 	ask(r, "exit")
 	builder.update("life", { n = 3 })
 	test.wait_for(function() return core.count() == before end)
-	local info = skynet.call(require "skynet.datasheet.address"(), "debug", "INFO")
-	test.eq(info.life.monitors, 0)
-	test.ok(info.life.handle)
+	test.wait_for(function()
+		local info = skynet.call(require "skynet.datasheet.address"(), "debug", "INFO").life
+		return info.monitors == 0 and info.handle
+	end)
 end)
 
 local function swapped(i)

@@ -248,6 +248,22 @@ test.case("a service that dies with messages in its mailbox releases them", func
 	c:delete()
 end)
 
+test.case("a service that ends is a subscriber no longer", function()
+	local c = mc.new()
+	for _, how in ipairs { "exit", "kill" } do
+		local s = subscriber(c.channel)
+		test.eq(subscribers(c.channel), 1)
+		if how == "exit" then
+			ask(s, "exit")
+		else
+			require "skynet.manager".kill(s)
+		end
+		-- Nothing was published meanwhile.
+		test.wait_for(function() return subscribers(c.channel) == 0 end)
+	end
+	c:delete()
+end)
+
 test.case("the core counts references, and refuses what is no package", function()
 	local id, size = core.pack(skynet.pack(1, 2))
 	test.eq(size, 8)
@@ -301,7 +317,7 @@ test.case("subscribers that come, die and go leave nothing behind", function()
 		end
 	end
 	settled()
-	test.eq(subscribers(c.channel), 1)
+	test.wait_for(function() return subscribers(c.channel) == 1 end)
 	for k = 1, #got do got[k] = nil end
 	skynet.call(daemon, "debug", "GC")
 	collectgarbage()

@@ -53,7 +53,11 @@ function command.release()
 	skynet.ignoreret()
 end
 
-command.close = command.release
+-- A reader is gone.
+function command.close(source)
+	publisher:forget(source)
+	skynet.ignoreret()
+end
 
 -- The bytes are not the builder's, so there is nothing to wait for.
 function command.collect()

@@ -1,13 +1,15 @@
 -- skynet.sharedata.publisher: names, their present documents, and who waits for
 -- newer ones; for the services sharedatad and datasheet. Owns the present
--- documents and the owed answers. A name that is deleted and made again is
+-- documents and the owed answers. Readers say farewell (see subscriber.lua), so
+-- nobody waits who is gone. A name that is deleted and made again is
 -- another one: nobody moves from the old data to the new.
 
 local skynet = require "skynet"
 local alive = require "skynet.alive"
 local core = require "skynet.sharedata.core"
 
--- So many waiting answers per name are kept without looking for dead ones.
+-- So many who wait for a name are kept without looking for those who said nothing
+-- when they died.
 local WATCHERS_MIN = 16
 
 ---@class skynet.publisher
@@ -17,9 +19,11 @@ Publisher.__index = Publisher
 -- Answer all who wait for the name with the id, or with nothing.
 local function wake(entry, ...)
 	local watchers = entry.watchers
-	entry.watchers = {}
-	for _, watcher in ipairs(watchers) do
-		watcher.reply(true, ...)
+	entry.watchers, entry.count = {}, 0
+	for _, replies in pairs(watchers) do
+		for _, reply in ipairs(replies) do
+			reply(true, ...)
+		end
 	end
 end
 
@@ -37,7 +41,7 @@ function Publisher:publish(name, document)
 	local id = document:id()
 	if not entry then
 		self.entries[name] = {
-			document = document, first = id, watchers = {}, limit = WATCHERS_MIN,
+			document = document, first = id, watchers = {}, count = 0, limit = WATCHERS_MIN,
 		}
 		return
 	end
@@ -67,15 +71,48 @@ function Publisher:query(name)
 	return entry and entry.document:id()
 end
 
-local function drop_dead(entry)
-	local kept = {}
-	for _, watcher in ipairs(entry.watchers) do
-		if watcher.reply "TEST" and alive(watcher.source) then
-			kept[#kept + 1] = watcher
+local function remove(entry, source)
+	if entry.watchers[source] then
+		entry.watchers[source] = nil
+		entry.count = entry.count - 1
+	end
+end
+
+---A service is gone: nobody waits in its name.
+---@param source integer
+function Publisher:forget(source)
+	for name in pairs(self.watched[source] or {}) do
+		if self.entries[name] then
+			remove(self.entries[name], source)
 		end
 	end
-	entry.watchers = kept
-	entry.limit = math.max(WATCHERS_MIN, #kept * 2)
+	self.watched[source] = nil
+end
+
+local function drop_dead(self, entry)
+	for source in pairs(entry.watchers) do
+		if not alive(source) then
+			self:forget(source)
+		end
+	end
+	entry.limit = math.max(WATCHERS_MIN, entry.count * 2)
+end
+
+-- Owe the running request an answer.
+local function add_watcher(self, name, source)
+	local entry = self.entries[name]
+	local replies = entry.watchers[source]
+	if not replies then
+		if entry.count >= entry.limit then
+			drop_dead(self, entry)
+		end
+		replies = {}
+		entry.watchers[source] = replies
+		entry.count = entry.count + 1
+		self.watched[source] = self.watched[source] or {}
+		self.watched[source][name] = true
+	end
+	table.insert(replies, skynet.response())
 end
 
 ---Answer the running request when there is a newer version than `id`: its id, or
@@ -90,10 +127,7 @@ function Publisher:monitor(name, id, source)
 	elseif entry.document:id() ~= id then
 		skynet.retpack(entry.document:id())
 	else
-		if #entry.watchers >= entry.limit then
-			drop_dead(entry)
-		end
-		table.insert(entry.watchers, { source = source, reply = skynet.response() })
+		add_watcher(self, name, source)
 	end
 end
 
@@ -102,11 +136,10 @@ end
 function Publisher:info()
 	local info = {}
 	for name, entry in pairs(self.entries) do
-		drop_dead(entry)
 		info[name] = {
 			handle = entry.document:id(),
 			size = entry.document:size(),
-			monitors = #entry.watchers,
+			monitors = entry.count,
 		}
 	end
 	return info
@@ -114,5 +147,6 @@ end
 
 ---@return skynet.publisher
 return function()
-	return setmetatable({ entries = {} }, Publisher)
+	-- watched: service -> set of the names it has asked about.
+	return setmetatable({ entries = {}, watched = {} }, Publisher)
 end

@@ -4,6 +4,7 @@
 
 local skynet = require "skynet"
 local core = require "skynet.sharedata.core"
+local farewell = require "skynet.farewell"
 
 ---@class skynet.subscriber
 local Subscriber = {}
@@ -30,12 +31,24 @@ local function watch(self, name, proxy)
 	end
 end
 
+-- Let the publisher hear when this service is gone.
+local function say_farewell(self)
+	local address = self.address()
+	if not self.has_farewell then
+		self.has_farewell = true
+		farewell(address, skynet.pack "close")
+	end
+end
+
 ---The proxy of a name. Yields the first time. Raises when there is no such name;
 ---asking again is allowed.
 ---@param name string
 ---@return table proxy
 function Subscriber:query(name)
 	local proxy = self.entries[name]
+	if not proxy then
+		say_farewell(self)
+	end
 	while not proxy do
 		local id = skynet.call(self.address(), "lua", "query", name)
 		-- Another task may have been faster.
