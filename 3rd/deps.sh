@@ -4,7 +4,7 @@
 # usage: deps.sh build|test
 #   build   what `make` needs: a C compiler, jemalloc, OpenSSL, zlib, SQLite
 #   test    what `make test` needs on top: cmocka, Python 3, strace,
-#           curl, the openssl command, protoc
+#           curl, the openssl command, protoc, node with its ws, chromium
 #
 # Prints nothing when everything is there. Missing packages are installed
 # through apt when that is possible without asking (root, or sudo without a
@@ -54,6 +54,10 @@ find_missing() {
 			"$compiler" -E -x c - >/dev/null 2>&1 || need libcmocka-dev
 		want_command python3 python3
 		want_command strace strace
+		want_command node nodejs
+		[ -d /usr/share/nodejs/ws ] || need node-ws
+		want_command chromium chromium
+		want_command chromedriver chromium-driver
 		want_command openssl openssl
 		want_command curl curl
 		want_command protoc protobuf-compiler
