@@ -158,3 +158,13 @@ def test_config_files_of_the_examples_start_a_node():
             n.wait_for("Watchdog listen on")
             assert n.stop() == 0
         shutil.rmtree(os.path.dirname(path))
+
+
+def test_share_reads_data_while_it_changes():
+    with node("share", {}, "") as n:
+        n.wait_for(r"share: done$")
+        for line in [r"first 1 2 1 2", r"second 2 3 horse nil",
+                     r"home false .*The key \[\.home\] doesn't exist after update",
+                     r"third 3 0 5 false", r"packed 3 5 nil", r"deleted 3$"]:
+            assert re.search("share: " + line, n.text, re.M), (line, n.text)
+        assert n.stop() == 0
