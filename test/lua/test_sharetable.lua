@@ -1,9 +1,13 @@
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 -- skynet.sharetable: versions, readers, rebinding, life time.
 
 local skynet = require "skynet"
+require "skynet.manager"
 local sharetable = require "skynet.sharetable"
 local core = require "skynet.sharetable.core"
 local test = require "testlib"
+local rt = require "rt"
 
 local is_shared = core.is_shared
 local SWAPS = skynet.getenv "test_variant" == "release" and 1000 or 100
@@ -123,6 +127,61 @@ test.case("a write raises an error that says so, and changes nothing", function(
 	test.err(function() setmetatable(t, {}) end, "shared")
 	test.eq(t.a, 1)
 	test.eq(table.concat(t.list, ","), "3,1,2")
+end)
+
+test.case("a shared table is packed and encoded like any other", function()
+	publish("packed", "return { 1, 2.5, 'text', sub = { x = { y = true } }, long = ('long '):rep(50) }")
+	local t = sharetable.query "packed"
+	local plain = { 1, 2.5, "text", sub = { x = { y = true } }, long = ("long "):rep(50) }
+	test.eq(skynet.unpack(skynet.packstring(t)), plain)
+	local r = reader()
+	ask(r, "query", "packed")
+	test.eq(ask(r, "get", "packed"), plain)
+	exit(r)
+	local bson = require "bson"
+	local doc = { sub = t.sub, long = t.long }
+	test.eq(bson.decode(bson.encode(doc)), { sub = plain.sub, long = plain.long })
+	local cjson = require "cjson"
+	test.eq(cjson.decode(cjson.encode(t.sub)), plain.sub)
+end)
+
+test.case("a loop has one order in all services", function()
+	local source = "local t = {} for i = 1, 200 do t['key ' .. i * 7919] = i t[i * 3.5] = i end return t"
+	publish("order", source)
+	local r, keys = reader(), {}
+	for k in pairs(sharetable.query "order") do keys[#keys + 1] = tostring(k) end
+	test.ok(#keys == 400)
+	if is_shared then
+		test.eq(ask(r, "keys", "order"), keys)
+		test.eq(ask(r, "keys", "order"), keys)
+	end
+	exit(r)
+end)
+
+test.case("a key that came from a shared table is found by a local literal", function()
+	publish("literal", "return { 'own_' .. 'literal', long = ('long key '):rep(10) }")
+	local t, mine = sharetable.query "literal", {}
+	mine[t[1]], mine[t.long] = 1, 2
+	test.eq(mine.own_literal, 1)
+	test.eq(mine[("long key "):rep(10)], 2)
+	mine = { own_literal = 3, [("long key "):rep(10)] = 4 }
+	test.eq(mine[t[1]], 3)
+	test.eq(mine[t.long], 4)
+end)
+
+test.case("the service may be asked in messages", function()
+	local service = sharetable.address
+	test.eq(select("#", skynet.call(service, "lua", "loadtable", "raw", skynet.pack { n = 1 })), 0)
+	test.eq(sharetable.query "raw".n, 1)
+	test.eq(select("#", skynet.call(service, "lua", "query", "no such")), 0)
+	local id = skynet.call(service, "lua", "query", "raw")
+	test.eq(core.clone(id).n, 1)
+	test.eq(skynet.call(service, "lua", "queryall", { "raw", "no such" }), { raw = id })
+	test.err(function() skynet.call(service, "lua", "loadtable", "raw", skynet.pack(5)) end, "Not a table, it's a number.")
+	test.eq(sharetable.query "raw".n, 1)
+	test.err(function() skynet.call(service, "lua", "nosuch") end, "Invalid command nosuch")
+	skynet.send(service, "lua", "close")
+	test.eq(info("raw").current ~= nil, true)
 end)
 
 test.case("a failed load tells why and keeps the version", function()
@@ -326,8 +385,10 @@ test.case("an old version goes when its last holder exits", function()
 	publish("life", "return { 2 }")
 	test.eq(versions_in_use "life", 1)
 	test.match(info("life").history, skynet.address(r))
+	local from = rt.mark()
 	exit(r)
 	test.wait_for(function() return versions_in_use "life" == 0 end)
+	rt.logged("Delete a version %(.*%) of life", from)
 	test.eq(info("life").size > 0, true)
 end)
 

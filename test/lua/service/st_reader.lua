@@ -60,6 +60,15 @@ function command.memory(name)
 	return collectgarbage "count" - before, sum
 end
 
+-- Its keys, as text, in the order of a loop.
+function command.keys(name)
+	local keys = {}
+	for k in pairs(sharetable.query(name)) do
+		keys[#keys + 1] = tostring(k)
+	end
+	return keys
+end
+
 function command.identity(name)
 	return string.format("%p", sharetable.query(name))
 end
