@@ -112,6 +112,15 @@ local function handle(object, source, package)
 	object:__dispatch(source, object.__unpack(guard:data()))
 end
 
+-- As handle, for an object that may have left since the message came.
+local function handle_later(id, object, source, package)
+	if position(id, object) then
+		handle(object, source, package)
+	else
+		package:close()
+	end
+end
+
 local function dispatch(id, source, package)
 	skynet.ignoreret()
 	local objects = subscribed[id]
@@ -121,7 +130,7 @@ local function dispatch(id, source, package)
 	end
 	-- Others in tasks of their own: none waits for another, or fails with it.
 	for i = 2, #objects do
-		skynet.fork(handle, objects[i], source, package:again())
+		skynet.fork(handle_later, id, objects[i], source, package:again())
 	end
 	handle(objects[1], source, package)
 end

@@ -134,6 +134,17 @@ test.case("two objects for one channel in one service are independent", function
 	settled()
 end)
 
+test.case("an object that another one unsubscribes meanwhile gets nothing", function()
+	local second, got
+	local first = mc.new { dispatch = function() second:unsubscribe() end }
+	first:subscribe()
+	second, got = listener(first.channel)
+	first:publish(1)
+	settled()
+	test.eq(got, {})
+	first:delete()
+end)
+
 test.case("a dispatch that fails or hangs disturbs nobody", function()
 	local c, got = listener()
 	local other = mc.new { channel = c.channel, dispatch = function() error "on purpose, in the same service" end }
