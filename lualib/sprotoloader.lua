@@ -8,24 +8,43 @@ local sproto = require "sproto"
 
 local loader = {}
 
----Parse a schema file into a slot. Raises when it cannot be read or is wrong.
----@param filename string
+-- Takes the caller's reference.
+local function save(schema, index)
+	local ok, err = pcall(core.saveproto, schema, index)
+	core.deleteproto(schema)
+	if not ok then
+		error(err, 3)
+	end
+end
+
+---Parse a schema file, or several that are one schema, into a slot. Raises when one
+---cannot be read or is wrong; the slot then stays as it is.
+---@param filename string|string[]
 ---@param index? integer slot, 0 by default
 function loader.register(filename, index)
+	local names = type(filename) == "table" and filename or { filename }
+	local ok, bundle = pcall(parser.parse_files, table.unpack(names))
+	if not ok then
+		error(bundle, 2)
+	end
+	loader.save(bundle, index)
+end
+
+---Put the compiled bundle in a file into a slot. Raises when it cannot be read or is
+---malformed; the slot then stays as it is.
+---@param filename string
+---@param index? integer slot, 0 by default
+function loader.register_bundle(filename, index)
 	local f <close> = io.open(filename, "rb") or error("Can't open sproto file " .. filename, 2)
-	loader.save(parser.parse(f:read "a", filename), index)
+	local schema = core.newproto(f:read "a") or error(filename .. " is no sproto bundle", 2)
+	save(schema, index)
 end
 
 ---Put a compiled bundle into a slot.
 ---@param bundle string
 ---@param index? integer slot, 0 by default
 function loader.save(bundle, index)
-	local schema = core.newproto(bundle) or error("invalid sproto bundle", 2)
-	local ok, err = pcall(core.saveproto, schema, index)
-	core.deleteproto(schema)
-	if not ok then
-		error(err, 2)
-	end
+	save(core.newproto(bundle) or error("invalid sproto bundle", 2), index)
 end
 
 ---An object over the schema in a slot. Raises when the slot is empty.

@@ -132,6 +132,7 @@ end
 
 ---@class sprotoparser.type
 ---@field name string      full name
+---@field source sprotoparser.source  where it is written
 ---@field pos integer
 ---@field fields sprotoparser.field[]
 
@@ -167,7 +168,7 @@ end
 -- The braces of a type called `name`; adds it and what is inside to schema.
 local function parse_struct(source, schema, name, pos)
 	need_symbol(source, "{")
-	local t = { name = name, pos = pos, fields = {} }
+	local t = { name = name, source = source, pos = pos, fields = {} }
 	schema.types[#schema.types + 1] = t
 	while true do
 		skip_blanks(source)
@@ -213,7 +214,7 @@ end
 
 local function parse_protocol(source, schema, name, pos)
 	need_blanks(source, "protocol " .. name)
-	local protocol = { name = name, pos = pos }
+	local protocol = { name = name, source = source, pos = pos }
 	protocol.tag = need_tag(source, "protocol " .. name)
 	skip_blanks(source)
 	need_symbol(source, "{")
@@ -233,13 +234,13 @@ local function parse_protocol(source, schema, name, pos)
 	schema.protocols[#schema.protocols + 1] = protocol
 end
 
-local function parse_schema(source)
-	local schema = { types = {}, protocols = {} }
+-- Adds what the source contains to schema.
+local function parse_schema(source, schema)
 	while true do
 		skip_blanks(source)
 		local start = source.pos
 		if start > #source.text then
-			return schema
+			return
 		elseif take_symbol(source, ".") then
 			parse_type(source, schema, nil, start)
 		else
@@ -254,13 +255,13 @@ end
 
 ------------------------------------------------------------------------ rules
 
-local function check_fields(source, t)
+local function check_fields(t)
 	local by_name, by_tag = {}, {}
 	for _, f in ipairs(t.fields) do
 		if by_name[f.name] then
-			schema_error(source, f.pos, "redefine %s in type %s", f.name, t.name)
+			schema_error(t.source, f.pos, "redefine %s in type %s", f.name, t.name)
 		elseif by_tag[f.tag] then
-			schema_error(source, f.pos, "redefine tag %d in type %s", f.tag, t.name)
+			schema_error(t.source, f.pos, "redefine tag %d in type %s", f.tag, t.name)
 		end
 		by_name[f.name], by_tag[f.tag] = f, f
 	end
@@ -281,7 +282,7 @@ local function find_type(types, outer, name)
 end
 
 -- What a parenthesis says of a built-in type; only integers have one.
-local function check_builtin(source, t, f)
+local function check_builtin(t, f)
 	f.builtin = BUILTIN[f.typename]
 	if f.typename == "binary" then
 		f.extra = 1
@@ -291,79 +292,79 @@ local function check_builtin(source, t, f)
 	end
 	local digits = tonumber(f.paren)
 	if f.typename ~= "integer" or not digits then
-		schema_error(source, f.pos, "Invalid (%s) on %s field %s of type %s",
+		schema_error(t.source, f.pos, "Invalid (%s) on %s field %s of type %s",
 			f.paren, f.typename, f.name, t.name)
 	elseif digits > MAX_DIGITS then
-		schema_error(source, f.pos, "Too many decimal digits (%s) in field %s of type %s, at most %d",
+		schema_error(t.source, f.pos, "Too many decimal digits (%s) in field %s of type %s, at most %d",
 			f.paren, f.name, t.name, MAX_DIGITS)
 	end
 	f.extra = math.tointeger(digits)
 end
 
 -- A key must be one value: of a built-in type, and no array.
-local function check_key(source, t, f, key, shown)
+local function check_key(t, f, key, shown)
 	if not key or not BUILTIN[key.typename] or key.is_array then
-		schema_error(source, f.pos, "Invalid map index :%s in field %s of type %s",
+		schema_error(t.source, f.pos, "Invalid map index :%s in field %s of type %s",
 			shown, f.name, t.name)
 	end
 	f.key = key.tag
 end
 
 -- What a parenthesis says of an array of a user type.
-local function check_index(source, t, f)
+local function check_index(t, f)
 	if not f.is_array then
-		schema_error(source, f.pos, "Invalid (%s): field %s of type %s is not an array",
+		schema_error(t.source, f.pos, "Invalid (%s): field %s of type %s is not an array",
 			f.paren, f.name, t.name)
 	end
 	local fields = f.target.fields
 	if f.paren ~= "" then
-		check_key(source, t, f, f.target.by_name[f.paren], f.paren)
+		check_key(t, f, f.target.by_name[f.paren], f.paren)
 		return
 	end
 	if #fields ~= 2 then
-		schema_error(source, f.pos, "Invalid map definition: %s, must only have two fields, type %s",
+		schema_error(t.source, f.pos, "Invalid map definition: %s, must only have two fields, type %s",
 			f.name, t.name)
 	end
-	check_key(source, t, f, fields[1], fields[1].name)
+	check_key(t, f, fields[1], fields[1].name)
 	f.is_map = true
 end
 
-local function resolve_field(source, types, t, f)
+local function resolve_field(types, t, f)
 	if BUILTIN[f.typename] then
-		check_builtin(source, t, f)
+		check_builtin(t, f)
 		return
 	end
 	f.target = find_type(types, t.name, f.typename)
 	if not f.target then
-		schema_error(source, f.pos, "Undefined type %s in type %s (field %s)",
+		schema_error(t.source, f.pos, "Undefined type %s in type %s (field %s)",
 			f.typename, t.name, f.name)
 	end
 	if f.paren then
-		check_index(source, t, f)
+		check_index(t, f)
 	end
 end
 
-local function collect_types(source, schema)
+local function collect_types(schema)
 	local types = {}
 	for _, t in ipairs(schema.types) do
 		if types[t.name] then
-			schema_error(source, t.pos, "redefined %s", t.name)
+			schema_error(t.source, t.pos, "redefined %s", t.name)
 		end
 		types[t.name] = t
-		check_fields(source, t)
+		check_fields(t)
 	end
 	table.sort(schema.types, function(a, b) return a.name < b.name end)
 	for i, t in ipairs(schema.types) do
 		t.number = i - 1
 	end
 	if #schema.types > MAX_TAG + 1 then
-		schema_error(source, 1, "too many types")
+		error("sproto: too many types", 0)
 	end
 	return types
 end
 
 -- A body's type, or nil for `nil`; says whether there was a body at all.
-local function resolve_body(source, types, protocol, kind)
+local function resolve_body(types, protocol, kind)
 	local body = protocol[kind]
 	protocol[kind] = nil
 	if not body or body.name == "nil" then
@@ -371,37 +372,37 @@ local function resolve_body(source, types, protocol, kind)
 	end
 	local t = types[body.name]
 	if not t then
-		schema_error(source, body.pos, "Undefined %s type %s in protocol %s",
+		schema_error(protocol.source, body.pos, "Undefined %s type %s in protocol %s",
 			kind, body.name, protocol.name)
 	end
 	protocol[kind] = t.number
 	return true
 end
 
-local function check_protocols(source, schema, types)
+local function check_protocols(schema, types)
 	local by_name, by_tag = {}, {}
 	for _, p in ipairs(schema.protocols) do
 		if by_name[p.name] then
-			schema_error(source, p.pos, "redefined %s", p.name)
+			schema_error(p.source, p.pos, "redefined %s", p.name)
 		elseif by_tag[p.tag] then
-			schema_error(source, p.pos, "redefined protocol tag %d at %s", p.tag, p.name)
+			schema_error(p.source, p.pos, "redefined protocol tag %d at %s", p.tag, p.name)
 		end
 		by_name[p.name], by_tag[p.tag] = p, p
-		resolve_body(source, types, p, "request")
-		local has_response = resolve_body(source, types, p, "response")
+		resolve_body(types, p, "request")
+		local has_response = resolve_body(types, p, "response")
 		p.confirm = has_response and not p.response
 	end
 	table.sort(schema.protocols, function(a, b) return a.tag < b.tag end)
 end
 
-local function check_schema(source, schema)
-	local types = collect_types(source, schema)
+local function check_schema(schema)
+	local types = collect_types(schema)
 	for _, t in ipairs(schema.types) do
 		for _, f in ipairs(t.fields) do
-			resolve_field(source, types, t, f)
+			resolve_field(types, t, f)
 		end
 	end
-	check_protocols(source, schema, types)
+	check_protocols(schema, types)
 end
 
 ----------------------------------------------------------------------- bundle
@@ -498,15 +499,34 @@ end
 
 ------------------------------------------------------------------------- API
 
+local function compile(sources)
+	local schema = { types = {}, protocols = {} }
+	for _, source in ipairs(sources) do
+		parse_schema(source, schema)
+	end
+	check_schema(schema)
+	return pack_schema(schema)
+end
+
 ---Compile a schema. Raises with file, line and cause when it is wrong.
 ---@param text string the schema
 ---@param name? string shown in errors, "=text" by default
 ---@return string bundle
 function parser.parse(text, name)
-	local source = { text = text, name = name or "=text", pos = 1 }
-	local schema = parse_schema(source)
-	check_schema(source, schema)
-	return pack_schema(schema)
+	return compile { { text = text, name = name or "=text", pos = 1 } }
+end
+
+---Compile schema files into one bundle; each may use what the others define.
+---Raises with file, line and cause when one is wrong.
+---@param ... string names of files
+---@return string bundle
+function parser.parse_files(...)
+	local sources = {}
+	for i, name in ipairs { ... } do
+		local f <close> = io.open(name, "rb") or error("Can't open sproto file " .. name, 2)
+		sources[i] = { text = f:read "a", name = name, pos = 1 }
+	end
+	return compile(sources)
 end
 
 ---Print bytes in hexadecimal, 16 a line.

@@ -81,6 +81,50 @@ test.case("a file is parsed into a slot, the default is slot 0", function()
 	test.eq(loader.load(0):exist_type "Point", true)
 end)
 
+-- A new file with this content.
+local function file(content)
+	local name = os.tmpname()
+	local f <close> = assert(io.open(name, "wb"))
+	f:write(content)
+	return name
+end
+
+test.case("several files are one schema, and errors name the right one", function()
+	local one = file ".Player {\n at 0 : Point\n}\np 1 {\n request Player\n}"
+	local two = file "# the points\n.Point {\n x 0 : integer\n}"
+	loader.register({ one, two }, 3)
+	test.eq((loader.load(3):decode("Player", loader.load(3):encode("Player", { at = { x = 5 } }))), { at = { x = 5 } })
+	local function fails(text, message)
+		local bad = file(text)
+		test.err(function() loader.register({ one, two, bad }, 3) end, message .. bad)
+		os.remove(bad)
+	end
+	fails("\n.Point {}", "redefined Point at [")
+	fails("q 1 {}", "redefined protocol tag 1 at q at [")
+	fails(".X { y 0 : nope }", "Undefined type nope in type X (field y) at [")
+	fails(".X { y 0 }", "syntax error at [")
+	test.err(function() loader.register({ one, "/no/such" }, 3) end, "Can't open sproto file /no/such")
+	test.err(function() loader.register(one, 3) end, "Undefined type Point in type Player (field at) at [" .. one .. "] line (2)")
+	test.eq(loader.load(3):exist_proto "p", true)
+	os.remove(one)
+	os.remove(two)
+end)
+
+test.case("a compiled bundle is read from a file", function()
+	local name = file(parser.parse(schema))
+	loader.register_bundle(name, 4)
+	test.eq(loader.load(4):exist_type "Point", true)
+	os.remove(name)
+	test.err(function() loader.register_bundle(name, 4) end, "Can't open sproto file " .. name)
+	name = file "nonsense"
+	test.err(function() loader.register_bundle(name, 4) end, name .. " is no sproto bundle")
+	os.remove(name)
+	name = file(parser.parse(schema))
+	test.err(function() loader.register_bundle(name, 16) end, "Invalid global slot index 16")
+	os.remove(name)
+	test.eq(loader.load(4):exist_type "Point", true)
+end)
+
 test.case("a borrowed schema is not freed by its objects", function()
 	local cobj = core.newproto(parser.parse(schema))
 	for _ = 1, 10 do
