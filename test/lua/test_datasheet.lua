@@ -119,6 +119,24 @@ test.case("malformed documents are refused", function()
 	test.eq(datasheet.query "malformed"[1], "good")
 end)
 
+test.case("a document nested 20 000 deep is refused, and bodies that overlap are", function()
+	-- Tables of one item, the next table.
+	local n, offsets, bodies = 20000, {}, {}
+	for i = 1, n do
+		offsets[i] = string.pack("<I4", (i - 1) * 16)
+		bodies[i] = string.pack("<I4I4BxxxI4", 1, 0, i < n and 4 or 1, i)
+	end
+	local function document(offset_list)
+		local body = table.concat(offset_list) .. table.concat(bodies)
+		return string.pack("<I4I4", 8 + #body, n) .. body .. "\0"
+	end
+	test.err(function() dump.undump(document(offsets)) end, "malformed datasheet: it is nested too deep")
+	-- Many names for one body would make gigabytes of a few kilobytes.
+	for i = 1, n do offsets[i] = string.pack("<I4", 0) end
+	bodies[1] = string.pack("<I4I4", 30000, 0)
+	test.err(function() dump.undump(document(offsets)) end, "malformed datasheet: a table is too long")
+end)
+
 test.case("a missing name raises, and may be asked for again", function()
 	test.err(function() datasheet.query "later" end, "create data first")
 	builder.new("later", { n = 1 })

@@ -151,12 +151,12 @@ local function u32(doc, at, limit)
 end
 
 -- Split a table's body: { narray, types, values, keys, at, size }.
-local function parse_table(doc, at, limit)
+local function parse_table(doc, at, limit, left)
 	local narray, ndict = u32(doc, at, limit), u32(doc, at + 4, limit)
 	local n = narray + ndict
 	local values = at + 8 + (n + 3) // 4 * 4
 	local size = values - at + narray * 4 + ndict * 8
-	if at + size > limit then
+	if at + size > limit or size > left then
 		malformed "a table is too long"
 	end
 	local t = { narray = narray, types = {}, values = {}, keys = {}, at = at, size = size }
@@ -180,10 +180,13 @@ local function parse(doc)
 		malformed "the header"
 	end
 	local d = { doc = doc, n = n, strings = strings, tables = {} }
+	local left = strings - first -- bodies that overlap could make much of few bytes
 	for i = 0, n - 1 do
 		local offset = u32(doc, 8 + 4 * i, strings)
 		if offset ~= NO_TABLE then
-			d.tables[i] = parse_table(doc, first + offset, strings)
+			local t = parse_table(doc, first + offset, strings, left)
+			left = left - t.size
+			d.tables[i] = t
 		end
 	end
 	return d
