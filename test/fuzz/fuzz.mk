@@ -11,6 +11,10 @@ FUZZ_BIN := $(FUZZ_NAME:%=$(OUT)/test/fuzz/fuzz_%)
 
 # Extra objects of a fuzzer, as for units.
 FUZZ_EXTRA_seri := $(UNIT_EXTRA_test_seri)
+FUZZ_EXTRA_sproto := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/sproto/*.c))
+FUZZ_EXTRA_sproto_pack := $(FUZZ_EXTRA_sproto)
+FUZZ_EXTRA_sproto_bundle := $(FUZZ_EXTRA_sproto)
+FUZZ_EXTRA_cjson := $(CJSON_OBJ)
 FUZZ_EXTRA_protobuf := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/protobuf/*.c))
 FUZZ_EXTRA_protobuf_schema := $(FUZZ_EXTRA_protobuf)
 FUZZ_EXTRA_tls := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/ltls/*.c))

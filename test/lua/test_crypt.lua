@@ -87,6 +87,17 @@ test.case("des comes back, whatever the length and the padding", function()
 	end
 end)
 
+test.case("des with pkcs7 gives the texts that other programs give", function()
+	for text, want in pairs {
+		[""] = "/rlZt9RkL8s=", ["1"] = "g6AtgJul6q0=", ["12345678"] = "ltACiHjVjIn+uVm31GQvyw==",
+	} do
+		local cipher = crypt.desencode("12345678", text, crypt.padding.pkcs7)
+		test.eq(crypt.base64encode(cipher), want)
+		test.eq(crypt.desdecode("12345678", cipher, crypt.padding.pkcs7), text)
+	end
+	test.eq(crypt.base64encode(crypt.desencode("12345678", "hello world")), "KNugLrX23UcGtcVlk9y+LA==")
+end)
+
 test.case("bad des padding is found without reading before the text", function()
 	local key = "ABCDEFGH"
 	-- Blocks whose padding claims 0, 9 and 255 bytes: a foreign block before

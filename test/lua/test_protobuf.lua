@@ -13,6 +13,15 @@ end
 
 local temporary = os.tmpname()
 
+local function varint(n)
+	local bytes = ""
+	while n > 127 do
+		bytes = bytes .. string.char(n & 127 | 128)
+		n = n >> 7
+	end
+	return bytes .. string.char(n)
+end
+
 -- Run protoc with these arguments, and this on its input; returns its output.
 local function protoc(arguments, input)
 	local f <close> = assert(io.open(temporary, "wb"))
@@ -267,15 +276,12 @@ test.case("100 levels pass, 101 and 20 000 raise; cycles, too", function()
 	local cycle = {}
 	cycle.next = cycle
 	test.err(function() schema:encode("test.two.Node", cycle) end, "more than 100 levels")
-	local deep = ""
-	for _ = 1, 20000 do
-		local n, length = #deep, ""
-		repeat
-			length = length .. string.char(n > 127 and (n & 127 | 128) or n)
-			n = n >> 7
-		until n == 0
-		deep = "\x12" .. length .. deep
+	local parts, size = {}, 0
+	for i = 20000, 1, -1 do
+		parts[i] = "\x12" .. varint(size)
+		size = size + #parts[i]
 	end
+	local deep = table.concat(parts)
 	test.err(function() schema:decode("test.two.Node", deep) end, "too many levels of messages")
 	test.err(function() schema:decode("test.two.Node", ("\x1b"):rep(20000)) end, "an unknown field is malformed")
 	test.err(function() schema:decode("test.two.Scalars", ("\x1b"):rep(20000)) end, "an unknown field is malformed")
@@ -356,6 +362,14 @@ test.case("descriptor sets that are wrong say how", function()
 	bad(file(message("M", part(7, number(1, 1)))), "message_set_wire_format")
 	bad(file(part(4, "")), "has no name")
 	bad(file(part(5, part(1, "E"))), "enum E has no values")
+	-- Types inside each other, without end: lengths are written from the inside out.
+	local parts, size = {}, 0
+	for i = 20000, 1, -1 do
+		parts[i] = "\x0a\1N\x1a" .. varint(size)
+		size = size + #parts[i]
+	end
+	local set = "\x22" .. varint(size) .. table.concat(parts)
+	bad("\x0a" .. varint(#set) .. set, "more than 64 message types inside each other")
 	local open = protobuf.load(file(message("M", field("a", 1, 1, nil, ".M"))))
 	test.eq(open:encode("M", { a = {} }), "\x0a\0")
 	test.eq(#protobuf.load(""):messages(), 0)

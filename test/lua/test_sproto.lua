@@ -144,6 +144,47 @@ test.case("64 levels with a field are the limit, both ways", function()
 	test.err(function() sp:encode("Tree", cycle) end, "The table is too deep")
 end)
 
+-- `levels` times head(size of what is inside) around nothing.
+local function wrap(levels, head)
+	local parts, size = {}, 0
+	for i = levels, 1, -1 do
+		parts[i] = head(size)
+		size = size + #parts[i]
+	end
+	return table.concat(parts)
+end
+
+test.case("data nested 20 000 deep is refused", function()
+	local sp = sproto.parse(schema)
+	local left = wrap(20000, function(size) return "\1\0\0\0" .. string.pack("<I4", size) end)
+	test.err(function() sp:decode("Tree", left) end, "The table is too deep")
+	local right = wrap(20000, function(size)
+		return "\2\0" .. string.pack("<I2I2I4I4", 7, 0, size + 4, size)
+	end)
+	test.err(function() sp:decode("Tree", right) end, "The table is too deep")
+end)
+
+test.case("the key of a main index is that of the element", function()
+	local sp = sproto.parse(schema)
+	-- As doc/reference/sproto.md says: keys of the Lua table do not matter.
+	local data = sp:encode("Maps", { c = { anything = { n = 5 }, [2] = { n = 6, s = "x" } } })
+	test.eq((sp:decode("Maps", data)), { c = { [5] = { n = 5 }, [6] = { n = 6, s = "x" } } })
+end)
+
+test.case("a large message leaves no large buffer behind", function()
+	local memory = require "skynet.memory"
+	if memory.total() == 0 then test.skip "no accounting in this build" end
+	local sp = sproto.parse(schema)
+	local value = { s = ("x"):rep(8 << 20) }
+	sp:encode("Leaf", { s = "small" })
+	collectgarbage()
+	local before = memory.current()
+	sp:encode("Leaf", value)
+	collectgarbage()
+	collectgarbage()
+	test.ok(memory.current() - before < 100000, memory.current() - before)
+end)
+
 test.case("16 MB are the limit of an object", function()
 	local sp = sproto.parse(schema)
 	local limit = 16 << 20

@@ -2,7 +2,16 @@
 import hashlib
 import hmac
 
+from harness import Skip, VARIANT
 from test_clientsocket import run
+
+
+def available_bytes():
+    with open("/proc/meminfo") as f:
+        for line in f:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def evaluate(expression):
@@ -24,6 +33,17 @@ def test_the_handshake_of_the_login_example():
     out = evaluate('crypt.base64encode(crypt.hmac_hash("\\1\\2\\3\\4\\5\\6\\7\\8",'
                    ' "aGVsbG8=@c2FtcGxl#MQ==:1"))')
     assert out == "E+KArsMhZWo="
+
+
+def test_inputs_beyond_2_gib_are_not_cut():
+    """Lengths are no 32-bit numbers. The digest is from another implementation."""
+    if VARIANT != "release" or available_bytes() < 8 << 30:
+        raise Skip("needs 8 GiB and a release build")
+    code, out = run("""
+        local crypt = require "client.crypt"
+        io.write(crypt.hexencode(crypt.sha1(("a"):rep(1 << 20):rep((1 << 11) + 1))))
+    """, limit=120)
+    assert (code, out) == (0, "75d76af890c297c40db0fd50d79481c8374758c8"), out
 
 
 def test_random_keys_of_two_processes_differ():

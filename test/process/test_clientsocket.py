@@ -31,9 +31,9 @@ def start(script, stdin=subprocess.DEVNULL, port=0):
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def run(script, input_bytes=None, port=0):
+def run(script, input_bytes=None, port=0, limit=LIMIT):
     p = start(script, subprocess.PIPE if input_bytes is not None else subprocess.DEVNULL, port)
-    out, _ = p.communicate(input_bytes, LIMIT)
+    out, _ = p.communicate(input_bytes, limit)
     return p.returncode, out.decode()
 
 
