@@ -62,7 +62,7 @@ worker_new(int index) {
 
 	runqueue_init(&w->queue);
 	atomic_init(&w->signal, 0);
-	atomic_init(&w->is_polling, false);
+	atomic_init(&w->polling, 0);
 	w->is_serving = false;
 	w->index = index;
 	w->weight = scheduler_weight_of(index);

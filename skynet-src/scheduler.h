@@ -82,15 +82,15 @@ void scheduler_on_idle(int (*fn)(void *ud), void *ud);
 void scheduler_on_spare(bool (*fn)(void));
 
 /*
- * A second place to sleep in, besides waiting for a signal: where something
- * from outside becomes ready (skynet_poll.c). One worker at a time has it.
+ * Other places to sleep in, besides waiting for a signal: where something
+ * from outside becomes ready (skynet_poll.c). One worker at a time has a place.
  */
 struct scheduler_pollster {
-	bool (*take)(void);  /* false: another thread has it */
-	void (*wait)(void);  /* until something is ready, or wake */
-	void (*wake)(void);  /* end the present or next wait. Any thread */
-	int (*serve)(void);  /* push what is ready, give it back; how many */
-	void (*glance)(void); /* a busy worker may push what is ready */
+	int (*take)(void);        /* a place, from 0; -1: other threads have all */
+	void (*wait)(int place);  /* until something is ready, or wake */
+	void (*wake)(int place);  /* end the present or next wait. Any thread */
+	int (*serve)(int place);  /* push what is ready, give it back; how many */
+	void (*glance)(void);     /* a busy worker may push what is ready */
 };
 
 /* Before the workers start; lent for ever. */

@@ -9,9 +9,9 @@
  * other. A watcher rests only when all others sleep; when it leaves with work
  * in hand and there is more, it calls the next one.
  *
- * With a pollster, one of those asleep sleeps there: what comes from outside is
+ * With a pollster, some of those asleep sleep there: what comes from outside is
  * then taken in and run by the same worker. A caller changes its signal and then
- * reads is_polling; it publishes is_polling and then reads its signal. Its own
+ * reads `polling`; it publishes `polling` and then reads its signal. Its own
  * queue is empty when it goes to sleep, or work would stay hidden.
  */
 #include "scheduler_impl.h"
@@ -35,14 +35,15 @@ watch_word(const struct worker *w, uint32_t phase) {
 }
 
 /*
- * Sequentially consistent: rest() publishes is_polling and then reads signal,
+ * Sequentially consistent: rest() publishes `polling` and then reads signal,
  * so that one side sees the other.
  */
 void
 sched_signal(struct worker *w) {
 	atomic_fetch_add(&w->signal, 1);
-	if (atomic_load(&w->is_polling)) {
-		sched.pollster->wake();
+	int polling = atomic_load(&w->polling);
+	if (polling > 0) {
+		sched.pollster->wake(polling - 1);
 	} else {
 		platform_wake_one(&w->signal);
 	}
@@ -59,7 +60,7 @@ wake_sleeper(void) {
 	bool was_asleep = false;
 
 	pthread_mutex_lock(&sched.sleep_mutex);
-	if (*p && (*p)->below && atomic_load_explicit(&(*p)->is_polling, memory_order_relaxed)) {
+	if (*p && (*p)->below && atomic_load_explicit(&(*p)->polling, memory_order_relaxed) > 0) {
 		p = &(*p)->below;
 	}
 	w = *p;
@@ -169,9 +170,8 @@ serve(struct worker *w, int (*fn)(void *ud), void *ud) {
 }
 
 static int
-serve_ready(void *unused) {
-	(void)unused;
-	return sched.pollster->serve();
+serve_ready(void *place) {
+	return sched.pollster->serve((int)(intptr_t)place);
 }
 
 static int
@@ -201,13 +201,15 @@ pass_watch(void) {
  */
 static bool
 rest_is_over(struct worker *w, uint32_t seen, bool is_called) {
-	atomic_store(&w->is_polling, false);
+	void *place = (void *)(intptr_t)(atomic_load_explicit(&w->polling, memory_order_relaxed) - 1);
+
+	atomic_store(&w->polling, 0);
 	/* Who called is about to signal; only then the watch is ours. */
 	while (is_called && atomic_load(&w->signal) == seen) {
 		platform_wait(&w->signal, seen, PLATFORM_FOREVER);
 	}
 	bool is_watcher = is_called && atomic_load(&sched.watch) == watch_word(w, WATCH_SPINNING);
-	if (serve(w, serve_ready, NULL) && is_watcher) {
+	if (serve(w, serve_ready, place) && is_watcher) {
 		pass_watch();
 		return false;
 	}
@@ -218,9 +220,10 @@ rest_is_over(struct worker *w, uint32_t seen, bool is_called) {
 static bool
 rest(struct worker *w) {
 	uint32_t seen = atomic_load_explicit(&w->signal, memory_order_relaxed);
-	bool is_polling = sched.pollster && sched.pollster->take();
+	int place = sched.pollster ? sched.pollster->take() : -1;
+	bool is_polling = place >= 0;
 
-	atomic_store(&w->is_polling, is_polling);
+	atomic_store(&w->polling, place + 1);
 	pthread_mutex_lock(&sched.sleep_mutex);
 	w->below = sched.sleepers;
 	sched.sleepers = w;
@@ -236,7 +239,7 @@ rest(struct worker *w) {
 	}
 	if (is_polling) {
 		if (atomic_load(&w->signal) == seen) {
-			sched.pollster->wait();
+			sched.pollster->wait(place);
 		}
 		return rest_is_over(w, seen, !leave_stack(w));
 	}

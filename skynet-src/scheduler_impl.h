@@ -25,7 +25,7 @@
 struct worker {
 	struct runqueue queue;
 	_Alignas(64) _Atomic(uint32_t) signal; /* changes to wake the worker */
-	atomic_bool is_polling; /* sleeps in the pollster */
+	atomic_int polling; /* place in the pollster where it sleeps, from 1; 0 = none */
 	bool is_serving;        /* this worker only: takes in, runs nothing yet */
 	int index;
 	int weight;

@@ -23,7 +23,7 @@
 #include "skynet.h"
 #include "skynet_env.h"
 #include "skynet_module.h"
-#include "socket_option.h"
+#include "skynet_socket.h"
 
 /* Includes nested deeper than this include each other. */
 #define MAX_DEPTH 64
@@ -391,6 +391,16 @@ get_module_path(lua_State *L) {
 	return path;
 }
 
+static void
+check_socket_thread(lua_State *L) {
+	const char *text = env_default("socket_thread", "1");
+	int n = leading_integer(text);
+	if (!is_number(text) || n < 1 || n > SKYNET_SOCKET_LOOPS_MAX) {
+		luaL_error(L, "%s: Invalid socket_thread %s , should be an integer in [1,%d]",
+		           push_position(L, "socket_thread"), text, SKYNET_SOCKET_LOOPS_MAX);
+	}
+}
+
 /* Keys that other parts of the kernel read from the environment as they need them. */
 static void
 check_number(lua_State *L, const char *key, double least) {
@@ -439,6 +449,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
 	check_number(L, "shutdown_timeout", 0);
 	check_socket_options(L);
+	check_socket_thread(L);
 	check_number(L, "logqueue", 1);
 	check_number(L, "endless_check", 0);
 	check_number(L, "memory_reserve", 0);

@@ -1,16 +1,18 @@
-// DESIGN. Polling is a duty that one thread has at a time (socket_server_hold):
+// DESIGN. There is a loop of the socket server to poll, or several. Polling one is a
+// duty that one thread has at a time (socket_server_hold):
 //
-//   a worker that runs dry       polls once without waiting (look), and if nothing
-//                                else is to be done, sleeps in the poller (wait)
+//   a worker that runs dry       polls all once without waiting (look), and if nothing
+//                                else is to be done, sleeps in one of them (wait)
 //   a worker that is busy        polls now and then (glance)
-//   the socket thread            rests while a worker sleeps in the poller;
+//   the loop's socket thread     rests while a worker sleeps in its loop;
 //                                otherwise ticks, and takes the duty for a round
 //                                when nobody has polled since its last tick
 //
 // A thread hop between poller and worker costs 5 to 20 us of CPU for each packet under
-// load; with the duty at the workers it is paid only when all of them are busy.
+// load; with the duty at the workers it is paid only when all of them are busy. A loop
+// beyond the number of workers is its socket thread's alone to wait in.
 //
-// The ticks slow down while a worker attends to the poller, and end soon after, so
+// The ticks slow down while a worker attends to the loop, and end soon after, so
 // that a node at rest makes no system calls. Whoever stops attending sees to it
 // that the socket thread ticks:
 //   leaver:         is_attended = false;  then look at `backup`
@@ -39,31 +41,43 @@
 #define BACKUP_TICKS 1u
 #define BACKUP_ENDS 2u
 
-static struct {
-	_Atomic(uint32_t) backup;	// what the socket thread does
-	atomic_bool is_attended;	// a worker sleeps in the poller
+struct duty {
+	_Alignas(64) _Atomic(uint32_t) backup;	// what the socket thread does
+	atomic_bool is_attended;	// a worker sleeps in the loop
 	// Rounds of polling. Relaxed: only a change matters, some time.
 	_Atomic(uint64_t) rounds;
 	// Ticks of the last round. Relaxed: it spreads glances, nothing else.
 	_Atomic(uint64_t) last_ticks;
-	uint64_t glance_ticks;		// constant while threads run
+};
+
+// Constant while threads run.
+static struct {
+	uint64_t glance_ticks;
+	int loops;
 } P;
+static struct duty duties[SKYNET_SOCKET_LOOPS_MAX];
+
+// The loop in which this thread has found something last: it tries that first.
+static __thread int favourite;
 
 static void
-count_round(void) {
-	atomic_fetch_add_explicit(&P.rounds, 1, memory_order_relaxed);
-	atomic_store_explicit(&P.last_ticks, platform_ticks(), memory_order_relaxed);
+count_round(struct duty *d) {
+	atomic_fetch_add_explicit(&d->rounds, 1, memory_order_relaxed);
+	atomic_store_explicit(&d->last_ticks, platform_ticks(), memory_order_relaxed);
 }
 
 // What is read is charged to nobody, not to the service that ran last.
 static int
-poll_now(void) {
+poll_now(int loop) {
 	uint32_t owner = malloc_owner();
 	malloc_set_owner(0);
-	int n = skynet_socket_trypoll(0);
+	int n = skynet_socket_trypoll(loop, 0);
 	malloc_set_owner(owner);
 	if (n >= 0) {
-		count_round();
+		count_round(&duties[loop]);
+	}
+	if (n > 0) {
+		favourite = loop;
 	}
 	return n;
 }
@@ -74,41 +88,56 @@ poll_now(void) {
 static int
 look(void *ud) {
 	(void)ud;
-	return poll_now() > 0;
+	bool found = false;
+	for (int i = 0; i < P.loops; i++) {
+		found |= poll_now(i) > 0;
+	}
+	return found;
 }
 
 // A worker is busy.
 static void
 glance(void) {
-	uint64_t last = atomic_load_explicit(&P.last_ticks, memory_order_relaxed);
-	if (platform_ticks() - last >= P.glance_ticks) {
-		poll_now();
+	uint64_t now = platform_ticks();
+	for (int i = 0; i < P.loops; i++) {
+		uint64_t last = atomic_load_explicit(&duties[i].last_ticks, memory_order_relaxed);
+		// Another thread may have a later time.
+		if ((int64_t)(now - last) >= (int64_t)P.glance_ticks) {
+			poll_now(i);
+		}
 	}
-}
-
-static bool
-take(void) {
-	if (!skynet_socket_hold()) {
-		return false;
-	}
-	atomic_store(&P.is_attended, true);
-	return true;
 }
 
 static int
-serve(void) {
+take(void) {
+	for (int i = 0; i < P.loops; i++) {
+		int loop = (favourite + i) % P.loops;
+		if (skynet_socket_hold(loop)) {
+			atomic_store(&duties[loop].is_attended, true);
+			return loop;
+		}
+	}
+	return -1;
+}
+
+static int
+serve(int loop) {
+	struct duty *d = &duties[loop];
 	uint32_t ticks = BACKUP_RESTS;
-	atomic_store(&P.is_attended, false);
-	if (atomic_load(&P.backup) == BACKUP_RESTS &&
-	    atomic_compare_exchange_strong(&P.backup, &ticks, BACKUP_TICKS)) {
-		platform_wake_one(&P.backup);
+	atomic_store(&d->is_attended, false);
+	if (atomic_load(&d->backup) == BACKUP_RESTS &&
+	    atomic_compare_exchange_strong(&d->backup, &ticks, BACKUP_TICKS)) {
+		platform_wake_one(&d->backup);
 	}
 	uint32_t owner = malloc_owner();
 	malloc_set_owner(0);
-	int n = skynet_socket_serve();
+	int n = skynet_socket_serve(loop);
 	malloc_set_owner(owner);
-	skynet_socket_unhold();
-	count_round();
+	skynet_socket_unhold(loop);
+	count_round(d);
+	if (n > 0) {
+		favourite = loop;
+	}
 	return n;
 }
 
@@ -123,57 +152,73 @@ static const struct scheduler_pollster pollster = {
 //------------------------------------------------------------- socket thread
 
 static void
-rest(void) {
+rest(struct duty *d) {
 	uint32_t ticks = BACKUP_TICKS;
-	if (!atomic_compare_exchange_strong(&P.backup, &ticks, BACKUP_RESTS)) {
+	if (!atomic_compare_exchange_strong(&d->backup, &ticks, BACKUP_RESTS)) {
 		return;
 	}
-	if (!atomic_load(&P.is_attended)) {
+	if (!atomic_load(&d->is_attended)) {
 		uint32_t rests = BACKUP_RESTS;
-		atomic_compare_exchange_strong(&P.backup, &rests, BACKUP_TICKS);
+		atomic_compare_exchange_strong(&d->backup, &rests, BACKUP_TICKS);
 		return;
 	}
-	while (atomic_load(&P.backup) == BACKUP_RESTS) {
-		platform_wait(&P.backup, BACKUP_RESTS, PLATFORM_FOREVER);
+	while (atomic_load(&d->backup) == BACKUP_RESTS) {
+		platform_wait(&d->backup, BACKUP_RESTS, PLATFORM_FOREVER);
 	}
 }
 
+// Waits for events here: every worker is busy for long, or sleeps elsewhere.
+static void
+stand_in(int loop) {
+	skynet_socket_poll_loop(loop);
+	count_round(&duties[loop]);
+}
+
 void
-skynet_poll_thread(void) {
+skynet_poll_thread(int loop) {
+	struct duty *d = &duties[loop];
+	bool is_surplus = loop >= scheduler_count();
 	uint64_t tick = TICK_MIN_NS;
 	uint64_t seen = 0;
-	while (atomic_load(&P.backup) != BACKUP_ENDS) {
-		platform_wait(&P.backup, BACKUP_TICKS, platform_monotonic_ns() + tick);
-		uint64_t rounds = atomic_load_explicit(&P.rounds, memory_order_relaxed);
-		if (atomic_load(&P.is_attended)) {
+	while (atomic_load(&d->backup) != BACKUP_ENDS) {
+		if (is_surplus && !atomic_load(&d->is_attended)) {
+			stand_in(loop);
+			continue;
+		}
+		platform_wait(&d->backup, BACKUP_TICKS, platform_monotonic_ns() + tick);
+		uint64_t rounds = atomic_load_explicit(&d->rounds, memory_order_relaxed);
+		if (atomic_load(&d->is_attended)) {
 			tick *= 2;
 			if (tick > TICK_MAX_NS) {
-				rest();
+				rest(d);
 				tick = TICK_MIN_NS;
 			}
 		} else {
 			tick = TICK_MIN_NS;
 			if (rounds == seen) {
-				// Waits for events here: every worker is busy for long.
-				skynet_socket_poll();
-				count_round();
+				stand_in(loop);
 			}
 		}
-		seen = atomic_load_explicit(&P.rounds, memory_order_relaxed);
+		seen = atomic_load_explicit(&d->rounds, memory_order_relaxed);
 	}
 }
 
 void
 skynet_poll_exit(void) {
-	atomic_store(&P.backup, BACKUP_ENDS);
-	platform_wake_all(&P.backup);
-	skynet_socket_wakeup();
+	for (int i = 0; i < P.loops; i++) {
+		atomic_store(&duties[i].backup, BACKUP_ENDS);
+		platform_wake_all(&duties[i].backup);
+		skynet_socket_wakeup(i);
+	}
 }
 
 void
 skynet_poll_init(void) {
-	atomic_store(&P.backup, BACKUP_TICKS);
-	atomic_store(&P.is_attended, false);
+	P.loops = skynet_socket_loops();
+	for (int i = 0; i < P.loops; i++) {
+		atomic_store(&duties[i].backup, BACKUP_TICKS);
+		atomic_store(&duties[i].is_attended, false);
+	}
 	P.glance_ticks = platform_ns_to_ticks(GLANCE_NS);
 	scheduler_on_idle(look, NULL);
 	scheduler_set_pollster(&pollster);

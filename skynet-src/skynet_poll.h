@@ -1,14 +1,14 @@
 // Who polls the network. Workers do, whenever one runs dry and from time to time while
 // they are busy, so that a packet is read and its service run on one core, without a
-// wake-up in between. The socket thread steps in when no worker finds the time.
+// wake-up in between. A socket thread per loop steps in when no worker finds the time.
 #ifndef skynet_poll_h
 #define skynet_poll_h
 
 // Puts the polling into the scheduler. After skynet_socket_init, before workers start.
 void skynet_poll_init(void);
-// Body of the socket thread; returns after skynet_poll_exit.
-void skynet_poll_thread(void);
-// Ends the socket thread. Any thread.
+// Body of a loop's socket thread; returns after skynet_poll_exit.
+void skynet_poll_thread(int loop);
+// Ends the socket threads. Any thread.
 void skynet_poll_exit(void);
 
 #endif

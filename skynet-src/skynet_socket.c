@@ -145,9 +145,16 @@ after_delivery(void) {
 	outbox_flush(S);
 }
 
+// The configuration has checked it.
+int
+skynet_socket_loops(void) {
+	const char *loops = skynet_getenv("socket_thread");
+	return loops == NULL ? 1 : atoi(loops);
+}
+
 void
 skynet_socket_init(void) {
-	S = socket_server_create(skynet_now, forward, NULL);
+	S = socket_server_create(skynet_socket_loops(), skynet_now, forward, NULL);
 	if (S == NULL) {
 		fprintf(stderr, "socket-server error: create failed: %s\n", strerror(errno));
 		exit(1);
@@ -172,7 +179,12 @@ skynet_socket_free(void) {
 
 int
 skynet_socket_poll(void) {
-	int n = socket_server_poll(S, -1, false);
+	return skynet_socket_poll_loop(0);
+}
+
+int
+skynet_socket_poll_loop(int loop) {
+	int n = socket_server_poll(S, loop, -1, false);
 	if (n == SOCKET_POLL_EXIT) {
 		return 0;
 	}
@@ -180,42 +192,42 @@ skynet_socket_poll(void) {
 }
 
 int
-skynet_socket_trypoll(int timeout_ms) {
+skynet_socket_trypoll(int loop, int timeout_ms) {
 	if (S == NULL) {
 		return -1;
 	}
-	if (timeout_ms == 0 && !socket_server_is_busy(S)) {
+	if (timeout_ms == 0 && !socket_server_is_busy(S, loop)) {
 		return 0;
 	}
-	int n = socket_server_poll(S, timeout_ms, true);
+	int n = socket_server_poll(S, loop, timeout_ms, true);
 	return n < 0 ? -1 : n;
 }
 
 bool
-skynet_socket_hold(void) {
-	return socket_server_hold(S, true);
+skynet_socket_hold(int loop) {
+	return socket_server_hold(S, loop, true);
 }
 
 void
-skynet_socket_wait(void) {
-	socket_server_wait(S, -1);
+skynet_socket_wait(int loop) {
+	socket_server_wait(S, loop, -1);
 }
 
 int
-skynet_socket_serve(void) {
-	int n = socket_server_serve(S);
+skynet_socket_serve(int loop) {
+	int n = socket_server_serve(S, loop);
 	return n < 0 ? -1 : n;
 }
 
 void
-skynet_socket_unhold(void) {
-	socket_server_unhold(S);
+skynet_socket_unhold(int loop) {
+	socket_server_unhold(S, loop);
 }
 
 void
-skynet_socket_wakeup(void) {
+skynet_socket_wakeup(int loop) {
 	if (S != NULL) {
-		socket_server_wake(S);
+		socket_server_wake(S, loop);
 	}
 }
 

@@ -18,6 +18,9 @@
 
 struct skynet_context;
 
+// Upper bound of the key `socket_thread`.
+#define SKYNET_SOCKET_LOOPS_MAX 64
+
 #define SKYNET_SOCKET_TYPE_DATA 1
 #define SKYNET_SOCKET_TYPE_CONNECT 2
 #define SKYNET_SOCKET_TYPE_CLOSE 3
@@ -49,25 +52,30 @@ void skynet_socket_exit(void);
 // Destroys the server: closes every descriptor, frees every buffer, delivers
 // nothing. After the polling threads ended.
 void skynet_socket_free(void);
-// Waits for the network and forwards one round of events to their owners.
-// Returns 0 = exit was requested, -1 = nothing was forwarded or more work is
+// Event loops: the key socket_thread, 1 if there is none. Sockets are spread over them.
+// Known before init.
+int skynet_socket_loops(void);
+// Waits for the network and forwards one round of events of a loop (from 0) to their
+// owners. Returns 0 = exit was requested, -1 = nothing was forwarded or more work is
 // at hand: call again, 1 = events were forwarded after a wait. Any one thread
-// at a time does the work; a second caller waits for its turn.
+// at a time does the work of a loop; a second caller waits for its turn.
+int skynet_socket_poll_loop(int loop);
+// The same with loop 0, all there is by default.
 int skynet_socket_poll(void);
 // The same for a thread that has something else to do: handles what is ready
 // and waits for it `timeout_ms` at most (0 = not at all, -1 = no limit).
 // Returns the number of forwarded events, or -1 if another thread polls now or
 // exit was requested.
-int skynet_socket_trypoll(int timeout_ms);
+int skynet_socket_trypoll(int loop, int timeout_ms);
 // The same in steps, see skynet_poll.c: take the duty of polling (false: another
 // thread has it), wait without limit, hand out what is ready (the number of
 // events, or -1 when exit was requested), give the duty back.
-bool skynet_socket_hold(void);
-void skynet_socket_wait(void);
-int skynet_socket_serve(void);
-void skynet_socket_unhold(void);
+bool skynet_socket_hold(int loop);
+void skynet_socket_wait(int loop);
+int skynet_socket_serve(int loop);
+void skynet_socket_unhold(int loop);
 // Makes the thread that waits return early. Any thread.
-void skynet_socket_wakeup(void);
+void skynet_socket_wakeup(int loop);
 // Time stamps are read from the clock when they are needed; kept because
 // kernels with a ticking clock call it.
 void skynet_socket_updatetime(void);

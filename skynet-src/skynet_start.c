@@ -220,11 +220,10 @@ thread_timer(void *unused) {
 }
 
 static void *
-thread_socket(void *unused) {
-	(void)unused;
+thread_socket(void *loop) {
 	skynet_initthread(THREAD_SOCKET);
 	platform_thread_name("socket");
-	skynet_poll_thread();
+	skynet_poll_thread((int)(intptr_t)loop);
 	return NULL;
 }
 
@@ -248,14 +247,17 @@ create_thread(void *(*body)(void *), void *arg) {
 
 static void
 create_threads(int workers) {
-	/* Monitor, timer, socket. */
-	const int others = 3;
+	/* Monitor, timer. */
+	const int others = 2;
+	const int loops = skynet_socket_loops();
 	int i;
 
-	P.threads = skynet_malloc((size_t)(workers + others) * sizeof(pthread_t));
+	P.threads = skynet_malloc((size_t)(workers + others + loops) * sizeof(pthread_t));
 	create_thread(thread_monitor, NULL);
 	create_thread(thread_timer, NULL);
-	create_thread(thread_socket, NULL);
+	for (i = 0; i < loops; i++) {
+		create_thread(thread_socket, (void *)(intptr_t)i);
+	}
 	for (i = 0; i < workers; i++) {
 		create_thread(thread_worker, (void *)(intptr_t)i);
 	}

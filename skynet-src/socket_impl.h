@@ -18,8 +18,9 @@
 //   socket_resolve.c   name resolution
 //   socket_info.c      snapshots
 //
-// THREADS. "Loop" below is the thread that holds loop->turn, that is, polls. A
-// field marked
+// THREADS. There are one or more loops, and each id belongs to one of them. "Loop" below
+// is the thread that holds loop->turn of the id's loop, that is, polls there. A field
+// marked
 //   [loop]  is read and written by the loop only,
 //   [lock]  is read and written under slot->lock by any thread,
 //   [both]  is written by the loop under slot->lock: the loop may read it
@@ -282,15 +283,16 @@ struct socket_slot *slot_find(struct socket_server *ss, int id);
 // Finds the slot and locks it. NULL if the id is not in use. Any thread.
 struct socket_slot *slot_lock(struct socket_server *ss, int id);
 void slot_unlock(struct socket_slot *s);
-// The loop's way: no lock. The slot stays valid until the loop frees it.
+// The loop's way: no lock. For ids that are, or were, this loop's; the slot stays valid
+// until the loop frees it.
 struct socket_slot *slot_of_loop(struct socket_loop *loop, int id);
 // Gives the id and the slot back. Loop, without the lock; fd is gone already.
 void slot_free(struct socket_server *ss, struct socket_slot *s);
 // Makes `opaque` the owner. Loop.
 void slot_set_owner(struct socket_server *ss, struct socket_slot *s, uintptr_t opaque);
 bool slot_owner_has_any(struct socket_server *ss, uintptr_t opaque);
-// Ids that `opaque` owns. Gives a skynet_malloc array (NULL if there are none).
-int *slot_owner_ids(struct socket_server *ss, uintptr_t opaque, int *n);
+// Ids of this loop that `opaque` owns. Gives a skynet_malloc array (NULL if it owns none).
+int *slot_owner_ids(struct socket_loop *loop, uintptr_t opaque, int *n);
 // Calls fn with every slot in use, locked, in ascending order of slots.
 void slot_each(struct socket_server *ss, void (*fn)(struct socket_slot *s, void *ud), void *ud);
 
@@ -322,6 +324,8 @@ enum command_op {
 	COMMAND_BIND,
 	COMMAND_UDP,
 	COMMAND_START,
+	COMMAND_STRANGER,	// the start of an id that does not exist
+	COMMAND_ACCEPTED,	// a connection for this loop
 	COMMAND_PAUSE,
 	COMMAND_CLOSE,
 	COMMAND_SHUTDOWN,
@@ -405,7 +409,9 @@ struct socket_server {
 	void *sink_ud;
 	struct resolver *resolver;
 	struct slot_store slots;
-	struct socket_loop loop;
+	int loops_n;
+	struct socket_loop *loops;
+	atomic_uint next_loop;		// relaxed: it only spreads
 	struct socket_object_interface object;
 	// Defaults; constant once there are sockets.
 	struct socket_settings settings;
@@ -413,7 +419,7 @@ struct socket_server {
 	struct notice notice[NOTICE_KINDS];
 };
 
-// The loop that serves a new id.
+// The loop that serves a new id: each in turn. An id stays with it.
 struct socket_loop *loop_for_new(struct socket_server *ss);
 
 // A block for what the owner receives, charged to it. Loop.
@@ -484,6 +490,8 @@ int socket_open_bound(struct socket_server *ss, const char *host, int port, int 
 	const struct listen_limits *limits);
 
 void stream_accept(struct socket_loop *loop, struct socket_slot *s);
+// COMMAND_ACCEPTED: another loop has accepted it.
+void stream_accepted(struct socket_loop *loop, struct socket_slot *s);
 // Returns true if more may be there: a hang-up must wait until it is read.
 bool stream_read(struct socket_loop *loop, struct socket_slot *s);
 

@@ -44,7 +44,9 @@ post_end(struct socket_server *ss, int op, int id) {
 
 void
 socket_server_exit(struct socket_server *ss) {
-	post_to(&ss->loop, COMMAND_EXIT, 0, 0);
+	for (int i = 0; i < ss->loops_n; i++) {
+		post_to(&ss->loops[i], COMMAND_EXIT, 0, 0);
+	}
 }
 
 void
@@ -62,10 +64,12 @@ socket_server_shutdown(struct socket_server *ss, uintptr_t opaque, int id) {
 void
 socket_server_start(struct socket_server *ss, uintptr_t opaque, int id) {
 	struct socket_slot *s = slot_lock(ss, id);
-	struct socket_loop *loop = s == NULL ? &ss->loop : s->loop;
-	if (s != NULL) {
-		slot_unlock(s);
+	if (s == NULL) {
+		post_to(&ss->loops[0], COMMAND_STRANGER, id, opaque);
+		return;
 	}
+	struct socket_loop *loop = s->loop;
+	slot_unlock(s);
 	post_to(loop, COMMAND_START, id, opaque);
 }
 
@@ -109,7 +113,9 @@ socket_server_option(struct socket_server *ss, int id, const struct socket_optio
 void
 socket_server_owner_exit(struct socket_server *ss, uintptr_t opaque) {
 	if (slot_owner_has_any(ss, opaque)) {
-		post_to(&ss->loop, COMMAND_OWNER_EXIT, 0, opaque);
+		for (int i = 0; i < ss->loops_n; i++) {
+			post_to(&ss->loops[i], COMMAND_OWNER_EXIT, 0, opaque);
+		}
 	}
 }
 

@@ -240,10 +240,10 @@ on_resolved(struct socket_loop *loop, struct socket_slot *s, struct socket_comma
 static void
 on_owner_exit(struct socket_loop *loop, uintptr_t opaque) {
 	int n;
-	int *ids = slot_owner_ids(loop->ss, opaque, &n);
+	int *ids = slot_owner_ids(loop, opaque, &n);
 	for (int i = 0; i < n; i++) {
 		struct socket_slot *s = slot_of_loop(loop, ids[i]);
-		if (s != NULL && s->loop == loop) {
+		if (s != NULL) {
 			s->close_told = true;
 			loop_close(loop, s);
 		}
@@ -295,6 +295,9 @@ serve_slot(struct socket_loop *loop, struct socket_slot *s, struct socket_comman
 		break;
 	case COMMAND_RESOLVING:
 		deadline_set(loop, s, CONNECT_RESOLVE_LIMIT_MS);
+		break;
+	case COMMAND_ACCEPTED:
+		stream_accepted(loop, s);
 		break;
 	case COMMAND_LISTEN:
 		on_listen(loop, s);
@@ -348,12 +351,10 @@ serve(struct socket_loop *loop, struct socket_command *c) {
 		return;
 	}
 	struct socket_slot *s = slot_of_loop(loop, c->id);
-	if (c->op == COMMAND_START) {
-		if (s == NULL) {
-			emit_to(loop, SOCKET_ERR, c->id, c->opaque, "invalid socket");
-		} else {
-			on_start(loop, s, c->opaque);
-		}
+	if (c->op == COMMAND_STRANGER || (c->op == COMMAND_START && s == NULL)) {
+		emit_to(loop, SOCKET_ERR, c->id, c->opaque, "invalid socket");
+	} else if (c->op == COMMAND_START) {
+		on_start(loop, s, c->opaque);
 	} else if (s != NULL) {
 		serve_slot(loop, s, c);
 	}
@@ -479,8 +480,8 @@ serve_deadlines(struct socket_loop *loop) {
 }
 
 void
-socket_server_wait(struct socket_server *ss, int timeout_ms) {
-	struct socket_loop *loop = &ss->loop;
+socket_server_wait(struct socket_server *ss, int at, int timeout_ms) {
+	struct socket_loop *loop = &ss->loops[at];
 	if (timeout_ms != 0 && !command_prepare_wait(loop)) {
 		timeout_ms = 0;
 	}
@@ -496,8 +497,8 @@ socket_server_wait(struct socket_server *ss, int timeout_ms) {
 }
 
 int
-socket_server_serve(struct socket_server *ss) {
-	struct socket_loop *loop = &ss->loop;
+socket_server_serve(struct socket_server *ss, int at) {
+	struct socket_loop *loop = &ss->loops[at];
 	loop->events = 0;
 	// Requests first: one that closes a socket takes its event along.
 	serve_all(loop);
@@ -513,107 +514,71 @@ socket_server_serve(struct socket_server *ss) {
 }
 
 bool
-socket_server_hold(struct socket_server *ss, bool try_only) {
+socket_server_hold(struct socket_server *ss, int at, bool try_only) {
 	if (try_only) {
-		return pthread_mutex_trylock(&ss->loop.turn) == 0;
+		return pthread_mutex_trylock(&ss->loops[at].turn) == 0;
 	}
-	pthread_mutex_lock(&ss->loop.turn);
+	pthread_mutex_lock(&ss->loops[at].turn);
 	return true;
 }
 
 void
-socket_server_unhold(struct socket_server *ss) {
-	pthread_mutex_unlock(&ss->loop.turn);
+socket_server_unhold(struct socket_server *ss, int at) {
+	pthread_mutex_unlock(&ss->loops[at].turn);
 }
 
 int
-socket_server_poll(struct socket_server *ss, int timeout_ms, bool try_only) {
-	if (!socket_server_hold(ss, try_only)) {
+socket_server_poll(struct socket_server *ss, int at, int timeout_ms, bool try_only) {
+	if (!socket_server_hold(ss, at, try_only)) {
 		return SOCKET_POLL_BUSY;
 	}
-	bool exiting = atomic_load_explicit(&ss->loop.exiting, memory_order_relaxed);
-	socket_server_wait(ss, exiting ? 0 : timeout_ms);
-	int r = socket_server_serve(ss);
-	socket_server_unhold(ss);
+	bool exiting = atomic_load_explicit(&ss->loops[at].exiting, memory_order_relaxed);
+	socket_server_wait(ss, at, exiting ? 0 : timeout_ms);
+	int r = socket_server_serve(ss, at);
+	socket_server_unhold(ss, at);
 	return r;
 }
 
 bool
-socket_server_is_busy(struct socket_server *ss) {
-	struct socket_loop *loop = &ss->loop;
+socket_server_is_busy(struct socket_server *ss, int at) {
+	struct socket_loop *loop = &ss->loops[at];
 	return atomic_load_explicit(&loop->interests, memory_order_relaxed) > 0 ||
 		atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL;
 }
 
 void
-socket_server_wake(struct socket_server *ss) {
-	ss->loop.ops->wake(ss->loop.poller);
+socket_server_wake(struct socket_server *ss, int at) {
+	struct socket_loop *loop = &ss->loops[at];
+	loop->ops->wake(loop->poller);
 }
 
 //---------------------------------------------------------------- life cycle
 
 struct socket_loop *
 loop_for_new(struct socket_server *ss) {
-	return &ss->loop;
+	unsigned n = atomic_fetch_add_explicit(&ss->next_loop, 1, memory_order_relaxed);
+	return &ss->loops[n % (unsigned)ss->loops_n];
 }
 
-struct socket_server *
-socket_server_create_with(const struct poller_ops *ops, uint64_t (*clock)(void),
-	socket_sink sink, void *ud) {
-	struct poller *poller = ops->create();
-	if (poller == NULL) {
-		return NULL;
+static bool
+loop_init(struct socket_loop *loop, struct socket_server *ss, const struct poller_ops *ops) {
+	loop->poller = ops->create();
+	if (loop->poller == NULL) {
+		return false;
 	}
-	struct socket_server *ss = skynet_calloc(1, sizeof(*ss));
-	struct socket_loop *loop = &ss->loop;
-	ss->clock = clock;
-	ss->sink = sink;
-	ss->sink_ud = ud;
-	ss->resolver = resolver_create();
-	slot_store_init(&ss->slots);
-	settings_init(&ss->settings, &ss->limits);
 	loop->ss = ss;
 	loop->ops = ops;
-	loop->poller = poller;
 	loop->spare_fd = socket_spare();
 	pthread_mutex_init(&loop->turn, NULL);
 	atomic_init(&loop->inbox, NULL);
 	atomic_init(&loop->waiting, false);
 	atomic_init(&loop->exiting, false);
 	atomic_init(&loop->interests, 0);
-	return ss;
-}
-
-struct socket_server *
-socket_server_create(uint64_t (*clock)(void), socket_sink sink, void *ud) {
-	return socket_server_create_with(poller_native(), clock, sink, ud);
+	return true;
 }
 
 static void
-release_slot(struct socket_slot *s, void *ud) {
-	struct socket_loop *loop = ud;
-	write_discard(loop->ss, s);
-	connect_attempt_free(loop, s);
-	loop_close_descriptor(loop, s);
-	if (s->admission != NULL && s->kind == KIND_STREAM) {
-		admission_leave(s->admission, &s->peer);
-	} else {
-		admission_release(s->admission);
-	}
-}
-
-void
-socket_server_release(struct socket_server *ss) {
-	struct socket_loop *loop = &ss->loop;
-	resolver_release(ss->resolver);
-	struct socket_command *c = command_take(loop);
-	while (c != NULL) {
-		struct socket_command *next = c->next;
-		command_free(c);
-		c = next;
-	}
-	slot_each(ss, release_slot, loop);
-	slot_store_free(&ss->slots);
+loop_release(struct socket_loop *loop) {
 	loop->ops->release(loop->poller);
 	if (loop->spare_fd >= 0) {
 		close(loop->spare_fd);
@@ -621,6 +586,75 @@ socket_server_release(struct socket_server *ss) {
 	pthread_mutex_destroy(&loop->turn);
 	skynet_free(loop->deadlines.slot);
 	skynet_free(loop->read_buffer);
+}
+
+struct socket_server *
+socket_server_create_with(const struct poller_ops *ops, int loops, uint64_t (*clock)(void),
+	socket_sink sink, void *ud) {
+	struct socket_server *ss = skynet_calloc(1, sizeof(*ss));
+	ss->loops = skynet_calloc((size_t)loops, sizeof(ss->loops[0]));
+	while (ss->loops_n < loops && loop_init(&ss->loops[ss->loops_n], ss, ops)) {
+		ss->loops_n++;
+	}
+	if (ss->loops_n < loops) {
+		int err = errno;
+		while (ss->loops_n > 0) {
+			loop_release(&ss->loops[--ss->loops_n]);
+		}
+		skynet_free(ss->loops);
+		skynet_free(ss);
+		errno = err;
+		return NULL;
+	}
+	ss->clock = clock;
+	ss->sink = sink;
+	ss->sink_ud = ud;
+	ss->resolver = resolver_create();
+	slot_store_init(&ss->slots);
+	settings_init(&ss->settings, &ss->limits);
+	return ss;
+}
+
+struct socket_server *
+socket_server_create(int loops, uint64_t (*clock)(void), socket_sink sink, void *ud) {
+	return socket_server_create_with(poller_native(), loops, clock, sink, ud);
+}
+
+static void
+release_slot(struct socket_slot *s, void *ud) {
+	struct socket_server *ss = ud;
+	write_discard(ss, s);
+	connect_attempt_free(s->loop, s);
+	loop_close_descriptor(s->loop, s);
+	if (s->admission != NULL && s->kind == KIND_STREAM) {
+		admission_leave(s->admission, &s->peer);
+	} else {
+		admission_release(s->admission);
+	}
+}
+
+static void
+drop_requests(struct socket_loop *loop) {
+	struct socket_command *c = command_take(loop);
+	while (c != NULL) {
+		struct socket_command *next = c->next;
+		command_free(c);
+		c = next;
+	}
+}
+
+void
+socket_server_release(struct socket_server *ss) {
+	resolver_release(ss->resolver);
+	for (int i = 0; i < ss->loops_n; i++) {
+		drop_requests(&ss->loops[i]);
+	}
+	slot_each(ss, release_slot, ss);
+	slot_store_free(&ss->slots);
+	for (int i = 0; i < ss->loops_n; i++) {
+		loop_release(&ss->loops[i]);
+	}
+	skynet_free(ss->loops);
 	skynet_free(ss);
 }
 

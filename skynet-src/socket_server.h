@@ -1,10 +1,11 @@
 // The socket server: TCP, UDP and attached descriptors of the whole process
 // behind integer ids (net.md section 1). It knows nothing of services: an owner
-// is an opaque number, and events go to one sink function.
+// is an opaque number, and events go to one sink function. Ids are spread over one
+// or more event loops; an id stays with its loop.
 //
-// Owns the table of sockets, their descriptors and queued output, the poller
+// Owns the table of sockets, their descriptors and queued output, the pollers
 // and the resolver threads. Requests may come from any thread; they never wait
-// for the network or for the polling thread. One thread at a time polls.
+// for the network or for a polling thread. One thread at a time polls a loop.
 //
 // DESIGN. Everything that changes what a socket *is* (accept, read, connect, close,
 // poller registration) is done by the thread that polls, on requests that
@@ -52,9 +53,10 @@ struct socket_message {
 	char *data;
 };
 
-// Receives the events, on the thread that polls (SEND: any thread); allocations there are charged to
-// nobody, and what the owner receives to the owner. It may call any request function
-// below, but not poll.
+// Receives the events, on a thread that polls (SEND: any thread): those of one id one
+// after the other, those of ids of different loops possibly at once. Allocations there
+// are charged to nobody, and what the owner receives to the owner. It may call any
+// request function below, but not poll.
 typedef void (*socket_sink)(void *ud, int type, struct socket_message *msg);
 
 // Adapter for SOCKET_BUFFER_OBJECT.
@@ -65,35 +67,36 @@ struct socket_object_interface {
 };
 
 // `clock` returns centiseconds, may be called by any thread, and stamps rtime and
-// wtime. Returns NULL when the system refuses (errno tells).
-struct socket_server *socket_server_create(uint64_t (*clock)(void), socket_sink sink, void *ud);
+// wtime. `loops` is at least 1. Returns NULL when the system refuses (errno tells).
+struct socket_server *socket_server_create(int loops, uint64_t (*clock)(void), socket_sink sink,
+	void *ud);
 // The same over a given poller; poller_native is the usual one.
 struct poller_ops;
-struct socket_server *socket_server_create_with(const struct poller_ops *ops,
+struct socket_server *socket_server_create_with(const struct poller_ops *ops, int loops,
 	uint64_t (*clock)(void), socket_sink sink, void *ud);
 // No other thread uses the server any more. Delivers nothing.
 void socket_server_release(struct socket_server *);
 
-// Polling in steps, for a thread that has to do something in between. hold takes the
-// turn: false = another thread has it (waits for it unless `try_only`). wait
+// Polling loop `at` (from 0) in steps, for a thread that has to do something in between.
+// hold takes the turn: false = another thread has it (waits for it unless `try_only`). wait
 // returns when something is ready or was requested, the time is up (-1 = no
 // limit), or wake was called. serve handles what is there and hands the events to
 // the sink; it returns their number, or SOCKET_POLL_EXIT.
-bool socket_server_hold(struct socket_server *, bool try_only);
-void socket_server_wait(struct socket_server *, int timeout_ms);
-int socket_server_serve(struct socket_server *);
-void socket_server_unhold(struct socket_server *);
+bool socket_server_hold(struct socket_server *, int at, bool try_only);
+void socket_server_wait(struct socket_server *, int at, int timeout_ms);
+int socket_server_serve(struct socket_server *, int at);
+void socket_server_unhold(struct socket_server *, int at);
 // False: there is no socket to watch, no time limit and no request, so that a
 // look without waiting is not worth its price. Any thread; may be outdated.
-bool socket_server_is_busy(struct socket_server *);
+bool socket_server_is_busy(struct socket_server *, int at);
 
 // One round, all of that: waits timeout_ms at most (-1 = no limit) for something to do, then
 // handles what is there and hands the events to the sink. If another thread is
 // polling it waits for its turn, or returns SOCKET_POLL_BUSY if `try_only`.
 // Returns the number of events, which may be 0.
-int socket_server_poll(struct socket_server *, int timeout_ms, bool try_only);
+int socket_server_poll(struct socket_server *, int at, int timeout_ms, bool try_only);
 // Makes the thread that waits in poll return.
-void socket_server_wake(struct socket_server *);
+void socket_server_wake(struct socket_server *, int at);
 // Makes poll return SOCKET_POLL_EXIT from now on.
 void socket_server_exit(struct socket_server *);
 

@@ -164,8 +164,8 @@ slot_owner_has_any(struct socket_server *ss, uintptr_t opaque) {
 }
 
 int *
-slot_owner_ids(struct socket_server *ss, uintptr_t opaque, int *n) {
-	struct slot_store *st = &ss->slots;
+slot_owner_ids(struct socket_loop *loop, uintptr_t opaque, int *n) {
+	struct slot_store *st = &loop->ss->slots;
 	int *ids = NULL;
 	*n = 0;
 	pthread_mutex_lock(&st->lock);
@@ -173,8 +173,10 @@ slot_owner_ids(struct socket_server *ss, uintptr_t opaque, int *n) {
 	if (e != NULL) {
 		ids = skynet_malloc((size_t)e->n * sizeof(ids[0]));
 		for (struct socket_slot *s = e->first; s != NULL; s = s->owner_next) {
-			// Relaxed: ids of linked slots change under st->lock only.
-			ids[(*n)++] = atomic_load_explicit(&s->id, memory_order_relaxed);
+			if (s->loop == loop) {
+				// Relaxed: ids of linked slots change under st->lock only.
+				ids[(*n)++] = atomic_load_explicit(&s->id, memory_order_relaxed);
+			}
 		}
 	}
 	pthread_mutex_unlock(&st->lock);

@@ -189,8 +189,14 @@ admit(struct socket_loop *loop, struct socket_slot *listener, const struct socke
 	return s;
 }
 
-// False: enough for now.
-static bool
+void
+stream_accepted(struct socket_loop *loop, struct socket_slot *s) {
+	if (loop_watch(loop, s, false, false) != 0) {
+		loop_abort(loop, s, strerror(errno));
+	}
+}
+
+static void
 welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
 	const union socket_addr *addr) {
 	struct socket_udp_address peer;
@@ -198,25 +204,25 @@ welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
 	struct socket_slot *s = admit(loop, listener, &peer);
 	if (s == NULL) {
 		close(fd);
-		return true;
+		return;
 	}
-	s->fd = fd;
-	int id = slot_publish(s);
 #ifndef SOCK_CLOEXEC
 	settings_tune(fd, &s->settings);
 #endif
-	if (loop_watch(loop, s, false, false) != 0) {
-		int err = errno;
-		loop_destroy(loop, s);
-		report_accept_error(loop, listener, strerror(err));
-		return false;
-	}
+	s->fd = fd;
+	struct socket_loop *home = s->loop;
+	struct socket_command c = { .op = COMMAND_ACCEPTED, .id = slot_publish(s) };
 	char text[ADDRESS_TEXT_SIZE];
 	address_text(&peer, text);
 	atomic_fetch_add_explicit(&listener->read_count, 1, memory_order_relaxed);
 	atomic_store_explicit(&listener->read_time, loop->ss->clock(), memory_order_relaxed);
-	loop_emit(loop, listener, SOCKET_ACCEPT, id, text);
-	return true;
+	// Before anybody can ask for more.
+	if (home == loop) {
+		stream_accepted(loop, s);
+	} else {
+		command_post(home, &c);
+	}
+	loop_emit(loop, listener, SOCKET_ACCEPT, c.id, text);
 }
 
 void
@@ -225,12 +231,10 @@ stream_accept(struct socket_loop *loop, struct socket_slot *s) {
 		union socket_addr addr;
 		int fd = accept_new(s->fd, &addr);
 		if (fd >= 0) {
-			if (!welcome(loop, s, fd, &addr)) {
-				return;
-			}
+			welcome(loop, s, fd, &addr);
 			continue;
 		}
-		if (errno == EMFILE || errno == ENFILE) {
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			out_of_descriptors(loop, s, errno);
 			return;
 		}

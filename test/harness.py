@@ -39,6 +39,10 @@ if VARIANT == "ubsan":
     os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
 
 
+# Lines of configuration for the nodes that this thread starts, see run.py.
+extra = threading.local()
+
+
 class Skip(Exception):
     """Raised by a test that cannot run here; the text says why."""
 
@@ -80,6 +84,7 @@ class Node:
             with open(path, "w" if isinstance(text, str) else "wb") as f:
                 f.write(text)
         head = (paths() + "harbor = 0\nthread = 4\n") if standard else ""
+        head += getattr(extra, "config", "") + "\n"
         self.config = os.path.join(self.dir, "config")
         with open(self.config, "w") as f:
             f.write(head + config)

@@ -123,14 +123,23 @@ def lang_test(path, lua):
     return result
 
 
-def lua_test(path, threads):
+# A comment `-- also with: key = value` in the head of a Lua test runs it once more with
+# four workers and that line of configuration; so does ALSO_WITH = "..." in a process
+# test with its functions.
+def also_with(path, pattern):
+    with open(path) as f:
+        m = re.search(pattern, f.read(4000), re.M)
+    return m and m.group(1)
+
+
+def lua_test(path, threads, more=""):
     name = os.path.basename(path)[:-4]
     with open(path) as f:
         head = f.read(4000)
     # A first-line comment `-- config: key = value; ...` adds config lines.
     extra = "\n".join(re.findall(r"^-- config: (.*)$", head, re.M))
     config = (f'start = "{name}"\nthread = {threads}\n'
-              f'test_variant = "{ARGS.variant}"\nstart_failure = "abort"\n{extra}\n')
+              f'test_variant = "{ARGS.variant}"\nstart_failure = "abort"\n{extra}\n{more}\n')
     if SOAK_SECONDS:
         config += f"soak_seconds = {SOAK_SECONDS}\n"
     with harness.Node(config, cwd=ROOT) as node:
@@ -140,12 +149,13 @@ def lua_test(path, threads):
             code = -999
             node.text += "\n" + str(e)[:200]
         text = node.text
-    return read_tap(f"{name} (thread={threads})", code, text, Result())
+    return read_tap(f"{name} (thread={threads}{more and ', '}{more})", code, text, Result())
 
 
-def process_test(module, function):
+def process_test(module, function, more=""):
     result = Result()
-    name = f"{module}.{function}"
+    name = f"{module}.{function}{more and ' with '}{more}"
+    harness.extra.config = more
     try:
         getattr(importlib.import_module(module), function)()
         result.ok()
@@ -153,6 +163,8 @@ def process_test(module, function):
         result.skipped.append(f"{name}: {e}")
     except BaseException:  # noqa: B902  one test's failure is one line
         result.fail(name, traceback.format_exc()[-6000:])
+    finally:
+        harness.extra.config = ""
     return result
 
 
@@ -175,11 +187,17 @@ def jobs():
     for path in files("test/lua", r"test_.*\.lua"):
         for threads in (1, 4):
             yield f"lua/{os.path.basename(path)}#{threads}", lua_test, (path, threads)
+        more = also_with(path, r"^-- also with: (.*)$")
+        if more:
+            yield f"lua/{os.path.basename(path)}#4+", lua_test, (path, 4, more)
     for path in files("test/process", r"test_.*\.py"):
         module = os.path.basename(path)[:-3]
+        more = also_with(path, r'^ALSO_WITH = "(.*)"$')
         with open(path) as f:
             for function in re.findall(r"^def (test_\w+)\(", f.read(), re.M):
                 yield f"process/{module}.{function}", process_test, (module, function)
+                if more:
+                    yield f"process/{module}.{function}+", process_test, (module, function, more)
 
 
 def main():

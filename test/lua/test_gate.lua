@@ -1,5 +1,6 @@
 -- gate and gateserver over real connections. The test is the watchdog, and its
 -- clients are sockets of its own.
+-- also with: socket_thread = 3
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"

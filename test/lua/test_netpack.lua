@@ -1,5 +1,6 @@
 -- skynet.netpack over real connections: what a gate sees (net.md 6.2 to 6.4).
 -- The raw driver delivers its events here; `queue` is what a gateserver keeps.
+-- also with: socket_thread = 3
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"

@@ -1,4 +1,5 @@
 -- Who polls the network: nobody waits for a worker that is stuck in a callback.
+-- also with: socket_thread = 3
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"

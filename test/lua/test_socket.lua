@@ -1,4 +1,5 @@
 -- skynet.socket (net.md section 4; 14.2).
+-- also with: socket_thread = 3
 
 local skynet = require "skynet.manager"
 local socket = require "skynet.socket"

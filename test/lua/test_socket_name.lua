@@ -1,5 +1,6 @@
 -- Host names in skynet.socket: other tasks run while one is resolved, and calls that
 -- need no resolver do not yield (net.md 14.1 C2, 14.2 S7).
+-- also with: socket_thread = 3
 
 local skynet = require "skynet.manager"
 local socket = require "skynet.socket"

@@ -1,4 +1,5 @@
 -- skynet.socketdriver: buffers, addresses, raw events (net.md 1.22, 2.6, 3.4).
+-- also with: socket_thread = 3
 
 local skynet = require "skynet.manager"
 local driver = require "skynet.socketdriver"

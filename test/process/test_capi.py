@@ -6,6 +6,8 @@ import re
 from claims import must_contain, run_claims
 from harness import OUT, Node
 
+ALSO_WITH = "socket_thread = 3"
+
 
 def test_api_keeps_its_contract():
     text = run_claims("t_capi")

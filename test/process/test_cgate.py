@@ -5,6 +5,8 @@ import struct
 
 from harness import Client, Node, free_port
 
+ALSO_WITH = "socket_thread = 3"
+
 # Logs the gate's reports; text from clients named `cmd ...` is run as a command
 # of the gate, with FD replaced by the connection.
 WATCHDOG = """

@@ -6,6 +6,8 @@ import struct
 
 from harness import Client, Node
 
+ALSO_WITH = "socket_thread = 3"
+
 # Logs what the gate tells; `accept` opens every connection at once.
 WATCHDOG = """
 local skynet = require "skynet"

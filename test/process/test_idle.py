@@ -11,6 +11,14 @@ SECONDS = 10
 
 
 def test_idle_node_makes_no_system_call():
+    trace("")
+
+
+def test_idle_loops_without_a_worker_make_none_either():
+    trace("socket_thread = 3\nthread = 2\n")
+
+
+def trace(more):
     strace = shutil.which("strace")
     if not strace:
         raise Skip("strace is not installed")
@@ -26,7 +34,7 @@ skynet.start(function()
 	skynet.error "now idle"
 end)
 """}
-    config = 'luaservice = luaservice .. ";./?.lua"\nstart = "idle"\n'
+    config = 'luaservice = luaservice .. ";./?.lua"\nstart = "idle"\n' + more
     with Node(config, files=files) as node:
         node.wait_for("now idle")
         wait_for_rest(node.proc.pid)

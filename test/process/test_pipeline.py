@@ -11,6 +11,8 @@ import threading
 
 from harness import LIMIT, LUA, ROOT, Client, Node
 
+ALSO_WITH = "socket_thread = 3"
+
 HANDSHAKE = bytes.fromhex("000415020404")
 SET_HELLO = bytes.fromhex("00145502080602" "10053f68656c6c6f053e776f726c64")
 GET_HELLO = bytes.fromhex("000d5502060801c4056865076c6c6f")

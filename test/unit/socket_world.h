@@ -76,7 +76,7 @@ sink(void *ud, int type, struct socket_message *m) {
 static inline int
 setup(void **state) {
 	struct world *w = calloc(1, sizeof(*w));
-	w->ss = socket_server_create_with(ops, clock_of_test, sink, w);
+	w->ss = socket_server_create_with(ops, 1, clock_of_test, sink, w);
 	assert_non_null(w->ss);
 	*state = w;
 	return 0;
@@ -114,7 +114,7 @@ static inline struct event *
 await(struct world *w, int id, int type) {
 	struct event *e;
 	while ((e = find_event(w, id, type)) == NULL) {
-		assert_true(socket_server_poll(w->ss, -1, false) >= 0);
+		assert_true(socket_server_poll(w->ss, 0, -1, false) >= 0);
 	}
 	return e;
 }
@@ -122,9 +122,9 @@ await(struct world *w, int id, int type) {
 // Serves all requests so far and everything that is ready.
 static inline void
 settle(struct world *w) {
-	while (socket_server_poll(w->ss, 0, false) > 0) {
+	while (socket_server_poll(w->ss, 0, 0, false) > 0) {
 	}
-	socket_server_poll(w->ss, 0, false);
+	socket_server_poll(w->ss, 0, 0, false);
 }
 
 static inline int
@@ -207,7 +207,7 @@ drain_plain(struct world *w, int fd, char *out, size_t want) {
 		} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 			break;
 		} else {
-			socket_server_poll(w->ss, 1, false);
+			socket_server_poll(w->ss, 0, 1, false);
 		}
 	}
 	return total;
@@ -218,7 +218,7 @@ plain_has_ended(struct world *w, int fd) {
 	char c;
 	ssize_t n;
 	while ((n = recv(fd, &c, 1, MSG_DONTWAIT)) < 0 && errno == EAGAIN) {
-		socket_server_poll(w->ss, 1, false);
+		socket_server_poll(w->ss, 0, 1, false);
 	}
 	return n <= 0;
 }

@@ -333,7 +333,7 @@ data_sent_before_start_arrives_whole_before_close(void **state) {
 	for (int done = 8138; done < N;) {
 		ssize_t n = send(client, sent + done, (size_t)(N - done), MSG_DONTWAIT);
 		done += n > 0 ? (int)n : 0;
-		socket_server_poll(w->ss, 0, false);
+		socket_server_poll(w->ss, 0, 0, false);
 	}
 	close(client);
 	struct event *end = await(w, id, SOCKET_CLOSE);

@@ -268,7 +268,7 @@ flood(struct world *w, int fd, size_t want) {
 		ssize_t n = send(fd, block, sizeof(block), MSG_DONTWAIT);
 		idle = n > 0 ? 0 : idle + 1;
 		total += n > 0 ? (size_t)n : 0;
-		socket_server_poll(w->ss, idle > 0 ? 1 : 0, false);
+		socket_server_poll(w->ss, 0, idle > 0 ? 1 : 0, false);
 	}
 	return total;
 }
@@ -305,7 +305,7 @@ reading_rests_while_the_owner_lags_behind(void **state) {
 				socket_server_delivered(w->ss, w->ev[done].id, (size_t)w->ev[done].ud);
 			}
 		}
-		assert_true(socket_server_poll(w->ss, -1, false) >= 0);
+		assert_true(socket_server_poll(w->ss, 0, -1, false) >= 0);
 	}
 	assert_int_equal(received(w, id), sent);
 	close(client);
@@ -323,7 +323,7 @@ a_raised_limit_lets_reading_go_on(void **state) {
 	assert_true(received(w, id) < sent);
 	assert_int_equal(SET(w, id, RECEIVE_LIMIT, 0), 0);
 	while (received(w, id) < sent) {
-		assert_true(socket_server_poll(w->ss, -1, false) >= 0);
+		assert_true(socket_server_poll(w->ss, 0, -1, false) >= 0);
 	}
 	close(client);
 }
@@ -382,7 +382,7 @@ idle_limit_of_a_listener_holds_from_start_on(void **state) {
 	assert_int_equal(SET(w, id, IDLE, 0), 0);
 	socket_server_start(w->ss, ME, id);
 	await(w, id, SOCKET_OPEN);
-	assert_int_equal(deadline_timeout(&w->ss->loop, -1), -1);
+	assert_int_equal(deadline_timeout(&w->ss->loops[0], -1), -1);
 	close(client);
 }
 

@@ -165,7 +165,7 @@ too_many_names_are_refused(void **state) {
 	open_slow(true);
 	for (int i = 0; i < N; i++) {
 		while (w->n < N) {
-			assert_true(socket_server_poll(w->ss, -1, false) >= 0);
+			assert_true(socket_server_poll(w->ss, 0, -1, false) >= 0);
 		}
 	}
 	assert_false(is_alive(w, first));
@@ -238,7 +238,7 @@ a_silent_address_is_overtaken(void **state) {
 	deaf_close(&d);
 	settle(w);
 	assert_int_equal(count_events(w, id, SOCKET_ERR) + count_events(w, id, SOCKET_CLOSE), 0);
-	assert_int_equal(atomic_load(&w->ss->loop.interests), 3);
+	assert_int_equal(atomic_load(&w->ss->loops[0].interests), 3);
 }
 
 static void
@@ -285,7 +285,7 @@ connecting_has_a_time_limit(void **state) {
 	socket_server_close(w->ss, ME, id);
 	await(w, id, SOCKET_CLOSE);
 	assert_false(is_alive(w, id));
-	assert_int_equal(atomic_load(&w->ss->loop.interests), 1);
+	assert_int_equal(atomic_load(&w->ss->loops[0].interests), 1);
 	// And one that is left to the end of the server.
 	socket_server_connect(w->ss, ME, "list.test", port);
 	settle(w);

@@ -62,7 +62,7 @@ concurrent_senders_lose_nothing(void **state) {
 	}
 	static char buf[65536];
 	for (int round = 0; round < 2000; round++) {
-		socket_server_poll(w->ss, 0, false);
+		socket_server_poll(w->ss, 0, 0, false);
 		for (int i = 0; i < 4; i++) {
 			ssize_t n = read(client[i], buf, sizeof(buf));
 			received += n > 0 ? (size_t)n : 0;
@@ -124,9 +124,155 @@ shutdown_during_sends_is_clean(void **state) {
 	}
 }
 
+//--------------------------------------------------------------- several loops
+
+enum { LOOPS = 3, PAIRS = 12, ROUNDS = 200 };
+
+// The test's own sink is for one thread.
+struct spread {
+	struct socket_server *ss;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	int port;
+	int accepted;
+	int opened;
+	int closed;
+	size_t received;
+	uint32_t last[4096];	// by id: the number that came last
+	bool is_out_of_order;
+	atomic_int polls[LOOPS];
+};
+
+static void
+check_order(struct spread *sp, struct socket_message *m) {
+	// The stream of an id is the numbers from 1 on, in reads of any size.
+	const uint8_t *p = (const uint8_t *)m->data;
+	for (int i = 0; i < m->ud; i++) {
+		sp->is_out_of_order |= p[i] != (uint8_t)++sp->last[m->id];
+	}
+}
+
+static void
+spread_sink(void *ud, int type, struct socket_message *m) {
+	struct spread *sp = ud;
+	pthread_mutex_lock(&sp->lock);
+	switch (type) {
+	case SOCKET_OPEN:
+		sp->port = m->ud > 0 ? m->ud : sp->port;
+		sp->opened++;
+		break;
+	case SOCKET_ACCEPT:
+		sp->accepted++;
+		// Moved to another owner on the way.
+		socket_server_start(sp->ss, ME, m->ud);
+		socket_server_start(sp->ss, OTHER, m->ud);
+		break;
+	case SOCKET_DATA:
+		check_order(sp, m);
+		sp->received += (size_t)m->ud;
+		free(m->data);
+		break;
+	case SOCKET_CLOSE:
+		sp->closed++;
+		socket_server_close(sp->ss, ME, m->id);
+		break;
+	}
+	pthread_cond_broadcast(&sp->changed);
+	pthread_mutex_unlock(&sp->lock);
+}
+
+struct spread_poller {
+	struct spread *sp;
+	int at;
+	pthread_t pid;
+};
+
+static void *
+poll_loop(void *ud) {
+	struct spread_poller *p = ud;
+	int n;
+	while ((n = socket_server_poll(p->sp->ss, p->at, -1, false)) != SOCKET_POLL_EXIT) {
+		atomic_fetch_add(&p->sp->polls[p->at], n);
+	}
+	return NULL;
+}
+
+#define AWAIT(sp, condition)                                                                       \
+	do {                                                                                           \
+		pthread_mutex_lock(&(sp)->lock);                                                           \
+		while (!(condition)) {                                                                     \
+			pthread_cond_wait(&(sp)->changed, &(sp)->lock);                                        \
+		}                                                                                          \
+		pthread_mutex_unlock(&(sp)->lock);                                                         \
+	} while (0)
+
+static void
+loops_share_connections_and_keep_their_order(void **state) {
+	(void)state;
+	struct spread *sp = calloc(1, sizeof(*sp));
+	struct spread_poller poller[LOOPS];
+	pthread_mutex_init(&sp->lock, NULL);
+	pthread_cond_init(&sp->changed, NULL);
+	sp->ss = socket_server_create_with(ops, LOOPS, clock_of_test, spread_sink, sp);
+	for (int i = 0; i < LOOPS; i++) {
+		poller[i] = (struct spread_poller){ .sp = sp, .at = i };
+		pthread_create(&poller[i].pid, NULL, poll_loop, &poller[i]);
+	}
+	int listener = socket_server_listen(sp->ss, ME, "127.0.0.1", 0, 128);
+	AWAIT(sp, sp->port > 0);
+	pthread_mutex_lock(&sp->lock);
+	int port = sp->port;
+	pthread_mutex_unlock(&sp->lock);
+	socket_server_start(sp->ss, ME, listener);
+	int id[PAIRS];
+	for (int i = 0; i < PAIRS; i++) {
+		id[i] = socket_server_connect(sp->ss, ME, "127.0.0.1", port);
+	}
+	uint8_t number[PAIRS] = { 0 };
+	size_t sent = 0;
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < PAIRS; i++) {
+			uint8_t block[97];
+			for (size_t k = 0; k < sizeof(block); k++) {
+				block[k] = ++number[i];
+			}
+			struct socket_sendbuffer b = { id[i], SOCKET_BUFFER_RAWPOINTER, block, sizeof(block) };
+			assert_int_equal(socket_server_send(sp->ss, &b), 0);
+			sent += sizeof(block);
+		}
+		if (round % 50 == 0) {
+			socket_info_release(socket_server_info(sp->ss));
+		}
+	}
+	for (int i = 0; i < PAIRS; i++) {
+		socket_server_close(sp->ss, ME, id[i]);
+	}
+	AWAIT(sp, sp->closed >= 2 * PAIRS);
+	pthread_mutex_lock(&sp->lock);
+	assert_int_equal(sp->received, sent);
+	assert_int_equal(sp->accepted, PAIRS);
+	assert_false(sp->is_out_of_order);
+	pthread_mutex_unlock(&sp->lock);
+	for (int i = 0; i < LOOPS; i++) {
+		assert_true(atomic_load(&sp->polls[i]) > 0);
+	}
+	socket_server_owner_exit(sp->ss, ME);
+	socket_server_owner_exit(sp->ss, OTHER);
+	socket_server_start(sp->ss, ME, 4711);
+	socket_server_exit(sp->ss);
+	for (int i = 0; i < LOOPS; i++) {
+		pthread_join(poller[i].pid, NULL);
+	}
+	socket_server_release(sp->ss);
+	pthread_cond_destroy(&sp->changed);
+	pthread_mutex_destroy(&sp->lock);
+	free(sp);
+}
+
 static const struct CMUnitTest claims[] = {
 	CLAIM(concurrent_senders_lose_nothing),
 	CLAIM(shutdown_during_sends_is_clean),
+	cmocka_unit_test(loops_share_connections_and_keep_their_order),
 };
 
 int

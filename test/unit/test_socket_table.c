@@ -109,10 +109,10 @@ ids_count_up_and_survive_growth_and_wrap(void **state) {
 		assert_int_equal(slot_publish(slot_reserve(w->ss, ME, KIND_STREAM, SLOT_RESERVED)), i);
 	}
 	for (int i = 2; i <= N; i++) {
-		slot_free(w->ss, slot_of_loop(&w->ss->loop, i));
+		slot_free(w->ss, slot_of_loop(&w->ss->loops[0], i));
 		assert_false(is_alive(w, i));
 	}
-	assert_ptr_equal(slot_of_loop(&w->ss->loop, 1), held);
+	assert_ptr_equal(slot_of_loop(&w->ss->loops[0], 1), held);
 	w->ss->slots.last_id = INT_MAX - 1;
 	assert_int_equal(slot_publish(slot_reserve(w->ss, ME, KIND_STREAM, SLOT_RESERVED)), INT_MAX);
 	// 1 is still in use.
@@ -152,7 +152,7 @@ counting_wake(struct poller *p) {
 static void *
 post_many(void *ud) {
 	struct world *w = ud;
-	while (!atomic_load(&w->ss->loop.waiting)) {
+	while (!atomic_load(&w->ss->loops[0].waiting)) {
 		sched_yield();
 	}
 	for (int i = 0; i < 1000; i++) {
@@ -170,7 +170,7 @@ many_requests_need_few_wakes(void **state) {
 	atomic_store(&wakes, 0);
 	struct world w = { 0 };
 	pthread_t pid;
-	w.ss = socket_server_create_with(&counting, clock_of_test, sink, &w);
+	w.ss = socket_server_create_with(&counting, 1, clock_of_test, sink, &w);
 	// Nobody waits: no wake at all.
 	socket_server_start(w.ss, ME, 1);
 	assert_int_equal(atomic_load(&wakes), 0);
@@ -191,14 +191,14 @@ many_requests_need_few_wakes(void **state) {
 static void
 exit_ends_polling_and_busy_loops_are_told(void **state) {
 	struct world *w = *state;
-	pthread_mutex_lock(&w->ss->loop.turn);
-	assert_int_equal(socket_server_poll(w->ss, 0, true), SOCKET_POLL_BUSY);
-	pthread_mutex_unlock(&w->ss->loop.turn);
-	socket_server_wake(w->ss);
-	assert_int_equal(socket_server_poll(w->ss, -1, true), 0);
+	pthread_mutex_lock(&w->ss->loops[0].turn);
+	assert_int_equal(socket_server_poll(w->ss, 0, 0, true), SOCKET_POLL_BUSY);
+	pthread_mutex_unlock(&w->ss->loops[0].turn);
+	socket_server_wake(w->ss, 0);
+	assert_int_equal(socket_server_poll(w->ss, 0, -1, true), 0);
 	socket_server_exit(w->ss);
-	assert_int_equal(socket_server_poll(w->ss, -1, false), SOCKET_POLL_EXIT);
-	assert_int_equal(socket_server_poll(w->ss, -1, false), SOCKET_POLL_EXIT);
+	assert_int_equal(socket_server_poll(w->ss, 0, -1, false), SOCKET_POLL_EXIT);
+	assert_int_equal(socket_server_poll(w->ss, 0, -1, false), SOCKET_POLL_EXIT);
 }
 
 static void
@@ -241,7 +241,7 @@ deadlines_come_out_in_order(void **state) {
 	struct world *w = *state;
 	enum { N = 200 };
 	struct socket_slot *s[N];
-	struct socket_loop *loop = &w->ss->loop;
+	struct socket_loop *loop = &w->ss->loops[0];
 	unsigned r = 12345;
 	assert_int_equal(deadline_timeout(loop, -1), -1);
 	for (int i = 0; i < N; i++) {
@@ -267,7 +267,64 @@ deadlines_come_out_in_order(void **state) {
 	assert_int_equal(n, N - (N + 2) / 3);
 }
 
+static void
+the_longest_address_is_not_cut(void **state) {
+	(void)state;
+	char text[ADDRESS_TEXT_SIZE];
+	struct socket_udp_address a;
+	const char *const longest = "fd12:3456:789a:bcde:f012:3456:789a:bcde";
+	struct address_list *list = address_list_numeric(longest, 65535, SOCK_STREAM);
+	address_from_sockaddr(&a, &list->addr[0].any);
+	free(list);
+	address_text(&a, text);
+	assert_string_equal(text, "fd12:3456:789a:bcde:f012:3456:789a:bcde:65535");
+}
+
+static int
+refusing_add(struct poller *p, int fd, uintptr_t tag, bool want_read, bool want_write) {
+	(void)p, (void)fd, (void)tag, (void)want_read, (void)want_write;
+	errno = ENOSPC;
+	return -1;
+}
+
+// Every way to get a descriptor into the poller, with one that takes none.
+static void
+a_full_poller_is_told_once_and_leaks_nothing(void **state) {
+	(void)state;
+	struct poller_ops refusing = *ops;
+	struct world w = { 0 };
+	int pair[2];
+	refusing.add = refusing_add;
+	w.ss = socket_server_create_with(&refusing, 1, clock_of_test, sink, &w);
+	assert_int_equal(pipe(pair), 0);
+	int id[] = {
+		socket_server_listen(w.ss, ME, "127.0.0.1", 0, 1),
+		socket_server_udp(w.ss, ME, NULL, 0),
+		socket_server_udp_dial(w.ss, ME, "127.0.0.1", 9),
+		socket_server_bind(w.ss, ME, pair[0]),
+		socket_server_connect(w.ss, ME, "127.0.0.1", 1),
+	};
+	for (size_t i = 0; i < sizeof(id) / sizeof(id[0]); i++) {
+		struct event *e = await(&w, id[i], SOCKET_ERR);
+		// A connect may have been refused before it came to the poller.
+		assert_true(strstr(e->data, "No space left") != NULL ||
+			strcmp(e->data, "Connection refused") == 0);
+		assert_false(is_alive(&w, id[i]));
+	}
+	settle(&w);
+	assert_int_equal(w.n, 5);
+	socket_server_release(w.ss);
+	for (int i = 0; i < w.n; i++) {
+		free(w.ev[i].data);
+	}
+	free(w.ev);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static const struct CMUnitTest claims[] = {
+	CLAIM(the_longest_address_is_not_cut),
+	cmocka_unit_test(a_full_poller_is_told_once_and_leaks_nothing),
 	CLAIM(attached_pipe_reads_and_detaches),
 	CLAIM(attached_pipe_writes_through_the_queue),
 	CLAIM(end_of_an_attached_pipe_is_close),

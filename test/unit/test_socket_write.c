@@ -92,7 +92,7 @@ a_peer_that_never_reads_is_given_up(void **state) {
 	socket_server_close(w->ss, ME, id);
 	await(w, id, SOCKET_CLOSE);
 	while (is_alive(w, id)) {
-		socket_server_poll(w->ss, -1, false);
+		socket_server_poll(w->ss, 0, -1, false);
 	}
 	close(client);
 }
@@ -382,7 +382,23 @@ relays_of_dead_ids_fail_and_free(void **state) {
 	close(client);
 }
 
+static void
+a_hundred_thousand_sends_queue_without_waiting(void **state) {
+	struct world *w = *state;
+	int port, client;
+	int listener = start_listener(w, &port);
+	int id = accept_plain(w, listener, port, &client);
+	enum { N = 100000 };
+	for (int i = 0; i < N; i++) {
+		assert_int_equal(send_text(w, id, "0123456789"), 0);
+	}
+	socket_server_start(w->ss, ME, id);
+	assert_int_equal(drain_plain(w, client, NULL, N * 10), N * 10);
+	close(client);
+}
+
 static const struct CMUnitTest claims[] = {
+	CLAIM(a_hundred_thousand_sends_queue_without_waiting),
 	CLAIM(peer_close_leaves_the_id_writable),
 	CLAIM(graceful_close_delivers_what_was_sent),
 	CLAIM(graceful_close_survives_unread_input),
