@@ -150,6 +150,8 @@ function bench.latency(count)
 	return { p50_us = times[count // 2], p99_us = times[count * 99 // 100] }
 end
 
+for name, run in pairs(require "data") do bench[name] = run end
+
 local name, a, b = ...
 
 skynet.start(function()

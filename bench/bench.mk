@@ -4,6 +4,10 @@
 bench: products
 	python3 bench/run.py
 
+.PHONY: bench-data
+bench-data: products
+	python3 bench/run.py data
+
 # Programs linked with the core: bench/X.c becomes $(OBJ)/bench/X.
 BENCH_BIN := $(patsubst bench/%.c,$(OBJ)/bench/%,$(wildcard bench/*.c))
 BENCH_CORE := $(filter-out $(OBJ)/skynet-src/skynet_main.o,$(CORE_OBJ))

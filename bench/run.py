@@ -2,6 +2,7 @@
 """Runs the message benchmarks of bench/bench.lua on the release build.
 
 usage: bench/run.py [NAME [ARGUMENT ...]]      all of them without a name
+       bench/run.py data                       those of the data libraries (bench/data.lua)
 
 Each runs five times with two workers, between two measurements of the
 machine's speed (bench/unit.lua). Prints the median, the spread, and the median
@@ -18,13 +19,14 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RUNS = 5
 ALL = ["ping", "fan", "spawn", "timer", "pack", "latency", "share"]
+DATA = ["zset", "snowflake", "cron", "aoi", "seri", "sproto", "protobuf", "bson", "cjson", "crypt"]
 
 CONFIG = f"""
 thread = 2
 harbor = 0
 cpath = "{ROOT}/cservice/?.so"
 lua_cpath = "{ROOT}/luaclib/?.so"
-lua_path = "{ROOT}/lualib/?.lua;{ROOT}/lualib/?/init.lua"
+lua_path = "{ROOT}/lualib/?.lua;{ROOT}/lualib/?/init.lua;{ROOT}/bench/?.lua"
 luaservice = "{ROOT}/service/?.lua;{ROOT}/bench/?.lua"
 lualoader = "{ROOT}/lualib/loader.lua"
 """
@@ -61,5 +63,6 @@ def bench(words):
 
 
 if __name__ == "__main__":
-    for name in [sys.argv[1:]] if len(sys.argv) > 1 else [[n] for n in ALL]:
+    names = {(): [[n] for n in ALL], ("data",): [[n] for n in DATA]}
+    for name in names.get(tuple(sys.argv[1:]), [sys.argv[1:]]):
         bench(name)
