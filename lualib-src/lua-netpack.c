@@ -1,21 +1,39 @@
 // skynet.netpack: turns socket events into packages for a gate (net.md section 6).
 //
 // The queue is a userdata that owns unfinished packages (netpack_frame.h) and whole ones
-// that were not popped yet; its finaliser frees both.
+// that were not popped yet; its finaliser frees both. What goes beyond the well-known
+// functions serves snax.gateserver: limits (netpack_guard.h) and, for a gate with TLS,
+// bytes that are fed to the queue after they were decrypted.
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "netpack_frame.h"
+#include "netpack_guard.h"
+#include "skynet.h"
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
 
 #define QUEUE_META "skynet.netpack.queue"
 #define FIRST_PACKAGES 16
 
-enum { KIND_DATA = 1, KIND_MORE, KIND_ERROR, KIND_OPEN, KIND_CLOSE, KIND_INIT, KIND_WARNING };
+// Upvalues of filter and feed. The last four come only to who asked for it.
+enum {
+	KIND_DATA = 1,
+	KIND_MORE,
+	KIND_ERROR,
+	KIND_OPEN,
+	KIND_CLOSE,
+	KIND_INIT,
+	KIND_WARNING,
+	KIND_SLOW,	// a limit is exceeded: fd, 1/100 s to wait, why
+	KIND_HUGE,	// a package is too long: fd, its length
+	KIND_RAW,	// bytes as they came: fd, block, size
+	KIND_SEND,	// bytes to be sent, of a relay: fd, block, size
+};
 
 struct package {
 	int id;
@@ -26,6 +44,8 @@ struct package {
 // A ring: `n` packages from `head` on.
 struct queue {
 	struct frame_table *frames;
+	struct guard *guard;	// NULL = no limits
+	bool is_raw;		// bytes are handed out as they come
 	struct package *ring;
 	size_t cap;
 	size_t head;
@@ -87,6 +107,10 @@ lqueue_gc(lua_State *L) {
 		frame_table_free(q->frames);
 		q->frames = NULL;
 	}
+	if (q->guard != NULL) {
+		guard_free(q->guard);
+		q->guard = NULL;
+	}
 	return 0;
 }
 
@@ -127,22 +151,62 @@ push_package(lua_State *L, struct package p) {
 }
 
 static int
-filter_data(lua_State *L, struct skynet_socket_message *m) {
-	char *buffer = m->buffer;
-	struct queue *q = need_queue(L);
+push_block(lua_State *L, int kind, int id, void *block, int size) {
+	push_kind(L, kind);
+	lua_pushinteger(L, id);
+	lua_pushlightuserdata(L, block);
+	lua_pushinteger(L, size);
+	return 4;
+}
+
+static int
+push_slow(lua_State *L, int id, int64_t wait, enum guard_reason why) {
+	push_kind(L, KIND_SLOW);
+	lua_pushinteger(L, id);
+	lua_pushinteger(L, wait);
+	lua_pushinteger(L, why);
+	return 4;
+}
+
+// Cuts the block, which it frees, and pushes what came of it.
+static int
+feed_block(lua_State *L, struct queue *q, int id, char *block, size_t size) {
 	size_t before = q->n;
-	frame_feed(q->frames, m->id, buffer, (size_t)m->ud, queue_push, q);
-	skynet_free(buffer);
-	m->buffer = NULL;
+	enum guard_reason why = GUARD_NONE;
+	size_t refused = frame_feed(q->frames, id, block, size, queue_push, q);
+	skynet_free(block);
+	if (refused > 0) {
+		push_kind(L, KIND_HUGE);
+		lua_pushinteger(L, id);
+		lua_pushinteger(L, (lua_Integer)refused);
+		return 3;
+	}
+	if (q->guard != NULL) {
+		int64_t wait = guard_count(q->guard, id, q->n - before, size, &why);
+		if (wait > 0) {
+			return push_slow(L, id, wait, why);
+		}
+	}
 	if (q->n == before) {
-		return 1;
+		return 0;
 	}
 	if (q->n > 1) {
 		push_kind(L, KIND_MORE);
-		return 2;
+		return 1;
 	}
 	push_kind(L, KIND_DATA);
-	return 2 + push_package(L, queue_pop(q));
+	return 1 + push_package(L, queue_pop(q));
+}
+
+static int
+filter_data(lua_State *L, struct skynet_socket_message *m) {
+	char *buffer = m->buffer;
+	struct queue *q = need_queue(L);
+	m->buffer = NULL;
+	if (q->is_raw) {
+		return 1 + push_block(L, KIND_RAW, m->id, buffer, m->ud);
+	}
+	return 1 + feed_block(L, q, m->id, buffer, (size_t)m->ud);
 }
 
 // The connection has ended: nothing of it may be mistaken for a later one's.
@@ -151,6 +215,17 @@ forget(lua_State *L, int id) {
 	struct queue *q = to_queue(L);
 	if (q != NULL && q->frames != NULL) {
 		frame_drop(q->frames, id);
+	}
+	if (q != NULL && q->guard != NULL) {
+		guard_leave(q->guard, id);
+	}
+}
+
+static void
+welcome(lua_State *L, const struct skynet_socket_message *m, size_t size) {
+	struct queue *q = to_queue(L);
+	if (q != NULL && q->guard != NULL) {
+		guard_enter(q->guard, m->ud, (const char *)(m + 1), size - sizeof(*m));
 	}
 }
 
@@ -176,6 +251,7 @@ filter_event(lua_State *L, struct skynet_socket_message *m, size_t size) {
 		lua_pushinteger(L, m->id);
 		return 3;
 	case SKYNET_SOCKET_TYPE_ACCEPT:
+		welcome(L, m, size);
 		push_kind(L, KIND_OPEN);
 		lua_pushinteger(L, m->ud);
 		push_text(L, m, size);
@@ -191,6 +267,8 @@ filter_event(lua_State *L, struct skynet_socket_message *m, size_t size) {
 		lua_pushinteger(L, m->id);
 		lua_pushinteger(L, m->ud);
 		return 4;
+	case SKYNET_SOCKET_TYPE_SEND:
+		return 1 + push_block(L, KIND_SEND, m->id, m->buffer, m->ud);
 	default:
 		skynet_socket_dispose(m, size);
 		return 1;
@@ -276,6 +354,128 @@ ltostring(lua_State *L) {
 	return 1;
 }
 
+//------------------------------------------------------------------- limits
+
+// A limit in field `key` of the table at `index`, 0 without one.
+static int64_t
+limit_field(lua_State *L, int index, const char *key) {
+	lua_getfield(L, index, key);
+	lua_Integer v = luaL_optinteger(L, -1, 0);
+	lua_pop(L, 1);
+	if (v < 0 || v > GUARD_MAX) {
+		luaL_error(L, "limit %s is out of range", key);
+	}
+	return v;
+}
+
+static void
+read_limits(lua_State *L, int index, struct guard_limits *l) {
+	luaL_checktype(L, index, LUA_TTABLE);
+	l->connection.packages = limit_field(L, index, "package_rate");
+	l->connection.package_burst = limit_field(L, index, "package_burst");
+	l->connection.bytes = limit_field(L, index, "byte_rate");
+	l->connection.byte_burst = limit_field(L, index, "byte_burst");
+	l->address.packages = limit_field(L, index, "address_package_rate");
+	l->address.package_burst = limit_field(L, index, "address_package_burst");
+	l->address.bytes = limit_field(L, index, "address_byte_rate");
+	l->address.byte_burst = limit_field(L, index, "address_byte_burst");
+}
+
+static uint32_t
+time_field(lua_State *L, int index, const char *key) {
+	int64_t t = limit_field(L, index, key);
+	return t > UINT32_MAX ? UINT32_MAX : (uint32_t)t;
+}
+
+// guard(queue or nil, limits, local_limits) -> queue. Fields of both: [address_]package_rate,
+// package_burst, byte_rate, byte_burst; the second is for peers on this machine. Fields of
+// the first alone: maxpackage, first_timeout, idle_timeout (1/100 s), raw (boolean). What
+// is missing is without limit. From now on the queue knows who connects.
+static int
+lguard(lua_State *L) {
+	struct guard_limits limits;
+	struct guard_limits local;
+	read_limits(L, 2, &limits);
+	read_limits(L, 3, &local);
+	uint32_t first = time_field(L, 2, "first_timeout");
+	uint32_t idle = time_field(L, 2, "idle_timeout");
+	int64_t max = limit_field(L, 2, "maxpackage");
+	lua_getfield(L, 2, "raw");
+	bool is_raw = lua_toboolean(L, -1);
+	lua_settop(L, 1);
+	struct queue *q = need_queue(L);
+	if (q->guard == NULL) {
+		q->guard = guard_new(skynet_now);
+	}
+	guard_set(q->guard, &limits, &local, first, idle);
+	frame_limit(q->frames, max > 0 && max < FRAME_MAX ? (size_t)max : FRAME_MAX);
+	q->is_raw = is_raw;
+	return 1;
+}
+
+static struct queue *
+check_guarded(lua_State *L) {
+	struct queue *q = luaL_checkudata(L, 1, QUEUE_META);
+	luaL_argcheck(L, q->guard != NULL, 1, "not guarded");
+	return q;
+}
+
+// wait(queue, fd) -> 1/100 s until a slow connection may be read again, why
+static int
+lwait(lua_State *L) {
+	struct queue *q = check_guarded(L);
+	enum guard_reason why;
+	lua_pushinteger(L, guard_count(q->guard, (int)luaL_checkinteger(L, 2), 0, 0, &why));
+	lua_pushinteger(L, why);
+	return 2;
+}
+
+// Collects in the table on top of the stack: fd, has_spoken, fd, ...
+static void
+on_expired(void *ud, int id, bool has_spoken) {
+	lua_State *L = ud;
+	lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+	lua_pushinteger(L, id);
+	lua_rawseti(L, -2, n + 1);
+	lua_pushboolean(L, has_spoken);
+	lua_rawseti(L, -2, n + 2);
+}
+
+// sweep(queue) -> 1/100 s until the next look, -1 = none is needed; and a list of who was
+// silent for too long: fd, whether it has sent a package, fd, ...
+static int
+lsweep(lua_State *L) {
+	struct queue *q = check_guarded(L);
+	lua_newtable(L);
+	lua_pushinteger(L, guard_sweep(q->guard, on_expired, L));
+	lua_insert(L, -2);
+	return 2;
+}
+
+// feed(queue, fd, block, size) -> kind, ... as filter without the queue. Takes the block.
+static int
+lfeed(lua_State *L) {
+	struct queue *q = luaL_checkudata(L, 1, QUEUE_META);
+	int id = (int)luaL_checkinteger(L, 2);
+	luaL_checktype(L, 3, LUA_TLIGHTUSERDATA);
+	lua_Integer size = luaL_checkinteger(L, 4);
+	luaL_argcheck(L, size >= 0, 4, "size out of range");
+	luaL_argcheck(L, q->frames != NULL, 1, "not guarded");
+	return feed_block(L, q, id, lua_touserdata(L, 3), (size_t)size);
+}
+
+// Adds a function that says what came in the words of KIND_.
+static void
+add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
+	static const char *const kinds[] = { "data", "more", "error", "open", "close", "init", "warning",
+		"slow", "huge", "raw", "send" };
+	for (int i = 0; i < KIND_SEND; i++) {
+		lua_pushstring(L, kinds[i]);
+	}
+	lua_pushcclosure(L, f, KIND_SEND);
+	lua_setfield(L, -2, name);
+}
+
 int
 luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
@@ -283,6 +483,9 @@ luaopen_skynet_netpack(lua_State *L) {
 		{ "pack", lpack },
 		{ "clear", lclear },
 		{ "tostring", ltostring },
+		{ "guard", lguard },
+		{ "wait", lwait },
+		{ "sweep", lsweep },
 		{ NULL, NULL },
 	};
 	static const luaL_Reg meta[] = {
@@ -295,15 +498,7 @@ luaopen_skynet_netpack(lua_State *L) {
 	}
 	lua_pop(L, 1);
 	luaL_newlib(L, functions);
-	// In the order of the KIND_ constants: their upvalues.
-	lua_pushliteral(L, "data");
-	lua_pushliteral(L, "more");
-	lua_pushliteral(L, "error");
-	lua_pushliteral(L, "open");
-	lua_pushliteral(L, "close");
-	lua_pushliteral(L, "init");
-	lua_pushliteral(L, "warning");
-	lua_pushcclosure(L, lfilter, KIND_WARNING);
-	lua_setfield(L, -2, "filter");
+	add_with_kinds(L, "filter", lfilter);
+	add_with_kinds(L, "feed", lfeed);
 	return 1;
 }

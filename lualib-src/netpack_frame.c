@@ -16,6 +16,7 @@ struct partial {
 	struct partial *next;
 	int id;
 	bool has_size;		// false: only the first header byte came
+	bool is_refused;	// its bytes are of no more use
 	uint8_t first;		// that byte
 	size_t size;		// of the whole package
 	size_t have;
@@ -25,6 +26,7 @@ struct partial {
 
 struct frame_table {
 	size_t n;
+	size_t max;		// bytes of a package
 	size_t mask;
 	struct partial **bucket;
 };
@@ -33,9 +35,15 @@ struct frame_table *
 frame_table_new(void) {
 	struct frame_table *t = skynet_malloc(sizeof(*t));
 	t->n = 0;
+	t->max = FRAME_MAX;
 	t->mask = FIRST_BUCKETS - 1;
 	t->bucket = skynet_calloc(FIRST_BUCKETS, sizeof(t->bucket[0]));
 	return t;
+}
+
+void
+frame_limit(struct frame_table *t, size_t max) {
+	t->max = max;
 }
 
 static void
@@ -154,12 +162,16 @@ reserve(struct partial *p, size_t want) {
 
 // Adds what belongs to the unfinished package. Returns the bytes used.
 static size_t
-fill(struct partial *p, const char *bytes, size_t n) {
+fill(struct partial *p, size_t max, const char *bytes, size_t n) {
 	size_t used = 0;
 	if (!p->has_size) {
 		p->size = read_size(p->first, (uint8_t)bytes[0]);
 		p->has_size = true;
 		used = 1;
+	}
+	p->is_refused = p->size > max;
+	if (p->is_refused) {
+		return n;
 	}
 	size_t want = p->size - p->have;
 	size_t add = n - used < want ? n - used : want;
@@ -171,45 +183,58 @@ fill(struct partial *p, const char *bytes, size_t n) {
 	return used + add;
 }
 
-static void
+// The rest of a read, which is not a whole package. Returns the length of a package
+// that is refused, or 0.
+static size_t
 begin(struct frame_table *t, int id, const char *bytes, size_t n) {
 	struct partial *p = skynet_calloc(1, sizeof(*p));
 	p->id = id;
 	p->first = (uint8_t)bytes[0];
 	if (n > 1) {
-		fill(p, bytes + 1, n - 1);
+		fill(p, t->max, bytes + 1, n - 1);
 	}
 	keep(t, p);
+	return p->is_refused ? p->size : 0;
+}
+
+static void
+finish(struct partial *p, frame_sink sink, void *ud) {
+	char *data = p->data != NULL ? p->data : skynet_malloc(0);
+	size_t size = p->size;
+	int id = p->id;
+	skynet_free(p);
+	sink(ud, id, data, size);
 }
 
 // The part that was left unfinished before. Returns the bytes used.
 static size_t
-resume(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink, void *ud) {
+resume(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink, void *ud,
+	size_t *refused) {
 	struct partial *p = take(t, id);
 	if (p == NULL) {
 		return 0;
 	}
-	size_t used = fill(p, bytes, n);
-	if (p->have < p->size) {
-		keep(t, p);
+	bool was_refused = p->is_refused;
+	size_t used = was_refused ? n : fill(p, t->max, bytes, n);
+	if (!p->is_refused && p->have == p->size) {
+		finish(p, sink, ud);
 		return used;
 	}
-	char *data = p->data != NULL ? p->data : skynet_malloc(0);
-	size_t size = p->size;
-	skynet_free(p);
-	sink(ud, id, data, size);
+	*refused = p->is_refused && !was_refused ? p->size : 0;
+	keep(t, p);
 	return used;
 }
 
-void
+size_t
 frame_feed(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink, void *ud) {
 	if (n == 0) {
-		return;
+		return 0;
 	}
-	size_t at = resume(t, id, bytes, n, sink, ud);
+	size_t refused = 0;
+	size_t at = resume(t, id, bytes, n, sink, ud, &refused);
 	while (n - at >= FRAME_HEADER) {
 		size_t size = read_size((uint8_t)bytes[at], (uint8_t)bytes[at + 1]);
-		if (n - at - FRAME_HEADER < size) {
+		if (n - at - FRAME_HEADER < size || size > t->max) {
 			break;
 		}
 		char *data = skynet_malloc(size);
@@ -217,7 +242,5 @@ frame_feed(struct frame_table *t, int id, const char *bytes, size_t n, frame_sin
 		sink(ud, id, data, size);
 		at += FRAME_HEADER + size;
 	}
-	if (at < n) {
-		begin(t, id, bytes + at, n - at);
-	}
+	return at < n ? begin(t, id, bytes + at, n - at) : refused;
 }

@@ -20,9 +20,12 @@ typedef void (*frame_sink)(void *ud, int id, char *data, size_t size);
 
 struct frame_table *frame_table_new(void);
 void frame_table_free(struct frame_table *t);
+// Packages longer than `max` bytes are refused from now on.
+void frame_limit(struct frame_table *t, size_t max);
 // Takes in the next n bytes of connection `id`; every package that they complete
-// goes to the sink, in order.
-void frame_feed(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink,
+// goes to the sink, in order. Returns 0, or once the length of a package that is
+// refused: nothing more of the connection is taken in until it is dropped.
+size_t frame_feed(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink,
 	void *ud);
 // Forgets what is unfinished of connection `id`.
 void frame_drop(struct frame_table *t, int id);

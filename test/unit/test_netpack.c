@@ -54,9 +54,11 @@ teardown(void **state) {
 	return 0;
 }
 
+static size_t refused;
+
 static void
 feed(int id, const char *bytes, size_t n) {
-	frame_feed(t, id, bytes, n, sink, got);
+	refused = frame_feed(t, id, bytes, n, sink, got);
 }
 
 static void
@@ -219,6 +221,34 @@ random_cuts_lose_nothing(void **state) {
 
 #define CLAIM(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void
+too_long_a_package_is_refused_by_its_length(void **state) {
+	(void)state;
+	frame_limit(t, 3);
+	feed(1, "\0\3abc\0\4", 7);
+	assert_int_equal(got->n, 1);
+	assert_int_equal(refused, 4);
+	// Told once; nothing more is taken in.
+	feed(1, "defg\0\1x", 7);
+	assert_int_equal(refused, 0);
+	assert_int_equal(got->n, 1);
+	size_t bytes;
+	assert_int_equal(frame_unfinished(t, &bytes), 1);
+	assert_int_equal(bytes, 0);
+	// Others are not affected, also when the length comes in two parts.
+	feed(2, "\0\1x\0", 4);
+	feed(2, "\5", 1);
+	assert_int_equal(refused, 5);
+	assert_int_equal(got->n, 2);
+	// A new life of the id begins clean.
+	frame_drop(t, 1);
+	feed(1, "\0\1y", 3);
+	assert_int_equal(got->n, 3);
+	frame_limit(t, FRAME_MAX);
+	feed(3, "\xff\xff", 2);
+	assert_int_equal(refused, 0);
+}
+
 int
 main(void) {
 	const struct CMUnitTest claims[] = {
@@ -231,6 +261,7 @@ main(void) {
 		CLAIM(announced_length_costs_nothing),
 		CLAIM(largest_package_byte_by_byte),
 		CLAIM(random_cuts_lose_nothing),
+		CLAIM(too_long_a_package_is_refused_by_its_length),
 	};
 	return cmocka_run_group_tests(claims, NULL, NULL);
 }
