@@ -19,6 +19,8 @@
 
 // A record has at most so much plaintext.
 #define RECORD_MAX 16384
+// What OpenSSL compares before a client resumes a session.
+static const unsigned char CLIENT_ID[] = "client";
 // A memory queue that grew beyond is given back when it is empty.
 #define QUEUE_KEEP 8192
 
@@ -203,6 +205,8 @@ begin_client(lua_State *L, struct ltls_session *s, SSL_CTX *ctx) {
 	s->is_client = true;
 	s->verifies = ltls_config(ctx)->verify == LTLS_VERIFY_ALWAYS;
 	SSL_set_connect_state(s->ssl);
+	// A session may be resumed in another context of a client: see ltls_resume.c.
+	SSL_set_session_id_context(s->ssl, CLIENT_ID, sizeof(CLIENT_ID));
 	SSL_set_verify(s->ssl, s->verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 	if (!lua_isnoneornil(L, 3)) {
 		set_host(L, s, 3);
@@ -388,12 +392,13 @@ static int
 push_state(lua_State *L, struct ltls_session *s) {
 	lua_pushboolean(L, s->is_ended);
 	lua_pushboolean(L, pending_output(s) > 0);
-	return 2;
+	lua_pushstring(L, s->has_failed ? s->reason : NULL);
+	return 3;
 }
 
-// read([bytes] | block, size) -> plaintext ("" if none), ended, has_output. `ended`:
-// the peer has said that nothing follows. `has_output`: write() has something to
-// fetch. An error behind good records is raised by the next call.
+// read([bytes] | block, size) -> plaintext ("" if none), ended, has_output, failure.
+// `ended`: the peer has said that nothing follows. `has_output`: write() has something
+// to fetch. `failure`: the error behind good records, which the next call raises.
 static int
 lread(lua_State *L) {
 	struct ltls_session *s = check_finished(L);
@@ -404,8 +409,8 @@ lread(lua_State *L) {
 	return 1 + push_state(L, s);
 }
 
-// pull([bytes] | block, size) -> block, size, ended, has_output. As read, but gives a
-// block of the allocator, or nil.
+// pull([bytes] | block, size) -> block, size, ended, has_output, failure. As read, but
+// gives a block of the allocator, or nil.
 static int
 lpull(lua_State *L) {
 	struct ltls_session *s = check_finished(L);

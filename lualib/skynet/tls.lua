@@ -9,7 +9,7 @@
 local skynet = require "skynet"
 local socket = require "skynet.socket"
 local stream = require "skynet.tlsstream"
-require "ltls.init.c".constructor()
+local tlscontext = require "skynet.tlscontext"
 local ltls = require "ltls.c"
 
 ---@class skynet.tls
@@ -22,110 +22,8 @@ local LINE_LIMIT = 16 * 1024 * 1024
 
 ----------------------------------------------------------------- contexts
 
----@class skynet.tls.options
----@field cert string? PEM file, or PEM text: own certificate and its chain
----@field key string? PEM file or text: its private key
----@field password string? of the key
----@field ca string? PEM file or text: trust these instead of the system's
----@field capath string? folder of trusted certificates, made by `openssl rehash`
----@field verify boolean? clients: false accepts any certificate; default true
----@field client_auth "required"|"optional"|"none"|nil servers: the client's certificate
----@field ciphers string? OpenSSL's names, for TLS 1.2 and 1.3
----@field min_version "1.2"|"1.3"|nil default "1.2"
----@field max_version "1.2"|"1.3"|nil default "1.3"
----@field alpn string[]? application protocols by preference
----@field hosts table<string, skynet.tls.options|userdata>? servers: other certificates by name
----@field refuse_unknown_host boolean? servers: end connections for names not in `hosts`
----@field ticket_keys string? 80 secret bytes, shared by services that resume each other's sessions
-
-local function is_pem(text)
-	return text:find("-----BEGIN ", 1, true) ~= nil
-end
-
-local function set_certificate(ctx, opts)
-	if opts.cert == nil and opts.key == nil then
-		return
-	end
-	local cert = opts.cert or error("tls option 'key' needs 'cert'", 0)
-	local key = opts.key or error("tls option 'cert' needs 'key'", 0)
-	if is_pem(cert) ~= is_pem(key) then
-		error("tls options 'cert' and 'key' must both be files, or both be PEM texts", 0)
-	elseif is_pem(cert) then
-		ctx:set_cert_pem(cert, key, opts.password)
-	else
-		ctx:set_cert(cert, key, opts.password)
-	end
-end
-
-local function set_trust(ctx, opts)
-	if opts.ca and is_pem(opts.ca) then
-		ctx:set_ca_pem(opts.ca)
-	elseif opts.ca then
-		ctx:set_ca(opts.ca)
-	end
-	if opts.capath then
-		ctx:set_ca(nil, opts.capath)
-	end
-	ctx:set_verify(opts.verify == false and "none" or "always")
-	if opts.client_auth then
-		ctx:set_client_auth(opts.client_auth)
-	end
-end
-
-local function set_hosts(ctx, opts)
-	for name, host in pairs(opts.hosts or {}) do
-		ctx:add_host(name, type(host) == "table" and tls.context(host) or host)
-	end
-	if opts.refuse_unknown_host then
-		ctx:add_host(nil)
-	end
-end
-
--- The type of each option of a context.
-local OPTIONS = {
-	cert = "string", key = "string", password = "string", ca = "string", capath = "string",
-	verify = "boolean", client_auth = "string", ciphers = "string", min_version = "string",
-	max_version = "string", alpn = "table", hosts = "table", refuse_unknown_host = "boolean",
-	ticket_keys = "string",
-}
-
-local function check_options(opts, also)
-	for name, value in pairs(opts) do
-		local want = OPTIONS[name] or also[name]
-		if not want then
-			error(string.format("unknown tls option '%s'", name), 0)
-		elseif type(value) ~= want then
-			error(string.format("tls option '%s' must be a %s, got a %s", name, want,
-				type(value)), 0)
-		end
-	end
-end
-
----Make a context: what connections have in common. It costs milliseconds and some
----memory; make one and use it for all. Raises when an option is wrong. Does not yield.
----@param opts skynet.tls.options?
----@return userdata
-function tls.context(opts)
-	opts = opts or {}
-	check_options(opts, {})
-	local ctx = ltls.newctx()
-	set_certificate(ctx, opts)
-	set_trust(ctx, opts)
-	if opts.ciphers then
-		ctx:set_ciphers(opts.ciphers)
-	end
-	if opts.min_version or opts.max_version then
-		ctx:set_versions(opts.min_version or "1.2", opts.max_version)
-	end
-	if opts.alpn then
-		ctx:set_alpn(opts.alpn)
-	end
-	if opts.ticket_keys then
-		ctx:set_ticket_keys(opts.ticket_keys)
-	end
-	set_hosts(ctx, opts)
-	return ctx
-end
+---Make a context, see skynet.tlscontext.
+tls.context = tlscontext.new
 
 -- The context of a client without options of its own.
 local default_context
@@ -136,10 +34,10 @@ local CONNECTION = { context = "userdata", timeout = "number", server_name = "st
 
 -- The context that the options of a connection name or describe.
 local function context_of(opts)
-	check_options(opts, CONNECTION)
+	tlscontext.check(opts, CONNECTION)
 	local own = {}
 	for name, value in pairs(opts) do
-		if OPTIONS[name] then
+		if not CONNECTION[name] then
 			own[name] = value
 		end
 	end

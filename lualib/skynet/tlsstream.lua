@@ -44,7 +44,7 @@ end
 -- Decrypt the peer's bytes.
 local function take_in(self, bytes)
 	local session = self.session
-	local ok, block, size, ended, has_output = pcall(session.pull, session, bytes)
+	local ok, block, size, ended, has_output, failure = pcall(session.pull, session, bytes)
 	if not ok then
 		flush(self)
 		finish(self, block)
@@ -56,8 +56,8 @@ local function take_in(self, bytes)
 	if has_output then
 		flush(self)
 	end
-	if ended then
-		finish(self)
+	if ended or failure then
+		finish(self, failure)
 	end
 end
 

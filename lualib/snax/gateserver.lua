@@ -6,49 +6,60 @@
 -- handler from the moment `message` is called. It registers the protocol
 -- `socket`, so skynet.socket can't be used in the same service.
 --
--- Life of a connection: announced by `connect`, read after openclient, ended by
--- exactly one `disconnect`, which pairs with `connect`. When the peer ended it,
--- the socket stays writable until closeclient, or `linger` later.
+-- Life of a connection: announced by `connect` (with TLS when the handshake is done),
+-- read after openclient, ended by exactly one `disconnect`, which pairs with
+-- `connect`. When the peer ended it, the socket stays writable until closeclient, or
+-- `linger` later.
+--
+-- Limits cost a well-behaved connection next to nothing: rates and silence are
+-- counted in C while packages are cut (netpack.guard); here is one number per connection.
 
 local skynet = require "skynet"
 local netpack = require "skynet.netpack"
 local driver = require "skynet.socketdriver"
+local gatesettings = require "snax.gatesettings"
+local gatetls = require "snax.gatetls"
 
 local gateserver = {}
 
--- Connections accepted at the same time unless `maxclient` says otherwise.
-local DEFAULT_MAXCLIENT = 1024
-local DEFAULT_BACKLOG = 32
--- How long a connection that the peer closed waits for closeclient, cs, unless
--- `linger` says otherwise.
-local DEFAULT_LINGER = 1000
--- Packages of one connection that may wait in the ordered mode.
-local MAX_PENDING = 1024
--- How often the time limits of connections are looked at, cs.
-local SWEEP_PERIOD = 50
+-- A kind of log line is written once in so much time, 1/100 s; others are counted.
+local NOTICE_PERIOD = 100
+-- Lines about dropped packages in that time, and bytes of the package in one.
+local MAX_DROP_LINES = 32
+local MAX_DROP_TEXT = 1024
 
 -- Packages cut but not yet dispatched; an object of netpack that frees itself.
 local queue
 -- Listener: { id, ip, port, err } and the settings of the last `open`.
 local listener
-local settings = { maxclient = 0 }
+local settings = gatesettings.new {}
+-- The context of the last `open` with TLS, or nil.
+local tls_context
+-- Whether there was one ever.
+local is_raw = false
 
--- States of a connection. CLOSING: our close or shutdown was requested, its
--- CLOSE event is still to come. GONE: `disconnect` was reported; the socket is
--- still there to be written to.
-local OPEN, CLOSING, GONE = 1, 2, 3
--- fd -> state. An fd is never used twice, so that a number is all there is to
--- know of most connections.
+-- States of a connection. 0 or more: open, and so many calls of `message` go on. CLOSING:
+-- our close or shutdown was requested, its CLOSE event is still to come. GONE:
+-- `disconnect` was reported; the socket is still there to be written to. SHAKING: the
+-- TLS handshake goes on, nobody was told of it.
+local CLOSING, GONE, SHAKING = -1, -2, -3
+-- fd -> state. An fd is never used twice.
 ---@type table<integer, integer>
 local state = {}
+-- fd -> "ip:port"
+---@type table<integer, string>
+local address = {}
 -- Connections accepted and not yet reported gone.
 local client_number = 0
--- With time limits: fd -> time of its last package (or accept), and whether it
--- has sent any.
-local last_seen, has_spoken = {}, {}
--- In the ordered mode: fd -> { first, last, [n] = package } while `message` runs.
+-- In the ordered mode: fd -> { first, last, [2n - 1] = package, [2n] = its size }
+-- while `message` runs.
 local waiting = {}
 local handler
+
+-- Reasons not to read a connection, and fd -> those that hold now.
+local SLOW, FULL, UNOPENED = 1, 2, 4
+---@type table<integer, integer>
+local held = {}
 
 -- Runs when the VM is closed, be it by exit or by kill.
 local finaliser = setmetatable({}, { __gc = function()
@@ -60,18 +71,93 @@ local finaliser = setmetatable({}, { __gc = function()
 	end
 end })
 
----Start reading a connection that was announced by `connect`.
----@param fd integer unknown or closed: no effect
-function gateserver.openclient(fd)
-	if state[fd] == OPEN then
-		driver.start(fd)
+------------------------------------------------------------------ notices
+
+-- kind -> { since, lines, suppressed }
+local notices = {}
+
+-- Log a line unless there were `max` of its kind just now.
+local function notice(kind, max, fmt, ...)
+	local n = notices[kind] or { since = -NOTICE_PERIOD, lines = 0, suppressed = 0 }
+	notices[kind] = n
+	local now = skynet.now()
+	if now - n.since >= NOTICE_PERIOD then
+		n.since, n.lines = now, 0
+	end
+	if n.lines >= max then
+		n.suppressed = n.suppressed + 1
+		return
+	end
+	n.lines = n.lines + 1
+	local text = string.format(fmt, ...)
+	if n.suppressed > 0 then
+		text = string.format("%s (and %d more of that kind before)", text, n.suppressed)
+		n.suppressed = 0
+	end
+	skynet.error(text)
+end
+
+-- Say why a connection is refused, slowed down or ended, and what to do if that is wrong.
+local function report(kind, fmt, ...)
+	notice(kind, 1, "gateserver: " .. fmt, ...)
+end
+
+local function drop(fd, msg, sz)
+	local text = netpack.tostring(msg, sz)
+	if #text > MAX_DROP_TEXT then
+		text = text:sub(1, MAX_DROP_TEXT) .. "..."
+	end
+	notice("drop", MAX_DROP_LINES, "Drop message from fd (%d) : %s", fd, text)
+end
+
+-------------------------------------------------------------- connections
+
+local function is_open(fd)
+	local s = state[fd]
+	return s and s >= 0
+end
+
+local function hold(fd, reason)
+	local before = held[fd] or 0
+	held[fd] = before | reason
+	if before == 0 then
+		driver.pause(fd)
+	end
+end
+
+local function release(fd, reason)
+	local rest = (held[fd] or 0) & ~reason
+	if rest ~= 0 then
+		held[fd] = rest
+	elseif held[fd] then
+		held[fd] = nil
+		if is_open(fd) then
+			driver.start(fd)
+		end
 	end
 end
 
 local function forget(fd)
 	state[fd] = nil
-	last_seen[fd] = nil
-	has_spoken[fd] = nil
+	address[fd] = nil
+	held[fd] = nil
+	gatetls.forget(fd)
+end
+
+-- With TLS, what was sent up to now is still on its way through the mailbox, where a
+-- timeout of 0 queues behind it.
+local function close_socket(fd, after)
+	if not gatetls.has(fd) then
+		driver.close(fd)
+		return after and after(fd)
+	end
+	skynet.timeout(0, function()
+		gatetls.finish(fd)
+		driver.close(fd)
+		if after then
+			after(fd)
+		end
+	end)
 end
 
 ---Forget a connection and close it once its output is sent.
@@ -79,17 +165,20 @@ end
 function gateserver.closeclient(fd)
 	local s = state[fd]
 	if s == GONE then
-		forget(fd)
-		driver.close(fd)
-	elseif s == OPEN then
+		state[fd] = nil
+		close_socket(fd, forget)
+	elseif s and s >= 0 then
 		state[fd] = CLOSING
-		driver.close(fd)
+		close_socket(fd)
 	end
 end
 
 local function report_gone(fd)
 	client_number = client_number - 1
-	if state[fd] == CLOSING then
+	if state[fd] == SHAKING then
+		forget(fd)
+		return
+	elseif state[fd] == CLOSING then
 		forget(fd)
 	else
 		state[fd] = GONE
@@ -102,102 +191,130 @@ local function report_gone(fd)
 	end
 end
 
--- Connections that were silent for too long are closed. Runs only while a time
--- limit is set, so that a gate without one never wakes up by itself.
-local is_sweeping = false
-local function sweep()
-	local now = skynet.now()
-	for fd, since in pairs(last_seen) do
-		local limit = has_spoken[fd] and settings.idle_timeout or settings.first_timeout
-		if limit and state[fd] == OPEN and now - since > limit then
-			skynet.error(string.format("gateserver: close silent connection %d", fd))
-			gateserver.closeclient(fd)
-		end
-	end
-	is_sweeping = next(last_seen) ~= nil
-	if is_sweeping then
-		skynet.timeout(SWEEP_PERIOD, sweep)
+local function announce(fd, addr)
+	local ok, err = xpcall(handler.connect, debug.traceback, fd, addr)
+	if not ok then
+		gateserver.closeclient(fd)
+		error(err, 0)
 	end
 end
 
-local function watch(fd)
-	last_seen[fd] = skynet.now()
-	if not is_sweeping then
-		is_sweeping = true
-		skynet.timeout(SWEEP_PERIOD, sweep)
-	end
-end
+----------------------------------------------------------------- silence
 
-local function drop(fd, msg, sz)
-	local text = netpack.tostring(msg, sz)
-	skynet.error(string.format("Drop message from fd (%d) : %s", fd, text))
-end
-
-local function put_aside(fd, queued, msg, sz)
-	queued.last = queued.last + 1
-	queued[queued.last] = { msg, sz }
-	if queued.last - queued.first >= MAX_PENDING then
-		skynet.error(string.format("gateserver: too many packages wait on fd (%d)", fd))
+local function end_silent(fd, has_spoken)
+	if state[fd] == SHAKING then
+		driver.shutdown(fd)
+	elseif is_open(fd) then
+		local name = has_spoken and "idle_timeout" or "first_timeout"
+		report(name, "close silent connection %d of %s: no %spackage in %d/100 s; raise %s if "
+			.. "that is meant", fd, address[fd], has_spoken and "" or "first ", settings[name], name)
 		gateserver.closeclient(fd)
 	end
 end
 
+local is_looking = false
+
+-- Look at time limits in so much time, or sooner.
+local function look_later(delay)
+	local period = settings.look_period
+	if is_looking or not period then
+		return
+	end
+	is_looking = true
+	skynet.timeout(math.max(math.min(delay, period), settings.look_min), function()
+		is_looking = false
+		local again, silent = netpack.sweep(queue)
+		for i = 1, #silent, 2 do
+			end_silent(silent[i], silent[i + 1])
+		end
+		if again >= 0 then
+			look_later(again)
+		end
+	end)
+end
+
+---------------------------------------------------------------- packages
+
+-- Too many packages wait for `message`: the peer has to wait, too.
+local function limit_pending(fd, n)
+	if n >= settings.max_pending and (held[fd] or 0) & FULL == 0 then
+		report("pending", "stop reading %d of %s while %d packages wait (max_pending)", fd,
+			address[fd], n)
+		hold(fd, FULL)
+	end
+end
+
+local function ease_pending(fd, n)
+	if held[fd] and n <= settings.max_pending // 2 then
+		release(fd, FULL)
+	end
+end
+
+-- Call the handler, which may yield or raise.
+local function deliver(fd, n, msg, sz)
+	state[fd] = n + 1
+	if n + 1 >= settings.max_pending then
+		limit_pending(fd, n + 1)
+	end
+	local ok, err = xpcall(handler.message, debug.traceback, fd, msg, sz)
+	n = state[fd]
+	if n and n > 0 then
+		state[fd] = n - 1
+		if held[fd] and not waiting[fd] then
+			ease_pending(fd, n - 1)
+		end
+	end
+	if not ok then
+		skynet.error(err)
+	end
+end
+
 -- One package after the other, although `message` may yield.
-local function deliver_ordered(fd, msg, sz)
+local function deliver_ordered(fd, n, msg, sz)
 	local queued = waiting[fd]
 	if queued then
-		put_aside(fd, queued, msg, sz)
+		local last = queued.last
+		queued[last + 1], queued[last + 2] = msg, sz
+		queued.last = last + 2
+		limit_pending(fd, (queued.last - queued.first + 1) // 2)
 		return
 	end
 	queued = { first = 1, last = 0 }
 	waiting[fd] = queued
-	while msg do
-		if state[fd] ~= OPEN then
-			drop(fd, msg, sz)
+	repeat
+		if is_open(fd) then
+			deliver(fd, state[fd], msg, sz)
 		else
-			local ok, err = xpcall(handler.message, debug.traceback, fd, msg, sz)
-			if not ok then
-				skynet.error(err)
-			end
+			drop(fd, msg, sz)
 		end
-		local package = queued[queued.first]
-		queued[queued.first] = nil
-		queued.first = queued.first + 1
-		msg = package and package[1]
-		sz = package and package[2]
-	end
+		local first = queued.first
+		msg, sz = queued[first], queued[first + 1]
+		queued[first], queued[first + 1] = nil, nil
+		queued.first = first + 2
+		if held[fd] then
+			ease_pending(fd, (queued.last - first - 1) // 2)
+		end
+	until not msg
 	waiting[fd] = nil
 end
 
 local event = {}
 
 local function dispatch_package(fd, msg, sz)
-	if state[fd] ~= OPEN then
+	local n = state[fd]
+	if not n or n < 0 then
 		drop(fd, msg, sz)
-		return
-	end
-	if sz > settings.maxpackage then
-		skynet.error(string.format("gateserver: package of %d bytes from fd (%d) is too large",
-			sz, fd))
-		netpack.tostring(msg, sz) -- frees it
-		gateserver.closeclient(fd)
-		return
-	end
-	if settings.has_limit then
-		has_spoken[fd] = true
-		last_seen[fd] = skynet.now()
-	end
-	if settings.ordered then
-		deliver_ordered(fd, msg, sz)
+	elseif settings.ordered then
+		deliver_ordered(fd, n, msg, sz)
 	else
-		handler.message(fd, msg, sz)
+		deliver(fd, n, msg, sz)
 	end
 end
 
 event.data = dispatch_package
 
--- Dispatch what is queued. Should `message` yield, or raise, the fork that was
--- made before it goes on with the rest.
+-- Dispatch what is queued. Should `message` yield, the fork that was made before it goes
+-- on with the rest.
 local function dispatch_queue()
 	local fd, msg, sz = netpack.pop(queue)
 	if not fd then
@@ -212,31 +329,160 @@ end
 
 event.more = dispatch_queue
 
+-- Names of the limits that netpack.guard tells by number.
+local RATES = { "package_rate", "byte_rate", "address_package_rate", "address_byte_rate" }
+
+-- The time to wait is over, unless more has come meanwhile.
+local function end_slow(fd)
+	if not is_open(fd) then
+		return
+	end
+	local wait = netpack.wait(queue, fd)
+	if wait > 0 then
+		skynet.timeout(wait, function() end_slow(fd) end)
+	else
+		release(fd, SLOW)
+	end
+end
+
+-- The packages that have come are dispatched; the next ones have to wait.
+function event.slow(fd, wait, why)
+	if is_open(fd) and (held[fd] or 0) & SLOW == 0 then
+		local name = RATES[why]
+		local closes = settings.rate_policy == "close"
+		report("rate", "%s %d of %s: it sends more than its %s of %d per second; raise it if that "
+			.. "is meant", closes and "close" or "slow down", fd, address[fd], name, settings[name])
+		if closes then
+			gateserver.closeclient(fd)
+		else
+			hold(fd, SLOW)
+			skynet.timeout(wait, function() end_slow(fd) end)
+		end
+	end
+	dispatch_queue()
+end
+
+function event.huge(fd, size)
+	if is_open(fd) then
+		report("huge", "close %d of %s: a package of %d bytes is too large; raise maxpackage (%d) if "
+			.. "that is meant", fd, address[fd], size, settings.maxpackage)
+		-- Behind the packages that came before it.
+		skynet.fork(gateserver.closeclient, fd)
+	end
+	dispatch_queue()
+end
+
+--------------------------------------------------------------------- TLS
+
+local function fail_tls(fd, why)
+	if not is_open(fd) then
+		return
+	end
+	report("tls", "end %d of %s: %s", fd, address[fd], why)
+	gateserver.closeclient(fd)
+end
+
+local function dispatch(kind, ...)
+	if kind then
+		event[kind](...)
+	end
+end
+
+-- Plaintext of a connection, or what is wrong with it.
+local function take_plain(fd, block, size, why)
+	if block then
+		if why then
+			-- Behind what came before it.
+			skynet.fork(fail_tls, fd, why)
+		end
+		dispatch(netpack.feed(queue, fd, block, size))
+	elseif why then
+		fail_tls(fd, why)
+	end
+end
+
+local function shake(fd, block, size)
+	local done, why = gatetls.shake(fd, block, size)
+	if done then
+		state[fd] = 0
+		hold(fd, UNOPENED)
+		announce(fd, address[fd])
+	elseif why then
+		report("handshake", "TLS handshake with %s failed: %s", address[fd], why)
+		driver.close(fd)
+	end
+end
+
+local function begin_tls(fd)
+	state[fd] = SHAKING
+	gatetls.begin(fd, tls_context)
+	if settings.handshake_timeout == 0 then
+		return
+	end
+	skynet.timeout(settings.handshake_timeout, function()
+		if state[fd] == SHAKING then
+			report("handshake", "TLS handshake with %s takes too long; raise handshake_timeout (%d/100 s)"
+				.. " if that is meant", address[fd], settings.handshake_timeout)
+			driver.shutdown(fd)
+		end
+	end)
+end
+
+-- Bytes as they came, when the gate was last opened with TLS.
+function event.raw(fd, block, size)
+	if not gatetls.has(fd) then
+		dispatch(netpack.feed(queue, fd, block, size))
+	elseif state[fd] == SHAKING then
+		shake(fd, block, size)
+	else
+		take_plain(fd, gatetls.receive(fd, block, size))
+	end
+end
+
+-- What somebody has sent to a connection with TLS.
+event.send = gatetls.send
+
+-- Not from within openclient, whose caller may not be ready.
+local function open_tls(fd)
+	take_plain(fd, gatetls.open(fd))
+end
+
+---Start reading a connection that was announced by `connect`.
+---@param fd integer unknown or closed: no effect
+function gateserver.openclient(fd)
+	if not is_open(fd) then
+		return
+	elseif not held[fd] then
+		driver.start(fd)
+	elseif held[fd] & UNOPENED ~= 0 then
+		release(fd, UNOPENED)
+		skynet.fork(open_tls, fd)
+	end
+end
+
+------------------------------------------------------------------ events
+
 function event.open(fd, addr)
 	if client_number >= settings.maxclient then
-		skynet.error(string.format("gateserver: refuse %s, %d clients are connected",
-			addr, client_number))
+		report("full", "refuse %s, %d clients are connected; raise maxclient if that is meant", addr,
+			client_number)
 		driver.shutdown(fd)
 		return
 	end
 	client_number = client_number + 1
-	state[fd] = OPEN
-	if settings.nodelay then
-		driver.nodelay(fd)
-	end
-	if settings.has_limit then
-		watch(fd)
-	end
-	local ok, err = xpcall(handler.connect, debug.traceback, fd, addr)
-	if not ok then
-		gateserver.closeclient(fd)
-		error(err, 0)
+	address[fd] = addr
+	look_later(settings.look_period)
+	if tls_context then
+		begin_tls(fd)
+	else
+		state[fd] = 0
+		announce(fd, addr)
 	end
 end
 
 function event.close(fd)
 	local s = state[fd]
-	if s == OPEN or s == CLOSING then
+	if s and s ~= GONE then
 		report_gone(fd)
 	end
 end
@@ -256,6 +502,9 @@ function event.error(fd, text)
 		return
 	elseif s == GONE then
 		forget(fd) -- no CLOSE will follow
+	elseif s == SHAKING then
+		report("handshake", "TLS handshake with %s failed: %s", address[fd], text)
+		return
 	else
 		state[fd] = CLOSING
 	end
@@ -265,7 +514,7 @@ function event.error(fd, text)
 end
 
 function event.warning(fd, kib)
-	if handler.warning then
+	if handler.warning and state[fd] ~= SHAKING then
 		handler.warning(fd, kib)
 	end
 end
@@ -278,43 +527,54 @@ function event.init(id, ip, port)
 	end
 end
 
-local function apply(conf)
-	settings = {
-		maxclient = conf.maxclient or DEFAULT_MAXCLIENT,
-		nodelay = conf.nodelay,
-		maxpackage = conf.maxpackage or math.maxinteger,
-		linger = conf.linger or DEFAULT_LINGER,
-		ordered = conf.ordered,
-		first_timeout = conf.first_timeout or conf.idle_timeout,
-		idle_timeout = conf.idle_timeout,
-		has_limit = conf.first_timeout or conf.idle_timeout,
-	}
-end
+---------------------------------------------------------------- commands
 
 local command = {}
 
----@class gate.conf
+---@class gate.conf see doc/reference/gate.md for the defaults; 0 = no limit
 ---@field address string? default 0.0.0.0
 ---@field port integer
----@field maxclient integer? default 1024
+---@field maxclient integer?
 ---@field nodelay boolean?
----@field backlog integer? default 32
+---@field backlog integer?
+---@field tls skynet.tls.options? encrypt; with cert and key
+---@field handshake_timeout integer? 1/100 s for the TLS handshake
 ---@field maxpackage integer? bytes; a larger package closes its connection
----@field linger integer? cs until a connection that the peer closed is closed here
+---@field linger integer? 1/100 s until a connection that the peer closed is closed here
 ---@field ordered boolean? packages of a connection wait while `message` yields
----@field first_timeout integer? cs a connection may wait with its first package
----@field idle_timeout integer? cs between packages
+---@field max_pending integer? packages of a connection that may wait for `message`
+---@field first_timeout integer? 1/100 s a connection may wait with its first package
+---@field idle_timeout integer? 1/100 s between packages
+---@field rate_policy "delay"|"close"|nil
+---@field package_rate integer? per connection and second, with package_burst
+---@field byte_rate integer? with byte_burst
+---@field address_package_rate integer? per address, with address_package_burst
+---@field address_byte_rate integer? with address_byte_burst
+
+-- Raises when an option is wrong; nothing has changed then.
+local function apply(conf)
+	local s = gatesettings.new(conf)
+	local ctx = conf.tls and gatetls.context(conf.tls)
+	local limits, near = gatesettings.of_guard(conf, s)
+	-- Once there were sessions, bytes always come as they are.
+	limits.raw = ctx ~= nil or is_raw
+	return s, ctx, limits, near
+end
 
 ---@param conf gate.conf
 function command.open(source, conf)
 	if listener then
 		error("the gate is open already", 0)
 	end
-	local address = conf.address or "0.0.0.0"
+	local ip = conf.address or "0.0.0.0"
 	local port = assert(conf.port, "the gate needs a port")
-	skynet.error(string.format("Listen on %s %d", address, port))
-	local id = driver.listen(address, port, conf.backlog or DEFAULT_BACKLOG)
-	apply(conf)
+	local s, ctx, limits, near = apply(conf)
+	skynet.error(string.format("Listen on %s %d", ip, port))
+	local id = driver.listen(ip, port, gatesettings.of_listener(conf, s))
+	settings = s
+	tls_context = ctx
+	is_raw = limits.raw
+	queue = netpack.guard(queue, limits, near)
 	local this = { id = id }
 	listener = this
 	if not this.port then

@@ -130,9 +130,10 @@ test.case("a record that was tampered with is an error, behind the good ones", f
 	local server, client = connected()
 	local good, bad = client:write "good", client:write "bad"
 	bad = bad:sub(1, -2) .. string.char(bad:byte(-1) ~ 1)
-	local data, ended = server:read(good .. bad)
+	local data, ended, _, failure = server:read(good .. bad)
 	test.eq(data, "good")
 	test.eq(ended, false)
+	test.match(failure, "bad record mac")
 	test.err(function() server:read() end, "SSL_read error:1 (decryption failed or bad record mac)")
 	test.err(function() server:write "x" end, "SSL_read error")
 	-- The alert is there to be sent.
@@ -332,6 +333,13 @@ test.case("sessions resume, for the same host and the same trust only", function
 		test.eq(client:resumed(), true)
 		test.eq(server:resumed(), true)
 		test.eq(server:read(client:write "again"), "again")
+		-- In another context of the client.
+		local twin = client_context()
+		twin:set_versions(version, version)
+		server, client = pair(sctx, twin, "localhost")
+		client:set_session(ticket)
+		shake(server, client)
+		test.eq(client:resumed(), true)
 		-- Of another host, garbage, cut.
 		client = ltls.newtls("client", cctx, "127.0.0.1")
 		test.eq(client:set_session(ticket), false)

@@ -1,0 +1,291 @@
+-- Limits of a gate. The test is the watchdog, its clients are sockets of its own.
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
+
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+require "skynet.manager"
+local test = require "testlib"
+local rt = require "rt"
+
+-- What the gate told: { what, fd, ... }.
+local told = {}
+
+local function take(what, fd)
+	for i, t in ipairs(told) do
+		if t[1] == what and (not fd or t[2] == fd) then
+			return table.remove(told, i)
+		end
+	end
+end
+
+local function expect(what, fd)
+	return test.wait_for(function() return take(what, fd) end, nil, what)
+end
+
+local gate, port
+
+local function open_gate(conf)
+	gate = skynet.newservice "gate"
+	told = {}
+	conf.address, conf.port = "127.0.0.1", 0
+	local _, p = skynet.call(gate, "lua", "open", conf)
+	port = p
+end
+
+local function connect(host)
+	local id = assert(socket.open(host or "127.0.0.1", port))
+	local fd = expect "open"[2]
+	skynet.call(gate, "lua", "accept", fd)
+	return id, fd
+end
+
+local function close(...)
+	for _, id in ipairs { ... } do
+		socket.close(id)
+	end
+	skynet.kill(gate)
+end
+
+local function frame(text)
+	return string.pack(">s2", text)
+end
+
+-- Wait for n packages of fd, in order.
+local function expect_numbers(fd, n)
+	for i = 1, n do
+		test.eq(expect("data", fd)[3], tostring(i))
+	end
+end
+
+local function numbers(n)
+	local list = {}
+	for i = 1, n do
+		list[i] = frame(tostring(i))
+	end
+	return table.concat(list)
+end
+
+test.case("too many packages are slowed down, none is lost, and a line tells", function()
+	local mark = rt.mark()
+	open_gate { package_rate = 200, package_burst = 10 }
+	local id, fd = connect()
+	socket.write(id, numbers(60))
+	expect_numbers(fd, 60)
+	socket.write(id, numbers(5))
+	expect_numbers(fd, 5)
+	local line = rt.logged("slow down", mark)
+	test.match(line, "gateserver: slow down %d+ of 127%.0%.0%.1:%d+: it sends more than its "
+		.. "package_rate of 200 per second; raise it if that is meant")
+	close(id)
+end)
+
+test.case("too many bytes are slowed down", function()
+	local mark = rt.mark()
+	open_gate { byte_rate = 200000, byte_burst = 5000 }
+	local id, fd = connect()
+	for i = 1, 20 do
+		socket.write(id, frame(tostring(i):rep(500)))
+	end
+	for i = 1, 20 do
+		test.eq(expect("data", fd)[3], tostring(i):rep(500))
+	end
+	rt.logged("more than its byte_rate of 200000", mark)
+	close(id)
+end)
+
+test.case("connections of one address share its rates", function()
+	local mark = rt.mark()
+	open_gate { address_package_rate = 200, address_package_burst = 10 }
+	local id, fd = connect()
+	local id2, fd2 = connect()
+	socket.write(id, numbers(8))
+	socket.write(id2, numbers(8))
+	expect_numbers(fd, 8)
+	expect_numbers(fd2, 8)
+	rt.logged("more than its address_package_rate of 200", mark)
+	close(id, id2)
+end)
+
+test.case("or the connection is closed, if that is the policy", function()
+	local mark = rt.mark()
+	open_gate { package_rate = 100, package_burst = 10, rate_policy = "close" }
+	local id, fd = connect()
+	socket.write(id, numbers(10))
+	expect_numbers(fd, 10)
+	socket.write(id, numbers(100))
+	test.eq(socket.read(id, 1), false)
+	expect("close", fd)
+	rt.logged("close %d+ of 127.*: it sends more than its package_rate", mark)
+	close(id)
+end)
+
+test.case("peers on this machine are free unless limits are given", function()
+	local mark = rt.mark()
+	open_gate {}
+	local id, fd = connect()
+	local n = 150000 -- more than the default burst
+	socket.write(id, numbers(n))
+	test.wait_for(function()
+		return #told >= n
+	end, 6000)
+	expect_numbers(fd, 10)
+	told = {}
+	test.eq(rt.lines("slow down", mark), {})
+	close(id)
+end)
+
+test.case("a package over the limit is refused by its length", function()
+	local mark = rt.mark()
+	open_gate { maxpackage = 100 }
+	local id, fd = connect()
+	-- The payload never comes.
+	socket.write(id, frame "before" .. "\0\101")
+	test.eq(socket.read(id, 1), false)
+	test.eq(expect("data", fd)[3], "before")
+	expect("close", fd)
+	rt.logged("a package of 101 bytes is too large; raise maxpackage %(100%)", mark)
+	close(id)
+end)
+
+test.case("silence is ended, with the option to change in the log", function()
+	local mark = rt.mark()
+	open_gate { first_timeout = 10, idle_timeout = 20 }
+	local id, fd = connect()
+	local id2, fd2 = connect()
+	socket.write(id2, frame "hello")
+	expect("data", fd2)
+	expect("close", fd)
+	rt.logged("close silent connection %d+ of 127.*: no first package in 10/100 s; raise first_timeout",
+		mark)
+	-- A package that never ends is silence.
+	local dripping = socket.write(id2, "\200\0")
+	skynet.fork(function()
+		while dripping and socket.write(id2, "\0") do
+			skynet.sleep(5)
+		end
+	end)
+	expect("close", fd2)
+	dripping = false
+	rt.logged("no package in 20/100 s; raise idle_timeout", mark + 1)
+	close(id, id2)
+end)
+
+test.case("who speaks often enough stays", function()
+	open_gate { first_timeout = 100, idle_timeout = 1000 }
+	local id, fd = connect()
+	local id2, fd2 = connect()
+	for i = 1, 30 do
+		socket.write(id, frame(tostring(i)))
+		skynet.sleep(10)
+	end
+	expect_numbers(fd, 30)
+	expect("close", fd2)
+	test.eq(take("close", fd), nil)
+	close(id, id2)
+end)
+
+test.case("refused clients are told of in the log, once for many", function()
+	local mark = rt.mark()
+	open_gate { maxclient = 1 }
+	local id = connect()
+	for _ = 1, 20 do
+		local refused = socket.open("127.0.0.1", port)
+		if refused then
+			test.eq(socket.read(refused, 1), false)
+			socket.close(refused)
+		end
+	end
+	rt.logged("refuse 127.0.0.1:%d+, 1 clients are connected; raise maxclient if that is meant", mark)
+	test.ok(#rt.lines("gateserver: refuse", mark) < 20)
+	close(id)
+end)
+
+test.case("limits of the socket core are options of open", function()
+	local mark = rt.mark()
+	open_gate { max_per_peer = 1 }
+	local id = connect()
+	local refused = socket.open("127.0.0.1", port)
+	test.ok(not refused or socket.read(refused, 1) == false)
+	rt.logged("refuses 127.0.0.1:%d+.*max_per_peer is 1", mark)
+	close(id, refused)
+	open_gate { send_limit = 1000 }
+	local fd
+	id, fd = connect()
+	socket.write(fd, ("x"):rep(100000000))
+	expect("close", fd)
+	close(id)
+end)
+
+-- A gate whose handler waits for a word, and a connection to it.
+local function open_slow(conf)
+	gate = skynet.newservice "sv_gate"
+	conf.address, conf.port = "127.0.0.1", 0
+	skynet.call(gate, "lua", "open", conf)
+	port = test.wait_for(function()
+		for _, r in ipairs(socket.netstat()) do
+			if r.type == "LISTEN" and r.address == gate then
+				return tonumber(r.sock:match ":(%d+)$")
+			end
+		end
+	end)
+	return assert(socket.open("127.0.0.1", port))
+end
+
+test.case("packages that wait for a slow handler are bounded, none is lost", function()
+	for _, ordered in ipairs { false, true } do
+		local mark = rt.mark()
+		local id = open_slow { max_pending = 10, ordered = ordered }
+		-- Each takes 1/100 s; sent one by one, so that reading can stop in between.
+		for i = 1, 100 do
+			socket.write(id, frame("\1" .. i))
+			if i % 20 == 0 then
+				skynet.sleep(1)
+			end
+		end
+		local seen = {}
+		for _ = 1, 100 do
+			local size = socket.header(socket.read(id, 2))
+			seen[tonumber(socket.read(id, size):sub(2))] = true
+		end
+		test.eq(#seen, 100)
+		rt.logged("stop reading %d+ of 127.* packages wait %(max_pending%)", mark)
+		-- It is read again.
+		socket.write(id, frame "\0end")
+		test.eq(socket.read(id, 6), frame "\0end")
+		close(id)
+	end
+end)
+
+test.case("a handler that raises does not count as one that waits", function()
+	local id = open_slow { max_pending = 5 }
+	for _ = 1, 50 do
+		socket.write(id, frame "raise")
+	end
+	socket.write(id, frame "\0fine")
+	test.eq(socket.read(id, 7), frame "\0fine")
+	close(id)
+end)
+
+test.case("options are checked, and a wrong one opens nothing", function()
+	gate = skynet.newservice "gate"
+	for _, conf in ipairs {
+		{ maxclient = -1 }, { maxpackage = "many" }, { idle_timeout = 1.5 },
+		{ rate_policy = "shoot" }, { send_limit = "x" }, { tls = true }, { tls = {} },
+		{ tls = { cert = "/nowhere", key = "/nowhere" } },
+	} do
+		conf.address, conf.port = "127.0.0.1", 0
+		test.err(function() skynet.call(gate, "lua", "open", conf) end, "call failed")
+	end
+	test.ok(skynet.call(gate, "lua", "open",
+		{ address = "127.0.0.1", port = 0, maxclient = "100", backlog = 5.0, nodelay = 1 }))
+	skynet.kill(gate)
+end)
+
+test.run(function()
+	skynet.dispatch("lua", function(_, _, cmd, ...)
+		if cmd == "socket" then
+			told[#told + 1] = table.pack(...)
+		end
+	end)
+end)
