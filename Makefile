@@ -114,7 +114,8 @@ LUACLIB_LIBS_protobuf = -lpthread $(NODELETE)
 LUACLIB_LIBS_sproto = -lpthread $(NODELETE)
 LUACLIB_LIBS_wscodec = -lz
 # These read Lua's own structures.
-$(OBJ)/lualib-src/lua-seri-walk.o $(OBJ)/lualib-src/lua-sharetable-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
+$(OBJ)/lualib-src/lua-seri-walk.o $(OBJ)/lualib-src/lua-sharetable-walk.o \
+	$(OBJ)/lualib-src/lua-heap-walk.o: SK_CFLAGS += -I$(LUA_SRCDIR)/src
 $(foreach m,$(LUACLIB),$(eval $(call luaclib_rule,$(m))))
 
 -include $(shell find $(OBJ) -name '*.d' 2>/dev/null)

@@ -26,6 +26,14 @@ struct lua_container_ending {
 	void (*run)(struct lua_container_ending *e);
 };
 
+/* A place in the code and what was allocated there, as sampled; see list_sites. */
+struct lua_container_sample {
+	const char *place; /* source:line; good during the call */
+	size_t live;       /* bytes that still exist */
+	size_t all;        /* bytes since the sampling began */
+};
+typedef void (*lua_container_site)(void *ud, const struct lua_container_sample *s);
+
 struct lua_container {
 	struct skynet_context *ctx;
 
@@ -73,6 +81,15 @@ struct lua_container {
 
 	/* What was set, and the present total. */
 	void (*get_quota)(struct lua_container *c, size_t *hard, size_t *warn, size_t *total);
+
+	/*
+	 * Note the place in the code of about one allocation in `interval` bytes
+	 * from now on, anew; 0: stop and forget.
+	 */
+	void (*sample)(struct lua_container *c, size_t interval);
+
+	/* Call f for each place, in no order. f must not allocate Lua memory. */
+	void (*list_sites)(struct lua_container *c, lua_container_site f, void *ud);
 
 	/* Bytes the VM holds. */
 	size_t (*memory)(struct lua_container *c);

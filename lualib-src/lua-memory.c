@@ -181,6 +181,9 @@ luaopen_skynet_memory(lua_State *L) {
 	    {"ledger", memory_ledger},
 	    {"services", memory_services},
 	    {"top", memory_top},
+	    {"snapshot", memory_snapshot},
+	    {"sample", memory_sample},
+	    {"sites", memory_sites},
 	    {NULL, NULL},
 	};
 	luaL_newlib(L, functions);

@@ -15,4 +15,9 @@ memory_services(lua_State *L);
 int
 memory_top(lua_State *L);
 
+/* lua-heap.c */
+int memory_snapshot(lua_State *L);
+int memory_sample(lua_State *L);
+int memory_sites(lua_State *L);
+
 #endif

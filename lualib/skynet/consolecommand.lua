@@ -49,6 +49,9 @@ M.help = {
 	clearcache = "Clear the lua code cache",
 	cmem = "Show C memory by service",
 	jmem = "Show the allocator's totals",
+	memsnap = "Show what a service's Lua heap consists of: memsnap address [max objects]",
+	memdiff = "Show what has changed since memsnap: memdiff address [max objects]",
+	memsites = "The lines that allocate: memsites address [bytes between samples|off]",
 	memory = "Show where the memory of the process is",
 	memquota = "Show or set the memory limits of a service: memquota address [hard [warn]]",
 	memtop = "The largest services: memtop [n] [total|lua|c|mailbox|socket|code]",
@@ -297,6 +300,30 @@ end
 function command.memquota(address, hard, warn)
 	local handle = to_handle(address)
 	return (skynet.call(handle, "debug", "MEMQUOTA", hard and to_bytes(hard), warn and to_bytes(warn)))
+end
+
+local function to_count(word, what)
+	return word and (math.tointeger(tonumber(word)) or error("Need a number of " .. what, 0))
+end
+
+local function ask_heap(address, what, argument)
+	return (skynet.call(to_handle(address), "debug", "HEAP", what, argument))
+end
+
+function command.memsnap(address, limit)
+	return ask_heap(address, "snapshot", to_count(limit, "objects"))
+end
+
+function command.memdiff(address, limit)
+	return ask_heap(address, "diff", to_count(limit, "objects"))
+end
+
+-- Without a number: what was sampled so far.
+function command.memsites(address, interval)
+	if interval == nil then
+		return ask_heap(address, "sites")
+	end
+	return ask_heap(address, "sample", interval == "off" and 0 or to_count(interval, "bytes"))
 end
 
 function command.jmem()

@@ -25,6 +25,11 @@ function command.MEMQUOTA(hard, warn)
 	skynet.retpack { hard = now_hard, warn = now_warn, total = total }
 end
 
+-- Snapshots and samples of the heap, see skynet.heap.
+function command.HEAP(what, argument)
+	skynet.retpack(require "skynet.heap".command(what, argument))
+end
+
 function command.GC()
 	if not collecting then
 		collecting = true

@@ -337,6 +337,8 @@ snlua_init(struct snlua *l, struct skynet_context *ctx, const char *args) {
 	l->base.limit_memory = snlua_limit_memory;
 	l->base.set_quota = snlua_set_quota;
 	l->base.get_quota = snlua_get_quota;
+	l->base.sample = snlua_sample;
+	l->base.list_sites = snlua_list_sites;
 	l->base.memory = snlua_memory_used;
 	l->base.start_failed = start_failed;
 	size_t sz = args != NULL ? strlen(args) : 0;
@@ -352,6 +354,7 @@ snlua_release(struct snlua *l) {
 	if (l->L != NULL) {
 		lua_close(l->L);
 	}
+	snlua_forget_sites(l);
 	while (l->base.endings != NULL) {
 		struct lua_container_ending *e = l->base.endings;
 		l->base.endings = e->next;

@@ -52,6 +52,8 @@ struct snlua_quota {
 	bool is_over;  /* the hard limit was reached, which was logged */
 };
 
+struct snlua_sites; /* where memory is allocated (snlua_sites.c) */
+
 /* The message in progress and who wants to interrupt it (snlua_interrupt.c). */
 struct snlua_turn {
 	_Atomic(uint64_t) serial;                  /* odd while a message is being handled */
@@ -82,6 +84,7 @@ struct snlua {
 	char *args;
 	struct snlua_memory memory;
 	struct snlua_quota quota;
+	struct snlua_sites *sites; /* NULL: nobody asked */
 	struct snlua_turn turn;
 	struct snlua_quiet quiet;
 	lua_State *cb_thread; /* what skynet.core or skynet.task installed */
@@ -115,6 +118,9 @@ void snlua_measure_code(struct snlua *l);
 /* Once per process: what VMs share is charged to no service. */
 void snlua_charge_shared(void);
 
+/* Install the allocator that the present settings need. */
+void snlua_choose_alloc(struct snlua *l);
+
 /* Members of struct lua_container. */
 void snlua_limit_memory(struct lua_container *c, size_t bytes);
 size_t snlua_memory_used(struct lua_container *c);
@@ -123,6 +129,9 @@ size_t snlua_memory_used(struct lua_container *c);
 
 /* Give a new VM the limits of the configuration. */
 void snlua_quota_init(struct snlua *l);
+
+/* lua_Alloc that also heeds the quota. */
+void *snlua_alloc_in_quota(void *ud, void *ptr, size_t osize, size_t nsize);
 
 /* Members of struct lua_container. */
 void snlua_set_quota(struct lua_container *c, size_t hard, size_t warn);
@@ -145,6 +154,18 @@ void snlua_turn_end(struct snlua *l, struct snlua *outer);
  * Any thread that keeps the service alive.
  */
 void snlua_interrupt(struct snlua *l, enum interrupt_kind kind);
+
+/* -------------------------------------------------------------- snlua_sites.c */
+
+/* Free what was noted, if anything; the allocator must not be ours any more. */
+void snlua_forget_sites(struct snlua *l);
+
+/* lua_Alloc that also notes who allocates. */
+void *snlua_alloc_sampled(void *ud, void *ptr, size_t osize, size_t nsize);
+
+/* Members of struct lua_container. */
+void snlua_sample(struct lua_container *c, size_t interval);
+void snlua_list_sites(struct lua_container *c, lua_container_site f, void *ud);
 
 /* -------------------------------------------------------------- snlua_quiet.c */
 

@@ -75,6 +75,17 @@ snlua_alloc(void *ud, void *ptr, size_t osize, size_t nsize) {
 }
 
 void
+snlua_choose_alloc(struct snlua *l) {
+	lua_Alloc f = snlua_alloc;
+	if (l->sites != NULL) {
+		f = snlua_alloc_sampled;
+	} else if (l->quota.hard != 0 || l->quota.warn != 0) {
+		f = snlua_alloc_in_quota;
+	}
+	lua_setallocf(l->L, f, l);
+}
+
+void
 snlua_limit_memory(struct lua_container *c, size_t bytes) {
 	snlua_of(c)->memory.limit = bytes > 0 ? bytes : SIZE_MAX;
 	skynet_error(c->ctx, "Set memory limit to %.2f M", (double)bytes / MEBIBYTE);

@@ -117,8 +117,8 @@ allows(struct snlua *l, size_t more) {
 	return true;
 }
 
-static void *
-alloc_with_quota(void *ud, void *ptr, size_t osize, size_t nsize) {
+void *
+snlua_alloc_in_quota(void *ud, void *ptr, size_t osize, size_t nsize) {
 	size_t old = ptr != NULL ? osize : 0;
 	if (nsize > old && !allows(ud, nsize - old)) {
 		return NULL;
@@ -132,7 +132,7 @@ static void
 set(struct snlua *l, size_t hard, size_t warn) {
 	l->quota = (struct snlua_quota){.hard = hard, .warn = warn, .mark = warn};
 	look(l);
-	lua_setallocf(l->L, hard != 0 || warn != 0 ? alloc_with_quota : snlua_alloc, l);
+	snlua_choose_alloc(l);
 }
 
 /* A plain number, as the configuration has checked. */

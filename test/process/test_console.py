@@ -99,7 +99,7 @@ def test_help_names_every_command():
         names = {line.split("\t")[0] for line in c.ok("help")}
         want = """help list stat mem gc info exit kill start log snax service task uniqtask killtask
             inject dbgcmd ping call trace debug logon logoff signal clearcache cmem jmem memory memquota memtop
-            netstat
+            memsnap memdiff memsites netstat
             dumpheap profactive getenv setenv""".split()
         assert names == set(want), names ^ set(want)
 
@@ -241,6 +241,12 @@ def test_tools():
         assert quota["hard"] == "67108864" and quota["warn"] == "16777216", quota
         assert int(quota["total"]) > 10000, quota
         assert dict(line.split("\t") for line in c.ok("memquota .target"))["hard"] == "67108864"
+        assert "by place:" in c.ok("memsnap .target")
+        assert "by type:" in c.ok("memdiff .target 100000")
+        assert c.ok("memsites .target 512") == ["sampling one allocation in 512 bytes"]
+        assert c.ok("memsites .target")[0].split() == ["alive", "ever", "line"]
+        c.ok("memsites .target off")
+        c.fails("memsnap .target all", "Need a number of objects")
         c.fails("memquota .target much", "Need a number of bytes")
         out = c.ok("profactive")
         assert out[0].startswith("heap profilling is "), out
