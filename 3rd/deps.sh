@@ -58,6 +58,9 @@ find_missing() {
 		[ -d /usr/share/nodejs/ws ] || need node-ws
 		want_command chromium chromium
 		want_command chromedriver chromium-driver
+		[ -x /usr/sbin/nginx ] || want_command nginx nginx-light
+		want_command wrk wrk
+		want_command slowhttptest slowhttptest
 		want_command openssl openssl
 		want_command curl curl
 		want_command protoc protobuf-compiler

@@ -14,12 +14,15 @@ local sockethelper = require "http.sockethelper"
 local MAX_REDIRECTS = 5
 -- Bytes of a body that is kept in memory, unless the caller says otherwise.
 local BODY_LIMIT = 64 * 1024 * 1024
+-- 1/100 s for each phase, likewise.
+local TIMEOUTS = { dns = 1000, connect = 1000, tls = 1000, header = 6000, body = 6000 }
 
 ---@class http.fetch.options
 ---@field method string? default GET, or POST when there is a body
 ---@field header table<string, string|number|(string|number)[]>?
 ---@field body string|nil|fun(): string? a function gives pieces until nil; sent chunked
----@field timeout http.timeouts|integer|nil a number is for the phases dns to body, each
+---@field timeout http.timeouts|integer|nil a number is for the phases dns to body, each;
+---by default 10 s for dns, connect and tls, 60 s for header and body
 ---@field redirects integer? how many to follow, default 5
 ---@field proxy string? "http://[user:password@]host:port"
 ---@field gzip boolean? ask for compressed responses and unpack them, default true
@@ -40,10 +43,15 @@ response.__index = response
 -------------------------------------------------------------------- requests
 
 local function timeouts_of(timeout)
-	if type(timeout) ~= "number" then
-		return timeout or {}
+	local result = {}
+	for phase, time in pairs(TIMEOUTS) do
+		if type(timeout) == "table" then
+			time = timeout[phase] or time
+		end
+		result[phase] = type(timeout) == "number" and timeout or time
 	end
-	return { dns = timeout, connect = timeout, tls = timeout, header = timeout, body = timeout }
+	result.total = type(timeout) == "table" and timeout.total or nil
+	return result
 end
 
 local function proxy_of(text)

@@ -32,6 +32,7 @@ local server = {}
 ---@field max_connections integer? default 10000
 ---@field gzip integer|false? smallest body that is compressed, default 1024; false: none
 ---@field tls skynet.tls.options? with `cert` and `key`; makes it https
+---@field socket table? options of the listening socket, see skynet.socket
 ---@field on_error fun(err: any, req: table)? told about a handler that raised; the default logs
 local defaults = {
 	line_limit = 8192,
@@ -54,6 +55,8 @@ local DRAIN_LIMIT = 64 * 1024
 -- while and up to so many bytes, because closing at once could destroy the answer on
 -- its way.
 local LINGER_BYTES = 1024 * 1024
+-- Connections that may wait to be accepted.
+local BACKLOG = 1024
 -- Requests of one connection that are served before others get a turn.
 local TURN = 64
 
@@ -365,7 +368,7 @@ end
 ---@return table server with fields `host` and `port`
 function server.listen(host, port, handler, options)
 	local self = server.new(handler, options)
-	local id, ip, bound = socket.listen(host, port, self.backlog or 1024)
+	local id, ip, bound = socket.listen(host, port, self.socket or { backlog = BACKLOG })
 	if not id then
 		error(string.format("http.server cannot listen on %s:%d: %s", host, port, ip), 2)
 	end
