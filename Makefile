@@ -104,7 +104,7 @@ $$(OUT)/luaclib/$(1).so: $$($(1)_LSRC:%.c=$$(OBJ)/%.o)
 	$$(CC) $$(SK_LDFLAGS) $$(LDFLAGS) $$(SHARED) -o $$@ $$^ $$(LUACLIB_LIBS_$(1))
 endef
 # Extra sources and libraries of one Lua C library go here.
-LUACLIB_LIBS_skynet = -lcrypto $(NODELETE)
+LUACLIB_LIBS_skynet = -lcrypto $(RESOLV) $(NODELETE)
 LUACLIB_LIBS_client = -lcrypto -lpthread
 LUACLIB_LIBS_bson = -lpthread $(NODELETE)
 LUACLIB_LIBS_ltls = -lssl -lcrypto -lpthread $(NODELETE)

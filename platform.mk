@@ -11,6 +11,8 @@ NODELETE := -Wl,-z,nodelete
 # Libraries call the executable all the time: not through a table of jumps.
 NOPLT := -fno-plt
 SYSLIBS := -lpthread -lm -ldl
+# The parser of name server answers (ns_initparse).
+RESOLV := -lresolv
 
 ifeq ($(PLAT),macosx)
 SHARED := -fPIC -dynamiclib -Wl,-undefined,dynamic_lookup
@@ -21,4 +23,5 @@ NOUSE_JEMALLOC ?= 1
 endif
 ifeq ($(PLAT),freebsd)
 SYSLIBS := -lpthread -lm
+RESOLV :=
 endif

@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 20
 FUZZ_NAME := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.c)))
 FUZZ_BIN := $(FUZZ_NAME:%=$(OUT)/test/fuzz/fuzz_%)
 
-# Extra objects of a fuzzer, as for units.
+# Extra objects and libraries of a fuzzer, as for units.
 FUZZ_EXTRA_seri := $(UNIT_EXTRA_test_seri)
 FUZZ_EXTRA_sproto := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/sproto/*.c))
 FUZZ_EXTRA_sproto_pack := $(FUZZ_EXTRA_sproto)
@@ -21,6 +21,8 @@ FUZZ_EXTRA_tls := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/ltls/*.c))
 FUZZ_LIBS_tls := -lssl -lcrypto
 FUZZ_EXTRA_websocket := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/wscodec/ws_*.c))
 FUZZ_LIBS_websocket := -lz
+FUZZ_EXTRA_dns := $(OBJ)/lualib-src/dns_message.o
+FUZZ_LIBS_dns := $(RESOLV)
 FUZZ_EXTRA_bson := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/bson/*.c))
 
 $(OUT)/test/fuzz/fuzz_%: $(OBJ)/test/fuzz/fuzz_%.o $(UNIT_CORE) $(LUA_LIB) $(JEMALLOC_LIB) $$(FUZZ_EXTRA_$$*)
