@@ -437,6 +437,7 @@ set_traffic(lua_State *L, const struct socket_info *si) {
 	set_boolean(L, "reading", si->reading);
 	set_boolean(L, "writing", si->writing);
 	set_name(L, "peer", si->name);
+	set_name(L, "sock", si->local);
 }
 
 static void

@@ -62,6 +62,11 @@ add_record(struct socket_slot *s, void *ud) {
 	si->writing = s->write_polled;
 	_Static_assert(sizeof(si->name) >= ADDRESS_TEXT_SIZE, "an address must fit");
 	address_text(&s->peer, si->name);
+	if (type == SOCKET_INFO_UDP) {
+		struct socket_udp_address local = {0};
+		address_of_socket(s->fd, &local);
+		address_text(&local, si->local);
+	}
 	*list = si;
 }
 

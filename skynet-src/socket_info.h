@@ -24,6 +24,7 @@ struct socket_info {
 	uint8_t reading;	// 1 if polled for reading
 	uint8_t writing;	// 1 if polled for writing
 	char name[128];		// `ip:port`, see net.md 1.21; empty if unknown
+	char local[128];	// UDP: the bound `ip:port`, else empty
 	struct socket_info *next;
 };
 

@@ -16,6 +16,7 @@ UNIT_EXTRA_test_sproto := $(patsubst %.c,$(OBJ)/%.o,$(sort $(wildcard lualib-src
 UNIT_EXTRA_test_seri := $(OBJ)/lualib-src/lua-seri-read.o $(OBJ)/lualib-src/lua-seri-write.o $(OBJ)/lualib-src/lua-seri-walk.o
 UNIT_EXTRA_test_zset := $(OBJ)/lualib-src/zset.o
 UNIT_EXTRA_test_aoi := $(OBJ)/lualib-src/aoi.o
+UNIT_EXTRA_test_kcp := $(patsubst %.c,$(OBJ)/%.o,$(filter-out %/lua-kcp.c,$(wildcard lualib-src/kcp/*.c)))
 UNIT_EXTRA_test_netpack := $(OBJ)/lualib-src/netpack_frame.o
 UNIT_EXTRA_test_netpack_guard := $(OBJ)/lualib-src/netpack_guard.o
 UNIT_EXTRA_test_gate_stream := $(OBJ)/service-src/gate/gate_stream.o

@@ -1,0 +1,204 @@
+-- kcpgate: a gate for KCP (reliable messages over UDP), with the commands and notices of
+-- service/gate.lua: a watchdog is told "socket" open, data, close, error; an agent gets
+-- the payload itself as a message of the class `client`, session = fd, without a copy, and
+-- answers with snax.kcpgate. A message is a package; there is no length before it.
+--
+-- Owns the server, its connections and which agent serves which. Messages of a client
+-- that nobody accepted yet wait in its KCP window, which then closes.
+
+local skynet = require "skynet"
+local kcp = require "skynet.kcp"
+local driver = require "skynet.socketdriver"
+
+local DEFAULT_MAXCLIENT = 1024
+-- Messages a second of one client, and as many at once after a pause. Above what any
+-- player makes, below what fills a mailbox.
+local DEFAULT_RATE = 1000
+
+local server
+local watchdog
+local settings = {}
+-- fd -> { conn, fd, agent, client, tokens, refilled }
+local clients = {}
+local last_fd = 0
+
+----------------------------------------------------------------- messages
+
+local function close(c)
+	c.conn:shutdown()
+end
+
+-- Whether one more message is within the rate.
+local function admit(c)
+	local now = skynet.now()
+	c.tokens = math.min(settings.burst, c.tokens + (now - c.refilled) * settings.rate / 100)
+	c.refilled = now
+	if c.tokens < 1 then
+		return false
+	end
+	c.tokens = c.tokens - 1
+	return true
+end
+
+local function deliver(c, msg, sz)
+	c.has_spoken = true
+	if not admit(c) then
+		driver.drop(msg, sz)
+		skynet.error(string.format(
+			"kcpgate: %s sends more than %s messages a second, closed; see rate and burst of open",
+			c.conn.peer, settings.rate))
+		close(c)
+	elseif not c.agent then
+		local text = skynet.tostring(msg, sz)
+		driver.drop(msg, sz)
+		skynet.send(watchdog, "lua", "socket", "data", c.fd, text)
+	elseif not skynet.redirect(c.agent, c.client, "client", c.fd, msg, sz) then
+		skynet.error(string.format("kcpgate: agent %s of fd (%d) is gone",
+			skynet.address(c.agent), c.fd))
+		close(c)
+	end
+end
+
+----------------------------------------------------------------- connections
+
+local function on_connection(conn)
+	last_fd = last_fd + 1
+	local fd = last_fd
+	local c = { conn = conn, fd = fd, tokens = settings.burst, refilled = skynet.now() }
+	clients[fd] = c
+	conn:on_close(function(reason)
+		clients[fd] = nil
+		if reason == "timeout" or reason == "protocol error" or reason == "peer does not answer" then
+			skynet.send(watchdog, "lua", "socket", "error", fd, reason)
+		end
+		skynet.send(watchdog, "lua", "socket", "close", fd)
+	end)
+	skynet.send(watchdog, "lua", "socket", "open", fd, conn.peer)
+end
+
+local function open_client(c)
+	if not c.is_open then
+		c.is_open = true
+		c.conn:on_messages(function(msg, sz)
+			deliver(c, msg, sz)
+		end)
+		if settings.first_timeout then
+			skynet.timeout(settings.first_timeout, function()
+				if clients[c.fd] == c and not c.has_spoken then
+					skynet.error("kcpgate: close silent connection of " .. c.conn.peer)
+					close(c)
+				end
+			end)
+		end
+	end
+end
+
+----------------------------------------------------------------- commands
+
+-- What of the configuration is for KCP; the rest of `kcp` is checked there.
+local function kcp_options(conf)
+	local options = {}
+	for name, value in pairs(conf.kcp or {}) do
+		options[name] = value
+	end
+	options.raw = true
+	options.max_connections = conf.maxclient or DEFAULT_MAXCLIENT
+	options.max_per_address = conf.max_per_address
+	options.idle_timeout = conf.idle_timeout or options.idle_timeout
+	return options
+end
+
+local command = {}
+
+---@class kcpgate.conf
+---@field address string? default 0.0.0.0
+---@field port integer 0: any free one
+---@field watchdog integer? default: the sender of open
+---@field maxclient integer? default 1024
+---@field max_per_address integer? default 1000
+---@field rate number? messages a second of one client; default 1000
+---@field burst integer? as many at once after a pause; default twice the rate
+---@field first_timeout integer? 1/100 s from forward or accept to the first message
+---@field idle_timeout integer? 1/100 s without a datagram; default 3000
+---@field kcp table? options of skynet.kcp: nodelay, resend, mtu, plain, ...
+
+---@param conf kcpgate.conf
+function command.open(source, conf)
+	if server then
+		error("the gate is open already", 0)
+	end
+	local port = conf.port or error("the gate needs a port", 0)
+	local address = conf.address or "0.0.0.0"
+	local rate = conf.rate or DEFAULT_RATE
+	if rate <= 0 or conf.burst and conf.burst < 1 then
+		error("rate must be above 0 and burst at least 1", 0)
+	end
+	settings = { rate = rate, burst = conf.burst or math.max(1, 2 * rate),
+		first_timeout = conf.first_timeout }
+	watchdog = conf.watchdog or source
+	server = kcp.listen(address, port, kcp_options(conf), on_connection)
+	skynet.error(string.format("Listen on %s %d (KCP)", address, server.port))
+	return address, server.port
+end
+
+function command.close()
+	local this = server or error("the gate is not open", 0)
+	server = nil
+	this:close()
+end
+
+local function client_of(fd)
+	return clients[fd] or error("kcpgate: no connection " .. tostring(fd), 0)
+end
+
+-- Messages go to `address` (default: the sender) from now on, as if `client` had sent
+-- them.
+function command.forward(source, fd, client, address)
+	local c = client_of(fd)
+	c.client = client or 0
+	c.agent = address or source
+	open_client(c)
+end
+
+function command.accept(_, fd)
+	local c = client_of(fd)
+	c.agent = nil
+	open_client(c)
+end
+
+-- Closed once the client has everything, or after `linger`.
+function command.kick(_, fd)
+	local c = clients[fd]
+	if c then
+		skynet.fork(c.conn.close, c.conn)
+	end
+end
+
+skynet.register_protocol {
+	name = "client",
+	id = skynet.PTYPE_CLIENT,
+	unpack = function(msg, sz)
+		return msg, sz
+	end,
+	-- From an agent: the session is the fd. The block is freed by the framework.
+	dispatch = function(fd, _, msg, sz)
+		skynet.ignoreret()
+		local c = clients[fd]
+		if not c or sz == 0 then
+			return
+		end
+		local ok, err = c.conn:write(msg, sz)
+		if not ok and (err == "full" or err == "too large") then
+			skynet.error(string.format("kcpgate: message of %d bytes for %s: %s, closed; see send_limit",
+				sz, c.conn.peer, err))
+			close(c)
+		end
+	end,
+}
+
+skynet.start(function()
+	skynet.dispatch("lua", function(_, source, cmd, ...)
+		local f = command[cmd] or error("Invalid gate command " .. tostring(cmd), 0)
+		skynet.retpack(f(source, ...))
+	end)
+end)
