@@ -436,13 +436,15 @@ visit_entry(lua_State *L, struct heap_walk *w, const char *name) {
 
 static void
 visit_roots(lua_State *L, struct heap_walk *w) {
-	global_State *g = G(L);
+	const global_State *g = G(L);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
 	visit_entry(L, w, "_G");
 	lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 	visit_entry(L, w, "loaded");
 	visit_root(w, gcvalue(&g->l_registry), "registry");
-	visit_root(w, obj2gco(mainthread(g)), "main thread");
+	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+	visit_root(w, gcvalue(s2v(L->top.p - 1)), "main thread");
+	lua_pop(L, 1);
 	for (int i = 0; i < LUA_NUMTYPES; i++) {
 		if (g->mt[i] != NULL) {
 			visit_root(w, obj2gco(g->mt[i]), "metatables of types");
@@ -450,12 +452,15 @@ visit_roots(lua_State *L, struct heap_walk *w) {
 	}
 }
 
-/* The state itself with its table of short strings. The main thread counts for
- * itself. */
+/*
+ * The state itself with its table of short strings. The main thread counts for
+ * itself. What comes from strcache on is not where the header says: its size is
+ * an option of the build.
+ */
 static void
 count_state(lua_State *L, struct heap_walk *w) {
 	const global_State *g = G(L);
-	size_t size = sizeof(*g) - sizeof(g->mainth) + (size_t)g->strt.size * sizeof(TString *);
+	size_t size = offsetof(global_State, strcache) + (size_t)g->strt.size * sizeof(TString *);
 	uint32_t place = place_of(w, 0, HEAP_ROOT, "Lua state", 0);
 	w->place[place].count++;
 	w->place[place].bytes += size;
