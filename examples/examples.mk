@@ -8,3 +8,8 @@ run: products
 
 demo: products
 	sh examples/demo.sh
+
+# The game for browsers: prints the address to open.
+.PHONY: arena
+arena: products
+	./skynet examples/config.arena

@@ -11,6 +11,7 @@
 
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
+#include "ws_closing.h"
 #include "ws_decode.h"
 #include "ws_encode.h"
 
@@ -383,13 +384,40 @@ lcodec_send(lua_State *L) {
 	return send_frame(L, c, id, op, &p, c->masks ? key : NULL);
 }
 
-// send(id, kind [, string | block, size]) -> boolean: a server's frame
+// send(id, kind [, string | block, size]) -> boolean: a server's frame; none after close
 static int
 lsend(lua_State *L) {
 	int id = check_id(L, 1);
 	int op = check_opcode(L, 2);
 	struct payload p = check_payload(L, 3);
+	if (ws_closing_has(id)) {
+		skynet_free(p.owned);
+		lua_pushboolean(L, 0);
+		return 1;
+	}
 	return send_frame(L, NULL, id, op, &p, NULL);
+}
+
+// close(id [, payload]) -> boolean: a server's close frame, its last one
+static int
+lclose(lua_State *L) {
+	int id = check_id(L, 1);
+	struct payload p = check_payload(L, 2);
+	ws_closing_mark(id);
+	return send_frame(L, NULL, id, WS_CLOSE, &p, NULL);
+}
+
+// sendframe(id, frame) -> boolean: what frame() gave; nothing after close
+static int
+lsendframe(lua_State *L) {
+	struct socket_sendbuffer b;
+	b.id = check_id(L, 1);
+	b.type = SOCKET_BUFFER_RAWPOINTER;
+	b.buffer = luaL_checklstring(L, 2, &b.sz);
+	struct skynet_context *ctx = lua_touserdata(L, lua_upvalueindex(1));
+	bool ok = !ws_closing_has(b.id) && skynet_socket_sendbuffer(ctx, &b) == 0;
+	lua_pushboolean(L, ok);
+	return 1;
 }
 
 static int
@@ -448,7 +476,9 @@ lis_close_code(lua_State *L) {
 int
 luaopen_wscodec(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"new", lnew}, {"send", lsend}, {"frame", lframe}, {"is_close_code", lis_close_code},
+	    {"new", lnew},     {"send", lsend},
+	    {"close", lclose}, {"sendframe", lsendframe},
+	    {"frame", lframe}, {"is_close_code", lis_close_code},
 	    {NULL, NULL},
 	};
 	static const luaL_Reg methods[] = {

@@ -4,7 +4,6 @@
 -- Owns nothing, keeps no state, never yields. A message is sent as one frame, not
 -- compressed. After the gate has closed a connection, sending returns false.
 
-local driver = require "skynet.socketdriver"
 local wscodec = require "wscodec"
 
 ---@class snax.wsgate
@@ -36,7 +35,7 @@ end
 function wsgate.broadcast(fds, data, kind)
 	local frame = wscodec.frame(opcode(kind), data)
 	for _, fd in ipairs(fds) do
-		driver.send(fd, frame)
+		wscodec.sendframe(fd, frame)
 	end
 end
 

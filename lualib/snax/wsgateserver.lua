@@ -107,7 +107,7 @@ local function close_client(fd, c, code, reason, wait)
 	c.state = CLOSING
 	c.code, c.reason = c.code or code, c.reason or reason
 	local payload = code and string.pack(">I2", code) .. (reason or "") or ""
-	if wscodec.send(fd, CLOSE, payload) then
+	if wscodec.close(fd, payload) then
 		set_deadline(fd, wait or CLOSE_TIMEOUT)
 		if c.is_paused then
 			c.is_paused = false
@@ -202,7 +202,7 @@ end
 local function take_close(fd, c, code, reason)
 	if c.state == OPEN then
 		c.code, c.reason = code, code and reason
-		wscodec.send(fd, CLOSE, code and string.pack(">I2", code) or "")
+		wscodec.close(fd, code and string.pack(">I2", code) or "")
 	end
 	close_now(fd, c)
 end

@@ -176,6 +176,10 @@ test.case("kick sends a close frame, and the watchdog is told when it is over", 
 	local gate, port = open_gate()
 	local id, fd = accept(gate, port)
 	skynet.call(gate, "lua", "kick", fd, 4002, "bye")
+	-- Nothing may follow the close frame, whoever sends.
+	test.eq(wsgate.send(fd, "late"), false)
+	test.eq(wsgate.send(fd, skynet.pack "late"), false)
+	wsgate.broadcast({ fd }, "late")
 	test.eq(raw.next(id), "8:4002:bye")
 	socket.write(id, frame(1, "late") .. raw.close_frame(4002))
 	test.eq(raw.next(id), "end")
