@@ -56,7 +56,7 @@ struct share_vm {
 struct share_held {
 	struct share_chunk *chunk;
 	int is_pinned; /* for the life of the state: a handle was given out */
-	int is_used;   /* while looking for unused code */
+	int is_candidate, is_used; /* while looking for unused code */
 };
 
 /*------------------------------------------------------------ share_memory.c */

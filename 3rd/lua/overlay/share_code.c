@@ -274,7 +274,7 @@ hold(struct share_vm *vm, struct share_chunk *chunk) {
 	}
 	h = &vm->held[vm->nheld++];
 	h->chunk = chunk;
-	h->is_pinned = h->is_used = 0;
+	h->is_pinned = h->is_candidate = h->is_used = 0;
 	return h;
 }
 

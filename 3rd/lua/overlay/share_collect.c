@@ -138,14 +138,10 @@ walk_list(struct walk *w, GCObject *list) {
 	}
 }
 
-static int
-is_candidate(const struct share_held *h) {
-	/* Set before share_clears was counted up, which this thread has seen. */
-	return !h->is_pinned && atomic_load_explicit(&h->chunk->is_dropped, memory_order_relaxed);
-}
-
 /*
-** Finds the bounds of the dropped chunks. Returns how many the state holds.
+** Finds the dropped chunks that the state holds, and their bounds. Returns how
+** many there are. Others may be dropped while the objects are walked: nobody has
+** looked for those, so what counts is what was found here.
 */
 static unsigned
 find_candidates(struct walk *w) {
@@ -156,7 +152,10 @@ find_candidates(struct walk *w) {
 		struct share_held *h = &w->vm->held[i];
 		uintptr_t at = (uintptr_t)h->chunk;
 		h->is_used = 0;
-		if (is_candidate(h)) {
+		/* Set before share_clears was counted up, which this thread has seen. */
+		h->is_candidate =
+		    !h->is_pinned && atomic_load_explicit(&h->chunk->is_dropped, memory_order_relaxed);
+		if (h->is_candidate) {
 			n++;
 			w->low = at < w->low ? at : w->low;
 			w->high = at + h->chunk->size > w->high ? at + h->chunk->size : w->high;
@@ -173,12 +172,11 @@ release_unused(struct share_vm *vm) {
 	unsigned kept = 0, remaining = 0;
 	for (unsigned i = 0; i < vm->nheld; i++) {
 		struct share_held h = vm->held[i];
-		int candidate = is_candidate(&h);
-		if (candidate && !h.is_used) {
+		if (h.is_candidate && !h.is_used) {
 			share_release(h.chunk);
 			continue;
 		}
-		remaining += (unsigned)candidate;
+		remaining += (unsigned)h.is_candidate;
 		vm->held[kept++] = h;
 	}
 	vm->nheld = kept;
