@@ -148,6 +148,12 @@ end)
 
 local multicast = {}
 
+---@class skynet.multicast.conf
+---@field channel? integer
+---@field dispatch? fun(channel: skynet.multicast.channel, source: integer, ...)
+---@field pack? fun(...): string|lightuserdata, integer?
+---@field unpack? fun(data: lightuserdata, size: integer): ...
+
 local function check_function(conf, name)
 	local f = conf[name]
 	if f ~= nil and type(f) ~= "function" then
@@ -157,7 +163,7 @@ local function check_function(conf, name)
 end
 
 ---A channel, new or with the id `conf.channel`. Yields when it makes one.
----@param conf? { channel?: integer, dispatch?: fun(channel: skynet.multicast.channel, source: integer, ...), pack?: function, unpack?: function }
+---@param conf? skynet.multicast.conf
 ---@return skynet.multicast.channel
 function multicast.new(conf)
 	assert(multicastd, "Init first")

@@ -147,7 +147,8 @@ end)
 
 test.case("a dispatch that fails or hangs disturbs nobody", function()
 	local c, got = listener()
-	local other = mc.new { channel = c.channel, dispatch = function() error "on purpose, in the same service" end }
+	local function fail() error "on purpose, in the same service" end
+	local other = mc.new { channel = c.channel, dispatch = fail }
 	other:subscribe()
 	local failing, hanging = subscriber(c.channel, "fail"), subscriber(c.channel, "hang")
 	for i = 1, 5 do

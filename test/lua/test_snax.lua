@@ -279,7 +279,11 @@ end)
 
 test.case("the old module names lead to the new modules", function()
 	-- Those of modules that a later release brings are not here yet.
-	for _, name in ipairs { "crypt", "datacenter", "memory", "mqueue", "profile", "sharedata", "snax" } do
+	local names = {
+		"crypt", "datacenter", "memory", "mqueue", "multicast", "profile", "sharedata", "sharemap",
+		"snax", "stm",
+	}
+	for _, name in ipairs(names) do
 		test.ok(require(name) == require("skynet." .. name), name)
 	end
 	-- The socket modules take the service's socket messages: only one of them.
