@@ -13,6 +13,7 @@ FUZZ_BIN := $(FUZZ_NAME:%=$(OUT)/test/fuzz/fuzz_%)
 # Extra objects of a fuzzer, as for units.
 FUZZ_EXTRA_kcp := $(UNIT_EXTRA_test_kcp)
 FUZZ_EXTRA_seri := $(UNIT_EXTRA_test_seri)
+FUZZ_EXTRA_http := $(UNIT_EXTRA_test_http)
 FUZZ_EXTRA_sproto := $(patsubst %.c,$(OBJ)/%.o,$(wildcard lualib-src/sproto/*.c))
 FUZZ_EXTRA_sproto_pack := $(FUZZ_EXTRA_sproto)
 FUZZ_EXTRA_sproto_bundle := $(FUZZ_EXTRA_sproto)
