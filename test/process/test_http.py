@@ -349,3 +349,39 @@ def test_targets_that_curl_encodes_arrive_decoded():
         with open(os.path.join(n.folder, "a b+ü.txt"), "w") as f:
             f.write("found")
         assert curl(url(n, "/files/" + urllib.parse.quote("a b+ü.txt"))) == "found"
+
+
+def test_the_simpleweb_sample_tells_what_it_was_asked():
+    with Node('start = "simpleweb http 0"\n') as n:
+        port = int(n.wait_for(r"Listen web port (\d+), protocol http$").group(1))
+        for _ in range(25):
+            out = curl("-d", "the body", "-H", "X: y", f"http://127.0.0.1:{port}/a%20b?c=d")
+            for line in [f"host: 127.0.0.1:{port}", "path: /a b", "method: POST", "query: c= d", "x = y", "the body"]:
+                assert line in out.splitlines(), (line, out)
+        assert "200 OK" in curl("-i", "-H", "Expect: 100-continue", "-d", "x" * 8000, f"http://127.0.0.1:{port}/")
+        assert curl("-i", "-d", "x" * 9000, f"http://127.0.0.1:{port}/").startswith("HTTP/1.1 413")
+        assert n.stop() == 0
+
+
+def test_the_simpleweb_sample_speaks_tls():
+    with certificates() as certs, Node(f'start = "simpleweb https 0"\nenablessl = true\n'
+                                       f'certfile = "{certs}/server.pem"\nkeyfile = "{certs}/server.key"\n') as n:
+        port = int(n.wait_for(r"Listen web port (\d+), protocol https$").group(1))
+        out = curl("--cacert", f"{certs}/ca.pem", f"https://localhost:{port}/x")
+        assert "path: /x" in out.splitlines(), out
+        assert n.stop() == 0
+
+
+def test_the_webserver_and_webclient_samples():
+    with Node(f'start = "webserver 0 {ROOT}/examples"\n') as n:
+        port = int(n.wait_for(r"web server on port (\d+)$").group(1))
+        base = f"http://127.0.0.1:{port}"
+        assert curl("-d", "5", base + "/counter/a") == "5\n" == curl(base + "/counter/a")
+        assert curl("-d", "x", base + "/counter/a") == "the body must be an integer\n"
+        assert "skynet.start" in curl(base + "/webserver.lua")
+        n.wait_for(r"127\.0\.0\.1:\d+ GET /webserver\.lua -> 200$")
+        with Node(f'start = "webclient {base}/webserver.lua"\n') as c:
+            assert c.wait_exit() == 0
+            for line in [r"httpc\.get 200 text/plain; charset=utf-8$", r"httpc\.fetch 200 http\S+ \d+$", "stream true$"]:
+                assert re.search(line, c.text, re.M), (line, c.text)
+        assert n.stop() == 0
