@@ -14,13 +14,12 @@ local dns = {
 	---Files of the system; nil: none.
 	DEFAULT_HOSTS = "/etc/hosts",
 	DEFAULT_RESOLV_CONF = "/etc/resolv.conf",
+	---Names in the cache at most.
+	CACHE_SIZE = 4096,
 }
 
 local TYPE = { A = 1, AAAA = 28 }
 local DEFAULT_PORT = 53
--- Names in the cache, and how many are left when it was full.
-local MAX_CACHED = 4096
-local CACHED_AFTER = 3584
 local MAX_QUERIES = 256
 -- Seconds. An answer is not kept longer, nor its absence.
 local MAX_TTL = 24 * 3600
@@ -58,15 +57,16 @@ local function forget(key)
 	end
 end
 
--- Make room: first what is too old, then whatever comes.
+-- Make room, an eighth: first what is too old, then whatever comes.
 local function shrink(now)
+	local rest = dns.CACHE_SIZE - dns.CACHE_SIZE // 8 - 1
 	for key, entry in pairs(cache) do
 		if now >= entry.expires then
 			forget(key)
 		end
 	end
 	for key in pairs(cache) do
-		if cached <= CACHED_AFTER then
+		if cached <= rest then
 			break
 		end
 		forget(key)
@@ -75,7 +75,7 @@ end
 
 local function store(key, entry)
 	if cache[key] == nil then
-		if cached >= MAX_CACHED then
+		if cached >= dns.CACHE_SIZE then
 			shrink(skynet.now())
 		end
 		cached = cached + 1

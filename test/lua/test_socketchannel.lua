@@ -2,7 +2,7 @@
 -- config: logservice = "snlua"
 -- config: logger = "rt_log"
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
 local socketchannel = require "skynet.socketchannel"
 local rt = require "rt"
@@ -342,6 +342,24 @@ test.case("authentication comes before all other requests", function()
 	stop(s)
 end)
 
+test.case("authentication may begin with a greeting of the server", function()
+	local s = server(function(id)
+		socket.write(id, "+hello\n")
+		test.eq(socket.readline(id), "login")
+		socket.write(id, "+welcome\n")
+		for line in lines_of(id) do
+			socket.write(id, "+" .. line .. "\n")
+		end
+	end)
+	local c = channel(s, { auth = function(self)
+		test.eq(self:response(read_line), "hello")
+		test.eq(self:request("login\n", read_line), "welcome")
+	end })
+	test.eq(ask(c, "a"), "a")
+	c:close()
+	stop(s)
+end)
+
 test.case("a failed authentication is logged and tries the next host", function()
 	local bad = line_server { login = function(id) socket.write(id, "-wrong password\n") end }
 	local good = line_server()
@@ -597,6 +615,33 @@ test.case("a channel that nobody holds closes its connection", function()
 			collectgarbage()
 			return ended
 		end, nil, mode)
+		stop(s)
+	end
+end)
+
+test.case("a service that ends closes its channels", function()
+	for _, mode in ipairs { "order", "session" } do
+		local ended
+		local s = server(function(id)
+			while socket.read(id) do end
+			ended = true
+		end)
+		local agent = rt.agent()
+		rt.run(agent, [[
+			local mode, port = select(3, ...)
+			local c = require "skynet.socketchannel".channel {
+				host = "127.0.0.1", port = port,
+				response = mode == "session" and function(sock) return sock:read(1) end or nil,
+			}
+			c:connect(true)
+			skynet.fork(c.request, c, "x", mode == "session" and 1 or function(sock)
+				return true, sock:read(10)
+			end)
+			SHARED.c = c
+			skynet.retpack()
+		]], mode, s.port)
+		skynet.kill(agent)
+		test.wait_for(function() return ended end, nil, mode)
 		stop(s)
 	end
 end)

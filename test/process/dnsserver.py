@@ -4,6 +4,7 @@ and remembers what it was asked."""
 import socket
 import struct
 import threading
+import time
 
 A, CNAME, SOA, AAAA = 1, 5, 6, 28
 
@@ -139,7 +140,23 @@ class DnsServer:
                 c.settimeout(30)
                 data = c.recv(65537)
                 for r in self._answers(data[2:], "tcp", peer, host):
-                    c.sendall(r if getattr(r, "raw", False) else struct.pack(">H", len(r)) + r)
+                    self._send_tcp(c, r)
+
+    def _send_tcp(self, c, r):
+        """The reply; or, with an attribute `raw`, exactly these bytes."""
+        if not getattr(r, "raw", False):
+            c.sendall(struct.pack(">H", len(r)) + r)
+            return
+        try:
+            for i in range(len(r)) if r.pause else ():
+                c.sendall(r[i:i + 1])
+                time.sleep(r.pause)
+            if not r.pause:
+                c.sendall(r)
+        except OSError:
+            return
+        if r.reset:
+            c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def names(self):
         with self.lock:
