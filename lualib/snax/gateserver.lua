@@ -20,6 +20,9 @@ local driver = require "skynet.socketdriver"
 local gatesettings = require "snax.gatesettings"
 local gatetls = require "snax.gatetls"
 
+local traceback = debug.traceback
+local xpcall = xpcall
+
 local gateserver = {}
 
 -- A kind of log line is written once in so much time, 1/100 s; others are counted.
@@ -33,6 +36,8 @@ local queue
 -- Listener: { id, ip, port, err } and the settings of the last `open`.
 local listener
 local settings = gatesettings.new {}
+-- Of the settings, for every package.
+local max_pending, is_ordered
 -- The context of the last `open` with TLS, or nil.
 local tls_context
 -- Whether there was one ever.
@@ -55,6 +60,8 @@ local client_number = 0
 -- while `message` runs.
 local waiting = {}
 local handler
+-- Those of the handler, for every package.
+local on_message, is_direct
 
 -- Reasons not to read a connection, and fd -> those that hold now.
 local SLOW, FULL, UNOPENED = 1, 2, 4
@@ -237,7 +244,7 @@ end
 
 -- Too many packages wait for `message`: the peer has to wait, too.
 local function limit_pending(fd, n)
-	if n >= settings.max_pending and (held[fd] or 0) & FULL == 0 then
+	if n >= max_pending and (held[fd] or 0) & FULL == 0 then
 		report("pending", "stop reading %d of %s while %d packages wait (max_pending)", fd,
 			address[fd], n)
 		hold(fd, FULL)
@@ -245,7 +252,7 @@ local function limit_pending(fd, n)
 end
 
 local function ease_pending(fd, n)
-	if held[fd] and n <= settings.max_pending // 2 then
+	if held[fd] and n <= max_pending // 2 then
 		release(fd, FULL)
 	end
 end
@@ -253,10 +260,10 @@ end
 -- Call the handler, which may yield or raise.
 local function deliver(fd, n, msg, sz)
 	state[fd] = n + 1
-	if n + 1 >= settings.max_pending then
+	if n + 1 >= max_pending then
 		limit_pending(fd, n + 1)
 	end
-	local ok, err = xpcall(handler.message, debug.traceback, fd, msg, sz)
+	local ok, err = xpcall(on_message, traceback, fd, msg, sz)
 	n = state[fd]
 	if n and n > 0 then
 		state[fd] = n - 1
@@ -304,7 +311,9 @@ local function dispatch_package(fd, msg, sz)
 	local n = state[fd]
 	if not n or n < 0 then
 		drop(fd, msg, sz)
-	elseif settings.ordered then
+	elseif is_direct then
+		on_message(fd, msg, sz)
+	elseif is_ordered then
 		deliver_ordered(fd, n, msg, sz)
 	else
 		deliver(fd, n, msg, sz)
@@ -320,7 +329,9 @@ local function dispatch_queue()
 	if not fd then
 		return
 	end
-	skynet.fork(dispatch_queue)
+	if not is_direct then
+		skynet.fork(dispatch_queue)
+	end
 	repeat
 		dispatch_package(fd, msg, sz)
 		fd, msg, sz = netpack.pop(queue)
@@ -572,6 +583,7 @@ function command.open(source, conf)
 	skynet.error(string.format("Listen on %s %d", ip, port))
 	local id = driver.listen(ip, port, gatesettings.of_listener(conf, s))
 	settings = s
+	max_pending, is_ordered = s.max_pending, s.ordered
 	tls_context = ctx
 	is_raw = limits.raw
 	queue = netpack.guard(queue, limits, near)
@@ -626,6 +638,7 @@ end
 ---@field open (fun(source: integer, conf: gate.conf): ...)?
 ---@field command (fun(cmd: string, source: integer, ...): ...)?
 ---@field embed boolean? the caller starts the service
+---@field direct boolean? `message` neither yields nor raises, which makes it cheaper
 
 ---Turn the service into a gate. Starts it, unless handler.embed is set.
 ---@param h gate.handler
@@ -633,6 +646,7 @@ function gateserver.start(h)
 	assert(h.connect, "gateserver needs handler.connect")
 	assert(h.message, "gateserver needs handler.message")
 	handler = h
+	on_message, is_direct = h.message, h.direct
 	gateserver._finaliser = finaliser
 	skynet.register_protocol {
 		name = "socket",

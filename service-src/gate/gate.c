@@ -2,9 +2,9 @@
  * The gate in C: accepts connections, cuts their bytes into packages and hands
  * these to a broker, an agent per connection, or a watchdog.
  *
- * Launched with `HEADER WATCHDOG BINDING TAG MAX`: S or L for lengths of two or
- * four bytes, a service name or `!`, [host:]port, the message type of forwarded
- * packages (0 = client), and how many connections fit.
+ * Launched with `HEADER WATCHDOG BINDING TAG MAX [LIMIT]`: S or L for lengths of two
+ * or four bytes, a service name or `!`, [host:]port, the message type of forwarded
+ * packages (0 = client), how many connections fit, and the longest package in bytes.
  *
  * It owns the listener and the connections, which it closes when it ends. A
  * connection is in the table from its ACCEPT event until its end was reported.
@@ -38,7 +38,7 @@ struct gate {
 	uint32_t watchdog;
 	uint32_t broker;
 	int client_tag;
-	size_t header_size;
+	struct gate_format format;
 	int max;
 	int n;
 	struct connection **bucket;
@@ -171,15 +171,25 @@ write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
 /*------------------------------------------------------------------- sockets */
 
 static void
+report_huge(struct gate *g, const struct connection *c) {
+	if (g->format.limit == GATE_PACKAGE_LIMIT) {
+		skynet_error(g->ctx, "Recv socket message > 16M");
+	} else {
+		skynet_error(g->ctx, "Recv socket message > %zu from %d: raise the sixth word of the launch",
+		             g->format.limit - 1, c->id);
+	}
+}
+
+static void
 on_data(struct gate *g, const struct skynet_socket_message *m) {
 	struct connection *c = find(g, m->id);
 	struct delivery d = {g, c};
 	if (c == NULL) {
 		skynet_error(g->ctx, "Drop unknown connection %d message", m->id);
 		skynet_socket_close(g->ctx, m->id);
-	} else if (!c->is_broken && gate_stream_feed(&c->stream, g->header_size, m->buffer,
-	                                             (size_t)m->ud, deliver, &d) != 0) {
-		skynet_error(g->ctx, "Recv socket message > 16M");
+	} else if (!c->is_broken && gate_stream_feed(&c->stream, &g->format, m->buffer, (size_t)m->ud,
+	                                             deliver, &d) != 0) {
+		report_huge(g, c);
 		c->is_broken = true;
 		skynet_socket_close(g->ctx, m->id);
 	}
@@ -377,12 +387,35 @@ make_table(struct gate *g) {
 /* The most connections: as many as there can be socket ids at a time. */
 #define MAX_CONNECTION (1 << 20)
 
+#define FIELDS 6
+
+/* The format of a stream by its words; `limit` may be NULL. 0, or -1 after a log line. */
+static int
+set_format(struct gate *g, const char *header, const char *limit) {
+	if (strcmp(header, "S") != 0 && strcmp(header, "L") != 0) {
+		skynet_error(g->ctx, "Invalid data header style");
+		return -1;
+	}
+	g->format.header_size = header[0] == 'S' ? 2 : 4;
+	g->format.limit = GATE_PACKAGE_LIMIT;
+	if (limit != NULL) {
+		long n = strtol(limit, NULL, 10);
+		if (n <= 0 || n >= (long)GATE_PACKAGE_LIMIT) {
+			skynet_error(g->ctx, "Invalid package limit %s: need 1 to %u", limit,
+			             GATE_PACKAGE_LIMIT - 1);
+			return -1;
+		}
+		g->format.limit = (size_t)n + 1;
+	}
+	return 0;
+}
+
 static int
 configure(struct gate *g, const char *param, char *words) {
 	char *rest = NULL;
-	char *field[5];
+	char *field[FIELDS] = {NULL};
 	int n = 0;
-	for (char *w = strtok_r(words, BLANKS, &rest); w != NULL && n < 5;
+	for (char *w = strtok_r(words, BLANKS, &rest); w != NULL && n < FIELDS;
 	     w = strtok_r(NULL, BLANKS, &rest)) {
 		field[n++] = w;
 	}
@@ -390,16 +423,14 @@ configure(struct gate *g, const char *param, char *words) {
 		skynet_error(g->ctx, "Invalid gate parm %s", param);
 		return -1;
 	}
-	g->max = n == 5 ? atoi(field[4]) : 0;
+	g->max = n >= 5 ? atoi(field[4]) : 0;
 	if (g->max <= 0 || g->max > MAX_CONNECTION) {
 		skynet_error(g->ctx, "Need max connection");
 		return -1;
 	}
-	if (strcmp(field[0], "S") != 0 && strcmp(field[0], "L") != 0) {
-		skynet_error(g->ctx, "Invalid data header style");
+	if (set_format(g, field[0], field[5]) != 0) {
 		return -1;
 	}
-	g->header_size = field[0][0] == 'S' ? 2 : 4;
 	int tag = atoi(field[3]);
 	g->client_tag = tag <= 0 || tag > UINT8_MAX ? PTYPE_CLIENT : tag;
 	make_table(g);

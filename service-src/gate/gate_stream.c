@@ -61,16 +61,16 @@ finish_package(struct gate_stream *s, gate_sink sink, void *ud) {
 }
 
 int
-gate_stream_feed(struct gate_stream *s, size_t header_size, const char *bytes, size_t n,
+gate_stream_feed(struct gate_stream *s, const struct gate_format *f, const char *bytes, size_t n,
                  gate_sink sink, void *ud) {
 	size_t pos = 0;
 	while (pos < n) {
-		if (s->header_n < header_size) {
-			pos += feed_header(s, header_size, bytes + pos, n - pos);
-			if (s->header_n < header_size) {
+		if (s->header_n < f->header_size) {
+			pos += feed_header(s, f->header_size, bytes + pos, n - pos);
+			if (s->header_n < f->header_size) {
 				break;
 			}
-			if (s->size >= GATE_PACKAGE_LIMIT) {
+			if (s->size >= f->limit) {
 				return -1;
 			}
 		}

@@ -11,8 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A longer package is refused when its length is read. */
+/* Lengths are below that, whatever a gate allows. */
 #define GATE_PACKAGE_LIMIT 0x1000000u
+
+/* How a gate's streams are cut. */
+struct gate_format {
+	size_t header_size; /* 2 or 4 */
+	size_t limit;       /* a package is refused when its length is read and not below */
+};
 
 /* Zeroed is empty. */
 struct gate_stream {
@@ -32,8 +38,8 @@ typedef void (*gate_sink)(void *ud, char *package, size_t size);
  * Empty packages are skipped. Returns 0, or -1 when a length is not below the
  * limit: the connection is of no more use.
  */
-int gate_stream_feed(struct gate_stream *s, size_t header_size, const char *bytes, size_t n,
-                     gate_sink sink, void *ud);
+int gate_stream_feed(struct gate_stream *s, const struct gate_format *f, const char *bytes,
+                     size_t n, gate_sink sink, void *ud);
 
 /* Forget what is unfinished. */
 void gate_stream_clear(struct gate_stream *s);

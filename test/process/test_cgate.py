@@ -85,6 +85,8 @@ def test_bad_parameters_fail_the_launch_with_a_line():
         "S .nobody 127.0.0.1:7 0 4": "Invalid watchdog .nobody",
         "S .wd 127.0.0.1: 0 4": "Invalid gate address 127.0.0.1:",
         "S .wd 127.0.0.1:70000 0 4": "Invalid gate address 127.0.0.1:70000",
+        "S .wd 127.0.0.1:7 0 4 0": "Invalid package limit 0: need 1 to 16777215",
+        "S .wd 127.0.0.1:7 0 4 16777216": "Invalid package limit 16777216",
         "S .wd 192.0.2.1:7000 0 4": "can't listen on 192.0.2.1:7000",
     }.items():
         with Gate(param=param) as n:
@@ -190,6 +192,16 @@ def test_long_header_and_its_limit():
         assert "data x" not in n.text
         c.send(frame(b"fine", ">I"))
         n.wait_for(f"told {c.fd} {c.fd} data fine$")
+
+
+def test_the_limit_may_be_lower():
+    with Gate(tail="0 4 10") as n, n.client() as c, n.client() as d:
+        c.send(frame(b"0123456789"))
+        n.wait_for(f"told {c.fd} {c.fd} data 0123456789$")
+        d.send(b"\0\x0b")
+        assert d.recv_eof() == b""
+        n.wait_for(f"Recv socket message > 10 from {d.fd}: raise the sixth word of the launch$")
+        n.wait_for(f"told 0 {d.fd} close$")
 
 
 def test_exactly_max_connections_fit():

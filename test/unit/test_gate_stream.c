@@ -32,7 +32,8 @@ sink(void *ud, char *package, size_t size) {
 
 static int
 feed(size_t header, const char *bytes, size_t n) {
-	return gate_stream_feed(&s, header, bytes, n, sink, &got);
+	struct gate_format f = { header, GATE_PACKAGE_LIMIT };
+	return gate_stream_feed(&s, &f, bytes, n, sink, &got);
 }
 
 static int
@@ -85,6 +86,15 @@ a_length_at_the_limit_is_refused_before_its_bytes(void **state) {
 	gate_stream_clear(&s);
 	assert_int_equal(feed(4, "\0\xff\xff\xff", 4), 0);
 	assert_int_equal(got.packages, 0);
+}
+
+static void
+a_limit_of_its_own_holds(void **state) {
+	(void)state;
+	struct gate_format f = { 2, 4 };
+	assert_int_equal(gate_stream_feed(&s, &f, "\0\3abc\0", 6, sink, &got), 0);
+	assert_int_equal(gate_stream_feed(&s, &f, "\4", 1, sink, &got), -1);
+	assert_int_equal(got.packages, 1);
 }
 
 static void
@@ -153,6 +163,7 @@ main(void) {
 		cmocka_unit_test_setup_teardown(nothing_comes_of_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_length_at_the_limit_is_refused_before_its_bytes, setup,
 		                                teardown),
+		cmocka_unit_test_setup_teardown(a_limit_of_its_own_holds, setup, teardown),
 		cmocka_unit_test_setup_teardown(memory_follows_what_came_not_what_was_announced, setup,
 		                                teardown),
 		cmocka_unit_test_setup_teardown(clear_forgets_an_unfinished_package, setup, teardown),
