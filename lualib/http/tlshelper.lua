@@ -51,8 +51,11 @@ tlshelper.newctx = tls.context
 ---@return userdata
 tlshelper.newtls = ltls.newtls
 
+-- Time for a handshake unless the caller says otherwise, 1/100 s.
+local HANDSHAKE_TIMEOUT = 1000
+
 local function do_handshake(s, timeout)
-	local ok, reason = s:handshake(deadline_of(timeout))
+	local ok, reason = s:handshake(deadline_of(timeout or HANDSHAKE_TIMEOUT))
 	if ok then
 		return
 	elseif reason == "timeout" or reason:find("^the peer closed") then
@@ -64,7 +67,7 @@ end
 ---A function that does the handshake of a client. It yields and raises.
 ---@param id integer
 ---@param session userdata
----@param timeout integer? 1/100 s
+---@param timeout integer? 1/100 s, default 1000
 ---@return fun(hostname: string?)
 function tlshelper.init_requestfunc(id, session, timeout)
 	return function(hostname)
@@ -78,7 +81,7 @@ end
 ---A function that does the handshake of a server. It yields and raises.
 ---@param id integer
 ---@param session userdata
----@param timeout integer? 1/100 s
+---@param timeout integer? 1/100 s, default 1000
 ---@return fun()
 function tlshelper.init_responsefunc(id, session, timeout)
 	return function()

@@ -352,6 +352,36 @@ def test_curl():
         n.wait_for("refused SSL_do_handshake error.*alert unknown ca")
 
 
+WEB = """
+local skynet = require "skynet"
+local server = require "http.server"
+local httpc = require "http.httpc"
+local function pem(name) return "%(folder)s/" .. name end
+skynet.start(function()
+	local s = server.listen("127.0.0.1", 0, function(req, res) res:send(200, "secret " .. req.path) end,
+		{ tls = { cert = pem "chain.pem", key = pem "server.key" } })
+	local host = "https://localhost:" .. s.port
+	skynet.error("unknown", pcall(httpc.get, host, "/a"))
+	httpc.tls = { ca = pem "ca.pem" }
+	skynet.error("trusted", httpc.get(host, "/a"))
+	skynet.error("port", s.port)
+end)
+"""
+
+
+def test_curl_and_httpc_at_our_https_server():
+    with node(WEB) as n:
+        port = n.wait_for(r"port (\d+)$").group(1)
+        n.wait_for("unknown false .*certificate verify failed")
+        n.wait_for("trusted 200 secret /a$")
+        for flag in "--tlsv1.2", "--tlsv1.3":
+            p = subprocess.run(["curl", "-sS", "--max-time", str(LIMIT), flag, "--cacert", cert("ca.pem"),
+                                "--resolve", f"localhost:{port}:127.0.0.1", "--noproxy", "*",
+                                f"https://localhost:{port}/b", f"https://localhost:{port}/c"],
+                               capture_output=True, text=True)
+            assert p.stdout == "secret /bsecret /c", p
+
+
 # ------------------------------------------------------------- our client
 
 TALK = """
