@@ -55,9 +55,12 @@ local TOO_LARGE = 413
 ---@field handshake_timeout integer? 1/100 s for the upgrade; default 1000
 ---@field certfile string? of wss; default: config item certfile, ./server-cert.pem
 ---@field keyfile string? of wss; default: config item keyfile, ./server-key.pem
+---@field tls userdata|skynet.tls.options|nil of wss instead of files: a context of
+---http.tlshelper.newctx (better for many connections), or its options
 
 ---@class websocket.connect_options: websocket.options
----@field tls table? settings of the TLS context, see http.tlshelper
+---@field tls userdata|skynet.tls.options|nil a context of http.tlshelper.newctx, or its
+---options; by default the server must have a certificate that the system trusts
 
 ---@class websocket.handle
 ---@field connect fun(id: integer)? before the upgrade
@@ -341,17 +344,26 @@ local function tls_functions(id, tls)
 	return tlshelper.readfunc(id, tls), tlshelper.writefunc(id, tls), tlshelper.closefunc(tls)
 end
 
-local function server_tls(id, options)
+-- The context of a server: the one that is given, or of the certificate that the
+-- options or the configuration name.
+local function server_context(options)
+	if type(options.tls) == "userdata" then
+		return options.tls
+	end
 	local tlshelper = require "http.tlshelper"
+	if options.tls then
+		return tlshelper.newctx(options.tls)
+	end
 	local cert = options.certfile or skynet.getenv "certfile" or "./server-cert.pem"
 	local key = options.keyfile or skynet.getenv "keyfile" or "./server-key.pem"
 	local name = cert .. "\0" .. key
-	local ctx = contexts[name]
-	if not ctx then
-		ctx = tlshelper.newctx()
-		ctx:set_cert(cert, key)
-		contexts[name] = ctx
-	end
+	contexts[name] = contexts[name] or tlshelper.newctx { cert = cert, key = key }
+	return contexts[name]
+end
+
+local function server_tls(id, options)
+	local tlshelper = require "http.tlshelper"
+	local ctx = server_context(options)
 	local tls = tlshelper.newtls("server", ctx)
 	local read, write, close = tls_functions(id, tls)
 	local ok, err = pcall(tlshelper.init_responsefunc(id, tls))
@@ -364,7 +376,7 @@ end
 
 local function client_tls(id, host, options)
 	local tlshelper = require "http.tlshelper"
-	local ctx = tlshelper.newctx(options.tls)
+	local ctx = type(options.tls) == "userdata" and options.tls or tlshelper.newctx(options.tls)
 	local tls = tlshelper.newtls("client", ctx, host)
 	local read, write, close = tls_functions(id, tls)
 	local ok, err = pcall(tlshelper.init_requestfunc(id, tls))

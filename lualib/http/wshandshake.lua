@@ -81,6 +81,8 @@ end
 local function deflate_options(deflate)
 	if not deflate then
 		return nil
+	elseif deflate ~= true and type(deflate) ~= "table" then
+		error("websocket option deflate must be a boolean or a table, not " .. tostring(deflate), 0)
 	end
 	local options = {}
 	if type(deflate) == "table" then
@@ -95,6 +97,13 @@ local function deflate_options(deflate)
 	end
 	options.window_bits = bits
 	return options
+end
+
+---Check settings of compression. Raises what is wrong.
+---@param deflate boolean|websocket.deflate|nil
+---@return table? # with defaults, as wscodec.new takes them
+function handshake.deflate(deflate)
+	return deflate_options(deflate)
 end
 
 -- What wscodec.new needs to compress.

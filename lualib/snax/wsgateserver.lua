@@ -15,21 +15,22 @@
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local handshake = require "http.wshandshake"
+local gatetls = require "snax.gatetls"
+local wsgaterate = require "snax.wsgaterate"
+local wsgatesettings = require "snax.wsgatesettings"
 local wscodec = require "wscodec"
 
 local wsgateserver = {}
 
-local TEXT, BINARY, CLOSE, PING, FAILED = 1, 2, 8, 9, -1
+local TEXT, BINARY, CLOSE, PING, PONG, FAILED = 1, 2, 8, 9, 10, -1
 local KIND = { [TEXT] = "text", [BINARY] = "binary" }
 
-local DEFAULT_MAXCLIENT = 1024
-local DEFAULT_BACKLOG = 128
-local DEFAULT_MAXPACKAGE = 65535
--- Limits of time, 1/100 s.
-local DEFAULT_HANDSHAKE = 1000
+-- How long the peer's close frame is awaited, 1/100 s.
 local CLOSE_TIMEOUT = 200
 -- The same after an error, and when a request was refused.
 local FAILED_TIMEOUT = 50
+-- Between two lines of the log about the same kind of trouble with peers, 1/100 s.
+local NOTICE_PERIOD = 100
 -- How often the limits of time are looked at.
 local SWEEP_PERIOD = 50
 local MAX_HEADER = 8192
@@ -46,14 +47,15 @@ local HANDSHAKE, OPEN, REFUSED, CLOSING, CLOSED = 1, 2, 3, 4, 5
 ---@field state integer
 ---@field addr string
 ---@field head string? what has arrived of the request
+---@field is_shaking boolean? the handshake of TLS is not over
 ---@field codec userdata?
 ---@field is_announced boolean? `connect` was called
 ---@field is_started boolean? openclient was called
 ---@field is_pumping boolean? a task delivers messages
 ---@field is_paused boolean?
 ---@field is_failed boolean? it broke the protocol: nothing more is decoded
----@field tokens number? messages it may send at once
----@field refilled integer? when they were counted
+---@field is_slowed boolean? its rate is over the limit: delivery waits
+---@field meter wsgaterate.meter?
 ---@field code integer? of the close frame, either side's
 ---@field reason string?
 
@@ -65,7 +67,26 @@ local deadline = {}
 -- Listener: { id, ip, port, err } and the settings of the last `open`.
 local listener
 local settings = {}
+local tls_context
 local handler
+
+-------------------------------------------------------------------- notices
+
+-- kind -> { time of its latest line, lines left out since }
+local notices = {}
+
+-- Peers can't fill the log: one line of a kind a second, and how many were left out.
+local function report(kind, fmt, ...)
+	local n = notices[kind] or { at = -NOTICE_PERIOD, left_out = 0 }
+	notices[kind] = n
+	if skynet.now() - n.at < NOTICE_PERIOD then
+		n.left_out = n.left_out + 1
+		return
+	end
+	local more = n.left_out > 0 and string.format(" (and %d more of that kind before)", n.left_out) or ""
+	n.at, n.left_out = skynet.now(), 0
+	skynet.error("wsgate: " .. string.format(fmt, ...) .. more)
+end
 
 ------------------------------------------------------------------ deadlines
 
@@ -96,10 +117,19 @@ end
 
 -------------------------------------------------------------------- closing
 
+-- With TLS, what was sent up to now is still on its way through the mailbox, where a
+-- timeout of 0 queues behind it.
 local function close_now(fd, c)
 	c.state = CLOSED
 	deadline[fd] = nil
-	driver.close(fd)
+	if not gatetls.has(fd) then
+		driver.close(fd)
+		return
+	end
+	skynet.timeout(0, function()
+		gatetls.finish(fd)
+		driver.close(fd)
+	end)
 end
 
 -- Sends a close frame; the rest is dropped until the peer's arrives or time is over.
@@ -143,11 +173,13 @@ function expire(fd)
 	if not c then
 		return
 	elseif c.state == HANDSHAKE then
-		skynet.error(string.format("wsgate: no upgrade from %s in time", c.addr))
-		driver.send(fd, handshake.refusal(408))
+		report("upgrade", "no upgrade from %s in time", c.addr)
+		if not c.is_shaking then
+			driver.send(fd, handshake.refusal(408))
+		end
 		close_now(fd, c)
 	elseif c.state == OPEN then
-		skynet.error(string.format("wsgate: no message from %s in time", c.addr))
+		report("silent", "no message from %s in time", c.addr)
 		close_client(fd, c, POLICY, "no message in time")
 	else
 		c.state = CLOSED
@@ -159,6 +191,10 @@ end
 local function report_gone(fd, c)
 	connections[fd] = nil
 	deadline[fd] = nil
+	gatetls.forget(fd)
+	if c.meter then
+		wsgaterate.free(c.meter)
+	end
 	client_number = client_number - 1
 	if c.is_announced and handler.disconnect then
 		handler.disconnect(fd, c.code, c.reason)
@@ -167,20 +203,28 @@ end
 
 ------------------------------------------------------------------- messages
 
--- Whether the connection may send one more now (a bucket of tokens).
-local function within_rate(c)
-	local rate = settings.rate
-	if not rate then
-		return true
+local pump
+
+-- The connection has sent more than it may: it is closed, or not read for a while.
+local function slow_down(fd, c, wait, name)
+	local closes = settings.rate_policy == "close"
+	report("rate", "%s %s: it sends more than its %s of %d per second; raise it if that is meant",
+		closes and "close" or "slow down", c.addr, name, settings[name])
+	if closes then
+		close_client(fd, c, POLICY, "too many messages", FAILED_TIMEOUT)
+		return
 	end
-	local now = skynet.now()
-	c.tokens = math.min(settings.burst, c.tokens + (now - c.refilled) * rate / 100)
-	c.refilled = now
-	if c.tokens < 1 then
-		return false
+	c.is_slowed = true
+	if not c.is_paused then
+		c.is_paused = true
+		driver.pause(fd)
 	end
-	c.tokens = c.tokens - 1
-	return true
+	skynet.timeout(wait, function()
+		c.is_slowed = false
+		if not c.is_pumping then
+			pump(fd, c)
+		end
+	end)
 end
 
 -- Hands a message over. The block is the handler's, or freed here.
@@ -211,20 +255,20 @@ end
 local function take_frame(fd, c, kind, a, b)
 	if kind == FAILED then
 		c.is_failed = true
-		skynet.error(string.format("wsgate: %s: %s", c.addr, b))
+		report("protocol", "close %s: %s", c.addr, b)
 		close_client(fd, c, a, b, FAILED_TIMEOUT)
 	elseif kind == CLOSE then
 		take_close(fd, c, a, b)
-	elseif not within_rate(c) then
-		if kind == TEXT or kind == BINARY then
-			driver.drop(a, b)
-		end
-		skynet.error(string.format("wsgate: %s sends more than %s messages a second", c.addr, settings.rate))
-		close_client(fd, c, POLICY, "too many messages", FAILED_TIMEOUT)
 	elseif kind == TEXT or kind == BINARY then
 		deliver(fd, c, kind, a, b)
 	elseif kind == PING then
-		wscodec.send(fd, 10, a)
+		wscodec.send(fd, PONG, a)
+	end
+	if c.meter and c.state == OPEN then
+		local wait, name = wsgaterate.take(c.meter, math.type(b) == "integer" and b or 0)
+		if wait > 0 then
+			slow_down(fd, c, wait, name)
+		end
 	end
 end
 
@@ -246,9 +290,9 @@ end
 
 -- Delivers all that has arrived. May yield with the handler; what arrives meanwhile
 -- waits in the codec.
-local function pump(fd, c)
+function pump(fd, c)
 	c.is_pumping = true
-	while c.state == OPEN do
+	while c.state == OPEN and not c.is_slowed do
 		local kind, a, b = c.codec:nextblock()
 		if not kind then
 			break
@@ -258,7 +302,7 @@ local function pump(fd, c)
 	c.is_pumping = false
 	if c.state == CLOSING then
 		drop_frames(fd, c)
-	elseif c.state == OPEN and c.is_paused then
+	elseif c.state == OPEN and c.is_paused and not c.is_slowed then
 		c.is_paused = false
 		driver.start(fd)
 	end
@@ -272,7 +316,7 @@ function wsgateserver.openclient(fd)
 		return
 	end
 	c.is_started = true
-	if settings.first_timeout then
+	if settings.first_timeout > 0 then
 		set_deadline(fd, settings.first_timeout)
 	end
 	if c.codec:pending() > 0 or c.is_paused then
@@ -323,7 +367,7 @@ local function upgrade(fd, c, request, rest)
 		any_text = settings.any_text,
 		inflate = agreed.inflate,
 	}
-	c.tokens, c.refilled = settings.burst, skynet.now()
+	c.meter = wsgaterate.new(c.addr, settings)
 	driver.send(fd, response)
 	if rest ~= "" then
 		c.codec:feed(rest)
@@ -372,7 +416,7 @@ local function take_data(fd, c, size, data)
 	c.codec:feed(data, size)
 	if c.state == CLOSING then
 		drop_frames(fd, c)
-	elseif c.is_started and not c.is_pumping then
+	elseif c.is_started and not c.is_pumping and not c.is_slowed then
 		pump(fd, c)
 	elseif not c.is_paused and c.codec:pending() > MAX_PENDING then
 		c.is_paused = true
@@ -380,17 +424,57 @@ local function take_data(fd, c, size, data)
 	end
 end
 
--- DATA
-on[1] = function(fd, size, data)
-	local c = connections[fd]
-	if c and (c.state == OPEN or c.state == CLOSING) then
+-- Plain bytes of a connection, in a block that is taken.
+local function take_block(fd, c, size, data)
+	if c.state == OPEN or c.state == CLOSING then
 		take_data(fd, c, size, data)
 		return
 	end
-	local text = c and c.state == HANDSHAKE and skynet.tostring(data, size)
+	local text = c.state == HANDSHAKE and skynet.tostring(data, size)
 	driver.drop(data, size)
 	if text then
 		take_head(fd, c, text)
+	end
+end
+
+local function fail_tls(fd, c, why)
+	if c.state ~= CLOSED then
+		report("tls", "end %s: %s", c.addr, why)
+		close_now(fd, c)
+	end
+end
+
+-- Plaintext, or what is wrong with it.
+local function take_plaintext(fd, c, data, size, why)
+	if data then
+		take_block(fd, c, size, data)
+	end
+	if why then
+		fail_tls(fd, c, why)
+	end
+end
+
+local function shake(fd, c, data, size)
+	local done, why = gatetls.shake(fd, data, size)
+	if done then
+		c.is_shaking = false
+		take_plaintext(fd, c, gatetls.open(fd))
+	elseif why then
+		fail_tls(fd, c, "TLS handshake failed: " .. why)
+	end
+end
+
+-- DATA
+on[1] = function(fd, size, data)
+	local c = connections[fd]
+	if not c or c.state == CLOSED then
+		driver.drop(data, size)
+	elseif c.is_shaking then
+		shake(fd, c, data, size)
+	elseif gatetls.has(fd) then
+		take_plaintext(fd, c, gatetls.receive(fd, data, size))
+	else
+		take_block(fd, c, size, data)
 	end
 end
 
@@ -417,14 +501,21 @@ end
 -- ACCEPT
 on[4] = function(_, fd, addr)
 	if client_number >= settings.maxclient then
-		skynet.error(string.format("wsgate: refuse %s, %d clients are connected", addr, client_number))
+		report("full", "refuse %s, %d clients are connected; raise maxclient if that is meant", addr, client_number)
 		driver.shutdown(fd)
 		return
 	end
 	client_number = client_number + 1
-	connections[fd] = { state = HANDSHAKE, addr = addr, head = "" }
-	set_deadline(fd, settings.handshake_timeout)
-	driver.start(fd)
+	local c = { state = HANDSHAKE, addr = addr, head = "", is_shaking = tls_context ~= nil }
+	connections[fd] = c
+	if settings.handshake_timeout > 0 then
+		set_deadline(fd, settings.handshake_timeout)
+	end
+	if c.is_shaking then
+		gatetls.begin(fd, tls_context)
+	else
+		driver.start(fd)
+	end
 end
 
 -- ERROR
@@ -463,56 +554,12 @@ on[7] = function(fd, kib)
 	end
 end
 
-------------------------------------------------------------------- commands
-
----@class wsgate.conf
----@field address string? default 0.0.0.0
----@field port integer
----@field watchdog integer? of the service wsgate
----@field maxclient integer? default 1024, handshakes included
----@field max_per_address integer? connections of one address; default none
----@field connect_rate integer? new connections a second of one address; default none
----@field connect_burst integer? as many at once
----@field backlog integer? default 128
----@field maxpackage integer? bytes of a message; default 65535
----@field kind "text"|"binary"|nil the only kind that is accepted
----@field rate number? messages a second of one connection; default none
----@field burst integer? as many at once after a pause; default twice the rate
----@field send_limit integer? bytes that may wait to be sent; default of the node
----@field handshake_timeout integer? 1/100 s; default 1000
----@field first_timeout integer? 1/100 s from openclient to the first message; default none
----@field idle_timeout integer? 1/100 s without a byte received; default none
----@field ping_interval integer? 1/100 s between pings to all; default none
----@field path string? the only path that is served; default any
----@field origins string[]? see http.wshandshake
----@field protocols string[]? subprotocols
----@field deflate boolean|websocket.deflate? accept compressed messages
----@field unmasked boolean? accept clients that do not mask
----@field any_text boolean? no check that text is UTF-8
-
-local POSITIVE = { "maxclient", "max_per_address", "connect_rate", "connect_burst", "maxpackage", "rate", "burst",
-	"send_limit", "handshake_timeout", "first_timeout", "idle_timeout", "ping_interval" }
-
-local function checked(conf)
-	local copy = {}
-	for k, v in pairs(conf) do
-		copy[k] = v
-	end
-	for _, name in ipairs(POSITIVE) do
-		local v = copy[name]
-		if v ~= nil and (type(v) ~= "number" or v <= 0) then
-			error(string.format("wsgate: %s must be a positive number, not %s", name, tostring(v)), 0)
-		end
-	end
-	if copy.kind and copy.kind ~= "text" and copy.kind ~= "binary" then
-		error(string.format("wsgate: kind must be text or binary, not %s", tostring(copy.kind)), 0)
-	end
-	copy.maxclient = copy.maxclient or DEFAULT_MAXCLIENT
-	copy.maxpackage = copy.maxpackage or DEFAULT_MAXPACKAGE
-	copy.handshake_timeout = copy.handshake_timeout or DEFAULT_HANDSHAKE
-	copy.burst = copy.rate and math.max(1, copy.burst or copy.rate * 2)
-	return copy
+-- SEND: what somebody, or this gate, has sent to a connection with TLS
+on[8] = function(fd, size, data)
+	gatetls.send(fd, data, size)
 end
+
+------------------------------------------------------------------- commands
 
 local function keep_pinging(this)
 	local interval = settings.ping_interval
@@ -542,17 +589,11 @@ function command.open(source, conf)
 	end
 	local address = conf.address or "0.0.0.0"
 	local port = assert(conf.port, "the gate needs a port")
-	local new = checked(conf)
+	local new = wsgatesettings.new(conf)
+	local ctx = conf.tls and gatetls.context(conf.tls)
 	skynet.error(string.format("Listen on %s %d", address, port))
-	local id = driver.listen(address, port, {
-		backlog = conf.backlog or DEFAULT_BACKLOG,
-		max_per_peer = conf.max_per_address,
-		peer_rate = conf.connect_rate,
-		peer_burst = conf.connect_burst,
-		send_limit = conf.send_limit,
-		idle = conf.idle_timeout,
-	})
-	settings = new
+	local id = driver.listen(address, port, wsgatesettings.of_listener(conf, new))
+	settings, tls_context = new, ctx
 	local this = { id = id }
 	listener = this
 	if not this.port then

@@ -257,7 +257,7 @@ test.case("exactly maxclient fit, the next is closed at once", function()
 end)
 
 test.case("connections of one address are limited", function()
-	local gate, port = open_gate { max_per_address = 2 }
+	local gate, port = open_gate { max_per_peer = 2 }
 	local a = connect(port)
 	local b = connect(port)
 	local c = socket.open("127.0.0.1", port)
@@ -303,26 +303,58 @@ test.case("slow upgrades, silent clients and those without a first message are d
 	skynet.kill(gate)
 end)
 
-test.case("a client that floods is closed with 1008", function()
-	local gate, port = open_gate { rate = 10, burst = 5 }
-	local id, fd = accept(gate, port)
+local function flood(id, n)
 	local pieces = {}
-	for i = 1, 50 do
-		pieces[i] = frame(i % 2 == 0 and 1 or 9, "m" .. i)
+	for i = 1, n do
+		pieces[i] = frame(i % 2 == 0 and 1 or 10, "m" .. i)
 	end
 	socket.write(id, table.concat(pieces))
-	local text
-	repeat
-		text = raw.next(id)
-	until text:sub(1, 2) == "8:"
-	test.match(text, "^8:1008:too many messages")
-	socket.close(id)
-	test.eq(expect("close", fd)[3], 1008)
+end
+
+local function data_number()
 	local n = 0
 	for _, t in ipairs(told) do
 		n = n + (t[1] == "data" and 1 or 0)
 	end
-	test.eq(n, 2)
+	return n
+end
+
+test.case("a client that floods is closed with 1008, or slowed down", function()
+	local gate, port = open_gate { package_rate = 10, package_burst = 5, rate_policy = "close" }
+	local id, fd = accept(gate, port)
+	flood(id, 50)
+	test.match(raw.next(id), "^8:1008:too many messages")
+	socket.close(id)
+	test.eq(expect("close", fd)[3], 1008)
+	test.eq(data_number(), 3)
+	skynet.kill(gate)
+	gate, port = open_gate { package_rate = 200, package_burst = 10 }
+	id, fd = accept(gate, port)
+	local from = skynet.now()
+	flood(id, 110)
+	test.wait_for(function() return data_number() == 55 end)
+	test.ok(skynet.now() - from >= 45)
+	socket.write(id, raw.close_frame(1000))
+	test.eq(raw.next(id), "8:1000:")
+	expect("close", fd)
+	socket.close(id)
+	skynet.kill(gate)
+	-- By bytes, of both connections of the address.
+	gate, port = open_gate { address_byte_rate = 10000 }
+	local a, fa = accept(gate, port)
+	local b, fb = accept(gate, port)
+	from = skynet.now()
+	socket.write(a, frame(1, ("x"):rep(9000)))
+	expect "data"
+	socket.write(b, frame(1, ("x"):rep(6000)))
+	expect "data"
+	socket.write(b, frame(1, "later"))
+	expect "data"
+	test.ok(skynet.now() - from >= 40)
+	socket.close(a)
+	socket.close(b)
+	expect("close", fa)
+	expect("close", fb)
 	skynet.kill(gate)
 end)
 
@@ -405,7 +437,9 @@ end)
 
 test.case("wrong settings are refused by name", function()
 	local gate = skynet.newservice "wsgate"
-	for _, conf in ipairs { { maxpackage = 0 }, { rate = -1 }, { kind = "json" }, { maxclient = "x" } } do
+	for _, conf in ipairs { { maxpackage = -1 }, { package_rate = -1 }, { kind = "json" }, { maxclient = "x" },
+		{ ping_interval = 0 }, { path = 1 }, { origins = "x" }, { protocols = { 1 } }, { rate_policy = "x" },
+		{ deflate = true, tls = {} }, { deflate = 1 }, { deflate = { window_bits = 20 } }, { deflate = { level = 0 } } } do
 		conf.address, conf.port = "127.0.0.1", 0
 		test.err(function() skynet.call(gate, "lua", "open", conf) end, "call failed")
 	end
