@@ -4,7 +4,7 @@
 # usage: deps.sh build|test
 #   build   what `make` needs: a C compiler, jemalloc, OpenSSL, zlib, SQLite
 #   test    what `make test` needs on top: cmocka, Python 3, strace,
-#           curl, the openssl command, protoc, node with its ws, chromium
+#           curl, the openssl command, protoc, node with its ws, chromium, dnsmasq
 #
 # Prints nothing when everything is there. Missing packages are installed
 # through apt when that is possible without asking (root, or sudo without a
@@ -64,6 +64,7 @@ find_missing() {
 		want_command openssl openssl
 		want_command curl curl
 		want_command protoc protobuf-compiler
+		[ -x /usr/sbin/dnsmasq ] || want_command dnsmasq dnsmasq-base
 		;;
 	*)
 		echo "usage: $0 build|test" >&2
