@@ -396,6 +396,13 @@ push_state(lua_State *L, struct ltls_session *s) {
 	return 3;
 }
 
+// Bytes in a block as a string. Called protected: memory may end.
+static int
+push_bytes(lua_State *L) {
+	lua_pushlstring(L, lua_touserdata(L, 1), (size_t)lua_tointeger(L, 2));
+	return 1;
+}
+
 // read([bytes] | block, size) -> plaintext ("" if none), ended, has_output, failure.
 // `ended`: the peer has said that nothing follows. `has_output`: write() has something
 // to fetch. `failure`: the error behind good records, which the next call raises.
@@ -404,8 +411,14 @@ lread(lua_State *L) {
 	struct ltls_session *s = check_finished(L);
 	size_t n;
 	char *block = receive(L, s, &n);
-	lua_pushlstring(L, block, n);
+	lua_pushcfunction(L, push_bytes);
+	lua_pushlightuserdata(L, block);
+	lua_pushinteger(L, (lua_Integer)n);
+	int status = lua_pcall(L, 2, 1, 0);
 	skynet_free(block);
+	if (status != LUA_OK) {
+		return lua_error(L);
+	}
 	return 1 + push_state(L, s);
 }
 

@@ -382,6 +382,70 @@ def test_curl_and_httpc_at_our_https_server():
             assert p.stdout == "secret /bsecret /c", p
 
 
+GATE = """
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+local gate
+local SOCKET = {}
+function SOCKET.open(fd, addr)
+	skynet.error("open", addr)
+	skynet.call(gate, "lua", "accept", fd)
+end
+function SOCKET.data(fd, text)
+	socket.write(fd, string.pack(">s2", "echo " .. text))
+	if text == "bye" then skynet.call(gate, "lua", "kick", fd) end
+end
+function SOCKET.close() skynet.error "close" end
+skynet.start(function()
+	skynet.dispatch("lua", function(_, _, _, what, ...) SOCKET[what](...) end)
+	gate = skynet.newservice "gate"
+	local _, port = skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = 0,
+		tls = { cert = "%(folder)s/server.pem", key = "%(folder)s/server.key", alpn = { "game" } } })
+	skynet.error("port", port)
+end)
+"""
+
+
+def frame(data):
+    return struct.pack(">H", len(data)) + data
+
+
+def recv_exact(sock, n):
+    out = b""
+    while len(out) < n:
+        data = sock.recv(n - len(out))
+        assert data, out
+        out += data
+    return out
+
+
+def test_a_gate_with_tls():
+    with node(GATE) as n:
+        port = int(n.wait_for(r"port (\d+)$").group(1))
+        # Not for those who speak in the clear, or begin to and stop.
+        with Client(port) as plain:
+            plain.send(frame(b"hello, who is there?"))
+            plain.recv_eof()
+        with Client(port) as half:
+            half.send(b"\x16\x03\x01\x00")
+        ctx = python_context()
+        ctx.set_alpn_protocols(["game"])
+        with connect(port, ctx) as c:
+            assert c.selected_alpn_protocol() == "game"
+            n.wait_for(r"open 127\.0\.0\.1:%d$" % c.getsockname()[1])
+            for text in [b"%d" % i for i in range(200)] + [b"x" * 65000, b""]:
+                c.sendall(frame(text))
+                assert recv_exact(c, len(text) + 7) == frame(b"echo " + text)
+            # Many at once, and the end, after which nothing is missing.
+            c.sendall(b"".join(frame(b"m%d" % i) for i in range(500)) + frame(b"bye"))
+            want = b"".join(frame(b"echo m%d" % i) for i in range(500)) + frame(b"echo bye")
+            assert recv_exact(c, len(want)) == want
+            assert c.recv(100) == b""
+        n.wait_for("close$")
+        assert n.text.count("] open ") == 1, n.text
+        assert n.stop() == 0
+
+
 # ------------------------------------------------------------- our client
 
 TALK = """
