@@ -136,8 +136,30 @@ local function end_turn()
 	end
 end
 
--- Ask and remember. The new state of the cache for that key is what the tasks that wait
--- look at; `failure` is why there is none. Yields.
+-- Seconds that the absence of addresses may be kept.
+local function negative_ttl(result)
+	return math.min(result.ttl or 0, MAX_NEGATIVE_TTL)
+end
+
+-- Put the outcome of a query (nil: no server was of use) into the cache.
+local function remember(key, result)
+	local now = skynet.now()
+	local old = cache[key]
+	if result and result.addresses then
+		local ttl = math.min(result.ttl, MAX_TTL)
+		store(key, { addresses = result.addresses, expires = now + ttl * 100 })
+	elseif old and old.addresses then
+		if now < old.expires + MAX_STALE * 100 then
+			old.recheck = now + (result and negative_ttl(result) or STALE_RETRY) * 100
+		else
+			forget(key)
+		end
+	elseif result and result.ttl then
+		store(key, { why = result.why, expires = now + negative_ttl(result) * 100 })
+	end
+end
+
+-- Ask and remember. Yields.
 local function run(key, name, qtype, servers, conf)
 	wait_turn()
 	local ok, result, err = pcall(dnsquery.ask, name, qtype, servers, conf)
@@ -146,25 +168,7 @@ local function run(key, name, qtype, servers, conf)
 		skynet.error(result)
 		result, err = nil, "internal error"
 	end
-	local now = skynet.now()
-	local old = cache[key]
-	local has_old = old and old.addresses
-	local is_usable = has_old and now < old.expires + MAX_STALE * 100
-	if result and result.addresses then
-		local ttl = math.min(result.ttl, MAX_TTL)
-		store(key, { addresses = result.addresses, expires = now + ttl * 100 })
-	elseif has_old and not is_usable then
-		forget(key)
-	elseif is_usable then
-		local ttl = STALE_RETRY
-		if result then
-			ttl = math.min(result.ttl or 0, MAX_NEGATIVE_TTL)
-		end
-		old.recheck = now + ttl * 100
-	elseif result and result.ttl then
-		local ttl = math.min(result.ttl, MAX_NEGATIVE_TTL)
-		store(key, { why = result.why, expires = now + ttl * 100 })
-	end
+	remember(key, result)
 	if result == nil and err == "timeout" then
 		skynet.error(string.format("DNS query %s timeout", name))
 	end

@@ -17,7 +17,9 @@ local dnsquery = {}
 local CLASS_IN = 1
 local CNAME = 5
 local NOERROR, NXDOMAIN = 0, 3
-local RCODE = { "malformed question", "server failure", "no such name", "not implemented", "refused" }
+local RCODE = {
+	"malformed question", "server failure", "no such name", "not implemented", "refused",
+}
 -- Head of a question that wants recursion: flags, counts.
 local FLAGS = 0x0100
 local FLAG_TRUNCATED = 0x0200

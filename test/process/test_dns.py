@@ -129,7 +129,8 @@ def test_literals_and_bad_names_are_not_asked():
 
 
 def test_the_hosts_file_comes_first_and_is_read_again():
-    hosts = "# comment\n10.1.1.1 box box.lan # more\n10.1.1.2\tbox\n::5 six\n127.0.0.9 LocalHost ; x\n"
+    hosts = ("# comment\n10.1.1.1 box box.lan # more\n10.1.1.2\tbox\n::5 six\n"
+             "127.0.0.9 LocalHost ; x\n")
     with DnsServer(ordinary) as s, Resolver(s, hosts=hosts) as n:
         assert n.resolve("box") == "10.1.1.1 {10.1.1.1,10.1.1.2}"
         assert n.resolve("BOX.lan") == "10.1.1.1 {10.1.1.1}"
@@ -440,7 +441,8 @@ def test_an_answer_from_elsewhere_is_ignored():
         with DnsServer(answer, hosts=("127.0.0.1", "127.0.0.2")) as s, Resolver(s) as n:
             assert n.resolve("a.com") == GOOD
             port = elsewhere.getsockname()[1]
-            n.wait_for(f"Recv an invalid package when dns query from 127.0.0.(1:{port}|2:{s.port})$")
+            n.wait_for(f"Recv an invalid package when dns query "
+                       f"from 127.0.0.(1:{port}|2:{s.port})$")
 
 
 def test_a_late_answer_goes_nowhere():
