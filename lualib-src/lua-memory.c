@@ -14,8 +14,9 @@
  * ---@field mallctl fun(name: string): integer    a jemalloc control, 0 when unknown
  * ---@field dumpinfo fun(opts?: string)   jemalloc's report on stderr
  * ---@field profactive fun(on?: boolean): boolean heap profiling; returns what it was
- * ---@field dumpheap fun(): boolean       writes a heap profile; false without profiling
- * ---@field trim fun(): boolean           gives unused pages back to the system
+ * ---@field dumpheap fun(file?: string): boolean  writes a heap profile; false without profiling
+ * ---@field control fun(name: string, value?: integer|boolean|string): any  reads or sets a jemalloc control; raises
+ * ---@field trim fun(): boolean           gives unused pages and caches back to the system
  * ---@class skynet.memory.service         bytes, but for two counts
  * ---@field total integer                 lua + c + mailbox
  * ---@field lua integer                   heap of the Lua state
@@ -33,8 +34,15 @@
 #include "lua-memory.h"
 #include "malloc_hook.h"
 
+#include "scheduler.h"
+
+#include <errno.h>
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define PROFILE_HINT "MALLOC_CONF=prof:true,prof_active:false in its environment"
 
 /* A listing on its way into a table, collectable if Lua runs out of memory. */
 struct listing {
@@ -150,14 +158,107 @@ memory_profactive(lua_State *L) {
 /* Without jemalloc, mallctl_bool has logged the fact and says false. */
 static int
 memory_dumpheap(lua_State *L) {
-	lua_pushboolean(L, mallctl_bool("opt.prof", NULL) && mallctl_cmd("prof.dump") == 0);
+	struct malloc_control file = {
+	    .type = MALLOC_CONTROL_TEXT,
+	    .size = sizeof(file.value.text),
+	    .value.text = luaL_optstring(L, 1, NULL),
+	};
+	struct malloc_control scratch;
+	bool ok = mallctl_bool("opt.prof", NULL) && malloc_control("prof.dump", &scratch, &file) == 0;
+	lua_pushboolean(L, ok);
+	return 1;
+}
+
+/* Workers give back what they keep for themselves when they have nothing to do;
+ * those that sleep are woken for it. */
+static int
+memory_trim(lua_State *L) {
+	malloc_recall_caches();
+	scheduler_wake_all();
+	lua_pushboolean(L, malloc_trim_unused() == 0);
 	return 1;
 }
 
 static int
-memory_trim(lua_State *L) {
-	lua_pushboolean(L, malloc_trim_unused() == 0);
+push_control(lua_State *L, const struct malloc_control *c) {
+	switch (c->type) {
+	case MALLOC_CONTROL_INTEGER:
+		lua_pushinteger(L, (lua_Integer)c->value.u64);
+		break;
+	case MALLOC_CONTROL_BOOLEAN:
+		lua_pushboolean(L, c->value.is_on);
+		break;
+	default:
+		lua_pushstring(L, c->value.text);
+		break;
+	}
 	return 1;
+}
+
+/* The value to set, at index 2. A string lives as long as the call. */
+static void
+to_control(lua_State *L, struct malloc_control *c) {
+	*c = (struct malloc_control){.type = MALLOC_CONTROL_NONE};
+	switch (lua_type(L, 2)) {
+	case LUA_TBOOLEAN:
+		c->type = MALLOC_CONTROL_BOOLEAN;
+		c->size = sizeof(bool);
+		c->value.is_on = lua_toboolean(L, 2);
+		break;
+	case LUA_TNUMBER:
+		c->type = MALLOC_CONTROL_INTEGER;
+		c->size = sizeof(uint64_t);
+		c->value.u64 = (uint64_t)luaL_checkinteger(L, 2);
+		break;
+	default:
+		c->value.text = luaL_checkstring(L, 2);
+		if (strcmp(c->value.text, "run") != 0) {
+			c->type = MALLOC_CONTROL_TEXT;
+			c->size = sizeof(c->value.text);
+		}
+		break;
+	}
+}
+
+static int
+control_failed(lua_State *L, const char *name, int err, bool is_set) {
+	if (strncmp(name, "prof.", 5) == 0 && (err == ENOENT || err == EPERM) &&
+	    !mallctl_bool("opt.prof", NULL)) {
+		return luaL_error(L, "heap profiling is off: start the node with " PROFILE_HINT);
+	}
+	switch (err) {
+	case ENOENT:
+		return luaL_error(L, "jemalloc has no control '%s'", name);
+	case EPERM:
+		return luaL_error(L, "jemalloc's control '%s' cannot be %s", name, is_set ? "set" : "read");
+	case EINVAL:
+		return luaL_error(L, "jemalloc's control '%s' %s", name,
+		                  is_set ? "does not take such a value" : "has no value that can be shown");
+	case ENOSYS:
+		return luaL_error(L, "this node was built without jemalloc");
+	default:
+		return luaL_error(L, "jemalloc's control '%s': %s", name, strerror(err));
+	}
+}
+
+static int
+memory_control(lua_State *L) {
+	const char *name = luaL_checkstring(L, 1);
+	bool is_set = !lua_isnoneornil(L, 2);
+	struct malloc_control c;
+	struct malloc_control new;
+	if (is_set) {
+		to_control(L, &new);
+	} else {
+		/* Figures are taken anew when the epoch is written. */
+		size_t epoch = 1;
+		mallctl_int64("epoch", &epoch);
+	}
+	int err = malloc_control(name, &c, is_set ? &new : NULL);
+	if (err != 0) {
+		return control_failed(L, name, err, is_set);
+	}
+	return is_set ? 0 : push_control(L, &c);
 }
 
 int
@@ -178,6 +279,7 @@ luaopen_skynet_memory(lua_State *L) {
 	    {"profactive", memory_profactive},
 	    {"dumpheap", memory_dumpheap},
 	    {"trim", memory_trim},
+	    {"control", memory_control},
 	    {"ledger", memory_ledger},
 	    {"services", memory_services},
 	    {"top", memory_top},

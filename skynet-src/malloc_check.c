@@ -29,6 +29,7 @@ malloc_set_quarantine(size_t bytes) {
 #include "malloc_report.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,14 @@ table_find(struct shard *s, const void *p) {
 	return &s->table[i];
 }
 
+/* What the tables take; relaxed: only a figure. */
+static _Atomic(size_t) mapped;
+
+size_t
+malloc_check_bytes(void) {
+	return atomic_load_explicit(&mapped, memory_order_relaxed);
+}
+
 /* Makes room, and forgets the freed blocks. */
 static void
 table_rebuild(struct shard *s) {
@@ -135,6 +144,8 @@ table_rebuild(struct shard *s) {
 		malloc_report("xmalloc: Out of memory for the register of blocks");
 		abort();
 	}
+	atomic_fetch_add_explicit(&mapped, (capacity - old_capacity) * sizeof(*s->table),
+	                          memory_order_relaxed);
 	s->capacity = capacity;
 	s->used = s->live;
 	for (size_t i = 0; i < old_capacity; i++) {

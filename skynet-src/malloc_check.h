@@ -28,6 +28,10 @@ malloc_check_born(void *p, size_t usable);
 void
 malloc_check_claim(void *p, enum malloc_check_op op);
 
+/* Bytes of the register. Any thread. */
+size_t
+malloc_check_bytes(void);
+
 /* The live block p belongs to another handle now; the cookie says so already. */
 void
 malloc_check_given(void *p, uint32_t owner);
@@ -50,6 +54,11 @@ static inline void
 malloc_check_claim(void *p, enum malloc_check_op op) {
 	(void)p;
 	(void)op;
+}
+
+static inline size_t
+malloc_check_bytes(void) {
+	return 0;
 }
 
 static inline void

@@ -95,9 +95,46 @@ mallctl_opt(const char *name, int *newval);
 bool
 mallctl_bool(const char *name, bool *newval);
 
+/* A control's value, of whatever type. */
+enum malloc_control_type {
+	MALLOC_CONTROL_NONE, /* to set: a control that is a command */
+	MALLOC_CONTROL_INTEGER,
+	MALLOC_CONTROL_BOOLEAN,
+	MALLOC_CONTROL_TEXT,
+};
+struct malloc_control {
+	enum malloc_control_type type;
+	size_t size;
+	union {
+		uint64_t u64;
+		uint32_t u32;
+		bool is_on;
+		const char *text; /* jemalloc's, or lent to be set */
+	} value;
+};
+
+/*
+ * Reads a control into *c, or sets it to *set if that is not NULL (*c is then
+ * scratch). Returns 0 or an errno: ENOENT for an unknown name, EPERM for one that
+ * cannot be set, EINVAL for a value of the wrong type.
+ */
+int
+malloc_control(const char *name, struct malloc_control *c, const struct malloc_control *set);
+
 /* A control without value, such as "prof.dump": 0, or an errno. */
 int
 mallctl_cmd(const char *name);
+
+/*
+ * Has every thread that calls malloc_rest give its caches of free blocks back the
+ * next time it does.
+ */
+void
+malloc_recall_caches(void);
+
+/* The calling thread is about to sleep. Costs two loads if nothing is recalled. */
+void
+malloc_rest(void);
 
 /*
  * Gives unused pages back to the system, those in the calling thread's caches of

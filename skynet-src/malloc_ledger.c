@@ -5,6 +5,7 @@
 #include "malloc_ledger.h"
 
 #include "malloc_account.h"
+#include "malloc_check.h"
 #include "malloc_front.h"
 #include "malloc_hook.h"
 #include "malloc_oom.h"
@@ -41,7 +42,7 @@ read_allocator(struct malloc_ledger *out) {
 	read_jemalloc(out);
 	out->accounted = malloc_used_memory();
 	out->stocks = front_bytes();
-	out->tables = malloc_account_overhead() + pagemap_bytes();
+	out->tables = malloc_account_overhead() + pagemap_bytes() + malloc_check_bytes();
 	out->reserve = malloc_reserve();
 }
 

@@ -27,7 +27,7 @@ struct malloc_ledger {
 	size_t metadata;  /* jemalloc's own */
 	size_t untouched; /* of the last three: pages that were never written to */
 	size_t retained;  /* address space without memory; in no sum */
-	size_t tables;    /* the accounts and the page map */
+	size_t tables;    /* the accounts, the page map, the checked build's register */
 	size_t reserve;   /* kept for the report when memory ends */
 	size_t file;      /* pages of the program and its libraries */
 	size_t data;      /* their variables */

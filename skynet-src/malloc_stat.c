@@ -7,6 +7,7 @@
 #include "skynet.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,6 +70,22 @@ mallctl_cmd(const char *name) {
 
 void
 malloc_give_back(void) {
+}
+
+void
+malloc_recall_caches(void) {
+}
+
+void
+malloc_rest(void) {
+}
+
+int
+malloc_control(const char *name, struct malloc_control *c, const struct malloc_control *set) {
+	(void)name;
+	(void)c;
+	(void)set;
+	return ENOSYS;
 }
 
 int
@@ -175,6 +192,90 @@ malloc_trim_unused(void) {
 void
 malloc_give_back(void) {
 	malloc_trim_unused();
+}
+
+/* Relaxed, both: a thread that sees the change late gives back late. */
+static _Atomic(uint32_t) recalls;
+static __thread uint32_t heeded __attribute__((tls_model("initial-exec")));
+
+void
+malloc_recall_caches(void) {
+	atomic_fetch_add_explicit(&recalls, 1, memory_order_relaxed);
+}
+
+void
+malloc_rest(void) {
+	uint32_t n = atomic_load_explicit(&recalls, memory_order_relaxed);
+	if (n != heeded) {
+		heeded = n;
+		malloc_trim_unused();
+	}
+}
+
+/* Controls whose value is a text; jemalloc tells no types. */
+static bool
+is_text(const char *name) {
+	static const char *const names[] = {
+	    "version",          "config.malloc_conf",  "opt.dss",         "opt.percpu_arena",
+	    "opt.metadata_thp", "opt.thp",             "opt.junk",        "opt.zero_realloc",
+	    "opt.prof_prefix",  "opt.stats_print_opts", "opt.stats_interval_opts",
+	    "thread.prof.name", "prof.dump"};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		if (strcmp(name, names[i]) == 0) {
+			return true;
+		}
+	}
+	size_t len = strlen(name);
+	return strncmp(name, "arena.", 6) == 0 && len > 4 && strcmp(name + len - 4, ".dss") == 0;
+}
+
+static int
+read_as(const char *name, struct malloc_control *c, enum malloc_control_type type, size_t size) {
+	size_t len = size;
+	memset(&c->value, 0, sizeof(c->value));
+	c->type = type;
+	c->size = size;
+	int err = je_mallctl(name, &c->value, &len, NULL, 0);
+	return err == 0 && len != size ? EINVAL : err;
+}
+
+/* EINVAL is the answer to a wrong size. */
+static int
+read_control(const char *name, struct malloc_control *c) {
+	if (is_text(name)) {
+		return read_as(name, c, MALLOC_CONTROL_TEXT, sizeof(c->value.text));
+	}
+	int err = read_as(name, c, MALLOC_CONTROL_INTEGER, sizeof(uint64_t));
+	if (err == EINVAL) {
+		err = read_as(name, c, MALLOC_CONTROL_INTEGER, sizeof(uint32_t));
+	}
+	if (err == EINVAL) {
+		err = read_as(name, c, MALLOC_CONTROL_BOOLEAN, sizeof(bool));
+	}
+	return err;
+}
+
+int
+malloc_control(const char *name, struct malloc_control *c, const struct malloc_control *set) {
+	if (set == NULL) {
+		return read_control(name, c);
+	}
+	if (set->type == MALLOC_CONTROL_NONE) {
+		return je_mallctl(name, NULL, NULL, NULL, 0);
+	}
+	/* jemalloc checks the size of a value only, so the type must be checked here:
+	 * a text is as long as a number. */
+	struct malloc_control new = *set;
+	bool is_known = read_control(name, c) == 0;
+	if (is_text(name) != (set->type == MALLOC_CONTROL_TEXT) || (is_known && c->type != set->type)) {
+		return EINVAL;
+	}
+	/* A number is as wide as what is there. */
+	if (is_known && c->size == sizeof(uint32_t)) {
+		new.size = sizeof(uint32_t);
+		new.value.u32 = (uint32_t)set->value.u64;
+	}
+	return je_mallctl(name, NULL, NULL, &new.value, new.size);
 }
 
 #endif

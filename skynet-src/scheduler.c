@@ -324,13 +324,18 @@ scheduler_work(int index) {
 }
 
 void
-scheduler_stop(void) {
+scheduler_wake_all(void) {
 	int i;
 
-	atomic_store(&sched.is_stopping, true);
 	for (i = 0; i < sched.count; i++) {
 		sched_signal(sched.workers[i]);
 	}
+}
+
+void
+scheduler_stop(void) {
+	atomic_store(&sched.is_stopping, true);
+	scheduler_wake_all();
 }
 
 void

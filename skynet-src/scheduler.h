@@ -65,6 +65,9 @@ struct skynet_monitor *scheduler_monitor(struct worker *w);
 int scheduler_count(void);
 struct skynet_monitor *scheduler_monitor_at(int index);
 
+/* Wake every worker that sleeps: it looks for work and goes to sleep again. */
+void scheduler_wake_all(void);
+
 /* True when every worker sleeps. Any thread. */
 bool scheduler_is_asleep(void);
 

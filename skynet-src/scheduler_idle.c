@@ -16,6 +16,7 @@
  */
 #include "scheduler_impl.h"
 
+#include "malloc_hook.h"
 #include "nodepool.h"
 #include "platform.h"
 
@@ -403,6 +404,7 @@ sched_idle(struct worker *w) {
 
 	w->rests++;
 	nodepool_rest();
+	malloc_rest();
 	if (sched.idle && serve(w, sched.idle, sched.idle_ud)) {
 		return NULL;
 	}

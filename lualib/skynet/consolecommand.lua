@@ -56,7 +56,9 @@ M.help = {
 	memquota = "Show or set the memory limits of a service: memquota address [hard [warn]]",
 	memtop = "The largest services: memtop [n] [total|lua|c|mailbox|socket|code]",
 	netstat = "Show the sockets",
-	dumpheap = "Dump a heap profile",
+	dumpheap = "Dump a heap profile: dumpheap [file]",
+	mallctl = "Read or set a control of jemalloc: mallctl name [value|run]",
+	trim = "Give unused memory back to the system",
 	profactive = "Show or switch heap profiling: profactive [on|off]",
 	getenv = "Show an environment entry: getenv name",
 	setenv = "Add an environment entry: setenv name value",
@@ -335,22 +337,54 @@ function command.jmem()
 	return result
 end
 
-function command.dumpheap()
-	require "skynet.memory".dumpheap()
+local PROFILE_HINT = "start the node with MALLOC_CONF=prof:true,prof_active:false in its environment"
+
+function command.dumpheap(file)
+	if not require "skynet.memory".dumpheap(file) then
+		return "No heap profile was written. If profiling is off: " .. PROFILE_HINT
+	end
 end
 
 function command.profactive(flag)
 	local memory = require "skynet.memory"
-	local active
 	if flag ~= nil then
 		if SWITCH[flag] == nil then
 			error("Need on or off", 0)
 		end
 		memory.profactive(SWITCH[flag])
 	end
-	active = memory.profactive()
+	local active = memory.profactive()
 	-- Always spelt like this; scripts look for it.
-	return "heap profilling is " .. (active and "active" or "deactive")
+	local line = "heap profilling is " .. (active and "active" or "deactive")
+	if flag == "on" and not active then
+		line = line .. ": " .. PROFILE_HINT
+	end
+	return line
+end
+
+function command.trim()
+	local memory = require "skynet.memory"
+	local before = memory.ledger().rss
+	if not memory.trim() then
+		error("nothing can be given back in this build", 0)
+	end
+	return string.format("RSS %s -> %s; workers that are busy give back when they come to rest",
+		bytes_line(before), bytes_line(memory.ledger().rss))
+end
+
+-- jemalloc's controls are named by paths, as in its manual.
+function command.mallctl(name, value)
+	local memory = require "skynet.memory"
+	need(name, "the name of a control")
+	if value == "true" or value == "false" then
+		memory.control(name, value == "true")
+	elseif value ~= nil then
+		memory.control(name, math.tointeger(tonumber(value)) or value)
+	end
+	if value == "run" then
+		return nil
+	end
+	return tostring(memory.control(name))
 end
 
 function command.getenv(name)

@@ -99,7 +99,7 @@ def test_help_names_every_command():
         names = {line.split("\t")[0] for line in c.ok("help")}
         want = """help list stat mem gc info exit kill start log snax service task uniqtask killtask
             inject dbgcmd ping call trace debug logon logoff signal clearcache cmem jmem memory memquota memtop
-            memsnap memdiff memsites netstat
+            memsnap memdiff memsites mallctl trim netstat
             dumpheap profactive getenv setenv""".split()
         assert names == set(want), names ^ set(want)
 
@@ -247,6 +247,19 @@ def test_tools():
         assert c.ok("memsites .target")[0].split() == ["alive", "ever", "line"]
         c.ok("memsites .target off")
         c.fails("memsnap .target all", "Need a number of objects")
+        c.ok("trim")
+        assert c.ok("mallctl arenas.page") == ["4096"]
+        assert c.ok("mallctl opt.prof") == ["false"]
+        assert re.match(r"\d+\.\d+", c.ok("mallctl version")[0])
+        assert c.ok("mallctl arenas.dirty_decay_ms 5000") == ["5000"]
+        assert c.ok("mallctl arena.0.purge run") == []
+        c.fails("mallctl no.such", "jemalloc has no control 'no.such'")
+        c.fails("mallctl arenas.narenas 5", "cannot be set")
+        c.fails("mallctl arenas.dirty_decay_ms soon", "does not take such a value")
+        c.fails("mallctl version 5", "does not take such a value")
+        c.fails("mallctl background_thread 5", "does not take such a value")
+        c.fails("mallctl prof.dump run", "MALLOC_CONF=prof:true")
+        assert "MALLOC_CONF" in c.ok("profactive on")[0]
         c.fails("memquota .target much", "Need a number of bytes")
         out = c.ok("profactive")
         assert out[0].startswith("heap profilling is "), out
@@ -255,7 +268,7 @@ def test_tools():
         n.wait_for(r"recv a signal 1")
         n.wait_for(r"Current Memory [\d.]+K")
         c.fails("signal .target x", "Need a signal number")
-        c.ok("dumpheap")
+        assert "MALLOC_CONF=prof:true" in c.ok("dumpheap")[0]
         assert c.ok("service") == []
         c.ok('call .service "LAUNCH", "mute"')
         (line,) = c.ok("service")
