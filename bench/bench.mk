@@ -19,3 +19,8 @@ $(BENCH_BIN): %: %.o $(BENCH_CORE) $(LUA_LIB) $(JEMALLOC_LIB)
 .PHONY: bench-alloc bench-pool
 bench-alloc bench-pool: bench-%: $(OBJ)/bench/%
 	$<
+
+# Requests per second of the HTTP server; needs wrk.
+.PHONY: bench-http
+bench-http: products
+	python3 bench/http.py

@@ -50,9 +50,14 @@ release(struct reader *r) {
 	r->capacity = r->from = r->size = 0;
 }
 
+// release(): forget everything; the reader can be used for another connection
 static int
 lrelease(lua_State *L) {
-	release(check_reader(L));
+	struct reader *r = check_reader(L);
+	release(r);
+	memset(&r->scan, 0, sizeof(r->scan));
+	memset(&r->chunk, 0, sizeof(r->chunk));
+	r->at_trailer = false;
 	return 0;
 }
 

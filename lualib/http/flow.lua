@@ -40,7 +40,7 @@ end
 -- The peer has ended its side. It may still read, or be gone altogether.
 local function on_close(id)
 	local object = attached[id]
-	if object and not socket.write(id, "") then
+	if object and object.congested and not socket.write(id, "") then
 		object.closed = true
 		flow.settle(object)
 	end

@@ -53,7 +53,17 @@ local function split(target)
 	return path, query
 end
 
+-- Most requests need few of these.
 local lazy = {
+	peer = function(self) return self.conn.peer end,
+	limit = function(self) return self.conn.server.body_limit end,
+	time_left = function(self) return self.conn.server.body_timeout end,
+	chunked = function(self) return self.flags & codec.CHUNKED ~= 0 end,
+	-- Whether the peer waits for 100 Continue.
+	expects = function(self) return self.flags & codec.EXPECT ~= 0 and self.version ~= "1.0" end,
+	left = function(self) return self.length or 0 end,
+	got = function() return 0 end,
+	failed = function() return false end,
 	path = function(self)
 		local path, query = split(self.url)
 		self.query = query
@@ -84,23 +94,15 @@ local meta = {
 
 ---@param conn http.connection
 function request.new(conn, method, target, header, length, flags, minor)
-	local chunked = flags & codec.CHUNKED ~= 0
 	return setmetatable({
 		conn = conn,
-		peer = conn.peer,
 		method = method,
 		url = target,
 		header = header,
 		version = minor == 0 and "1.0" or "1.1",
 		length = length,
-		limit = conn.server.body_limit,
-		chunked = chunked,
-		left = length or 0,
-		got = 0,
-		at_end = not chunked and (length == nil or length == 0),
 		flags = flags,
-		expects = flags & codec.EXPECT ~= 0 and minor > 0,
-		time_left = conn.server.body_timeout,
+		at_end = (length or 0) == 0 and flags & codec.CHUNKED == 0,
 	}, meta)
 end
 

@@ -7,6 +7,8 @@ local codec = require "http.codec"
 local phrase = require "http.status"
 local request = require "http.request"
 
+local CLOSE = codec.CLOSE
+
 ---@class http.response
 ---@field status_sent integer? once the head is on its way
 ---@field finished boolean? the response is complete
@@ -63,18 +65,15 @@ end
 ---@param req http.request
 function response.new(conn, req)
 	local flags = req.flags
-	local keep_alive
+	local keep_alive = flags & CLOSE == 0
 	if req.version == "1.0" then
-		keep_alive = flags & codec.KEEP_ALIVE ~= 0 and flags & codec.CLOSE == 0
-	else
-		keep_alive = flags & codec.CLOSE == 0
+		keep_alive = keep_alive and flags & codec.KEEP_ALIVE ~= 0
 	end
 	return setmetatable({
 		conn = conn,
 		req = req,
 		head_only = req.method == "HEAD",
 		keep_alive = keep_alive,
-		unseen = 0,
 	}, response)
 end
 
@@ -110,26 +109,18 @@ local function connection_line(self)
 	return ""
 end
 
+-- The first line, for a response that was not sent yet.
 local function begin(self, status)
 	if self.status_sent then
 		error("the response was already sent", 3)
 	end
-	-- Checks the status.
-	local line = first_line[status]
-	self.status_sent = status
-	self.conn.responding = true
-	return line
+	return first_line[status]
 end
 
--- A head that cannot be built must not count as sent.
-local function build(self, ...)
-	local ok, text = pcall(codec.message, ...)
-	if ok then
-		return text
-	end
-	self.status_sent = nil
-	self.conn.responding = false
-	error(text, 3)
+-- The head is built, and counts as sent from now on.
+local function begun(self, status)
+	self.status_sent = status
+	self.conn.responding = true
 end
 
 local function lost()
@@ -217,14 +208,15 @@ function response:send(status, body, header)
 	if self.head_only then
 		body = nil
 	end
-	self.finished = true
-	local ok
+	local data
 	if body and #body > JOIN_LIMIT then
-		ok = self.conn:write { build(self, line, header, extra, nil, true), body }
+		data = { codec.message(line, header, extra, nil, true), body }
 	else
-		ok = self.conn:write(build(self, line, header, extra, body, true))
+		data = codec.message(line, header, extra, body, true)
 	end
-	if not ok then
+	begun(self, status)
+	self.finished = true
+	if not self.conn:write(data) then
 		self.keep_alive = false
 	end
 end
@@ -255,7 +247,8 @@ function response:start(status, header, length)
 			self.chunked = true
 		end
 	end
-	self.head = build(self, line, header, date_line() .. framing .. connection_line(self), nil, true)
+	self.head = codec.message(line, header, date_line() .. framing .. connection_line(self), nil, true)
+	begun(self, status)
 end
 
 -- Pass bytes on; the head first. Yields when the peer is slow.
@@ -268,7 +261,7 @@ local function pass(self, data)
 	if not conn:write(data) then
 		lost()
 	end
-	self.unseen = self.unseen + #data
+	self.unseen = (self.unseen or 0) + #data
 	if self.unseen >= UNSEEN_LIMIT then
 		self.unseen = 0
 		skynet.yield()

@@ -191,7 +191,7 @@ local function serve_request(conn)
 		refuse(conn, flags & codec.NO_HOST ~= 0 and 400 or 417, "no Host, or an unknown expectation")
 		return false
 	end
-	conn:enter "handler"
+	conn.phase, conn.deadline = "handler", nil
 	local req = request.new(conn, method, target, header, length, flags, minor)
 	local res = response.new(conn, req)
 	if not call_handler(conn, req, res) or conn.detached then
@@ -230,6 +230,29 @@ local function linger(conn)
 	end
 end
 
+-- Readers are used again: what the collector has to finalize is dear.
+local READERS = 256
+
+local function take_reader(self)
+	local free = self.readers
+	local n = #free
+	if n == 0 then
+		return codec.reader(self.line_limit, self.header_limit, self.header_lines)
+	end
+	local reader = free[n]
+	free[n] = nil
+	return reader
+end
+
+local function return_reader(self, conn)
+	local reader = conn.reader
+	conn.reader = nil
+	reader:release()
+	if #self.readers < READERS then
+		self.readers[#self.readers + 1] = reader
+	end
+end
+
 local function close(conn)
 	local self = conn.server
 	if conn.lingers and not conn.closed and not conn.expired and not conn.detached then
@@ -238,7 +261,7 @@ local function close(conn)
 	deadline.forget(conn)
 	self.connections[conn.id] = nil
 	self.count = self.count - 1
-	conn.reader:release()
+	return_reader(self, conn)
 	if conn.detached then
 		return
 	end
@@ -304,7 +327,7 @@ function methods:serve(fd, peer)
 		id = fd,
 		peer = peer,
 		server = self,
-		reader = codec.reader(self.line_limit, self.header_limit, self.header_lines),
+		reader = take_reader(self),
 		served = 0,
 	}, connection)
 	self.connections[fd] = conn
@@ -341,7 +364,7 @@ end
 ---@param handler fun(req: http.request, res: http.response)|table a function, or a router
 ---@param options http.server.options?
 function server.new(handler, options)
-	local self = setmetatable({ connections = {}, count = 0 }, methods)
+	local self = setmetatable({ connections = {}, readers = {}, count = 0 }, methods)
 	for name, value in pairs(defaults) do
 		self[name] = value
 	end
@@ -356,7 +379,7 @@ function server.new(handler, options)
 	self.handler = handler
 	self.tls_context = self.tls and require "skynet.tls".context(self.tls)
 	-- Wrong limits are found now, not with the first connection.
-	codec.reader(self.line_limit, self.header_limit, self.header_lines)
+	self.readers[1] = take_reader(self)
 	return self
 end
 
