@@ -14,7 +14,7 @@ local flow = require "http.flow"
 local sockethelper = require "http.sockethelper"
 
 local client = {
-	---How names become addresses: f(name) -> address; nil: the system's way.
+	---How names become addresses: f(name) -> list of addresses; nil: the system's way.
 	resolve = nil,
 	---Idle connections that are kept: to one place, and altogether.
 	pool_per_host = 8,
@@ -203,17 +203,33 @@ local function within(time, f, ...)
 	return table.unpack(result, 2, result.n)
 end
 
-local function address_of(place, time)
+-- Addresses of one name that are tried.
+local MAX_ADDRESSES = 4
+
+-- What to connect to, one after the other. Raises. Yields.
+local function addresses_of(place, time)
 	local resolve = client.resolve
 	if not resolve or place.is_address then
-		return place.host
+		-- The socket layer tries all addresses of a name.
+		return { place.host }
 	end
-	local address, why = within(time, resolve, place.host)
-	if not address then
+	local list, why = within(time, resolve, place.host)
+	if not list then
 		sockethelper.raise("connect failed host = %s port = %d timeout = %s err = dns: %s is_time_out = %s",
 			place.host, place.port, time, why, why == "timeout")
 	end
-	return address
+	return list
+end
+
+local function connect_to(list, port, time)
+	local count = math.min(#list, MAX_ADDRESSES)
+	for i = 1, count - 1 do
+		local ok, id = pcall(sockethelper.connect, list[i], port, time and time // count)
+		if ok then
+			return id
+		end
+	end
+	return sockethelper.connect(list[count], port, time)
 end
 
 ---@class http.timeouts 1/100 s; none where nil
@@ -302,8 +318,8 @@ function client.connect(place, options, key)
 		end
 		return time
 	end
-	local address = address_of(first, bounded(timeouts.dns))
-	local id = sockethelper.connect(address, first.port, bounded(timeouts.connect))
+	local list = addresses_of(first, bounded(timeouts.dns))
+	local id = connect_to(list, first.port, bounded(timeouts.connect))
 	local self = new_connection(id, key)
 	self.total_at = options.total_at
 	local ok, err = pcall(function()

@@ -28,7 +28,21 @@ httpc.flush = client.flush
 function httpc.dns(server, port)
 	local dns = require "skynet.dns"
 	dns.server(server, port)
-	client.resolve = dns.resolve
+	client.resolve = function(name)
+		local ok, address, all = pcall(dns.resolve, name)
+		if not ok then
+			-- Perhaps it has addresses of the other kind only.
+			local has_v6, v6, all_v6 = pcall(dns.resolve, name, true)
+			if not has_v6 then
+				error(address, 0)
+			end
+			address, all = v6, all_v6
+		end
+		if not address then
+			error(all, 0)
+		end
+		return all
+	end
 end
 
 local function open(host)

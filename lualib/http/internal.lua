@@ -188,7 +188,7 @@ local function append_header(out, host, header)
 	for name, value in pairs(header or {}) do
 		local lower = tostring(name):lower()
 		has_host = has_host or lower == "host"
-		chunked = chunked or lower == "transfer-encoding" and value == "chunked"
+		chunked = chunked or lower == "transfer-encoding" and tostring(value):lower() == "chunked"
 		if lower ~= "content-length" then
 			if type(value) == "table" then
 				for _, v in ipairs(value) do

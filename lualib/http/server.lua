@@ -180,6 +180,9 @@ end
 
 -- Serve one request. True if another one may follow. Yields.
 local function serve_request(conn)
+	if conn.server.closing and conn.reader:size() == 0 then
+		return false
+	end
 	local method, target, header, length, flags, minor = next_head(conn)
 	if not method then
 		if method == false then

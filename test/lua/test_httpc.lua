@@ -390,12 +390,53 @@ test.case("each phase has its own time", function()
 	client.resolve = function() error("no such name", 0) end
 	late("dns: no such name", "http://name.example/", { dns = 1000 })
 	client.resolve = function(name)
-		return name == "name.example" and "127.0.0.1"
+		return name == "name.example" and { "127.0.0.1" }
 	end
 	test.eq(httpc.fetch("http://name.example:" .. server.port .. "/header").body,
 		"--name.example:" .. server.port)
 	client.resolve = nil
 	late("connect failed .*is_time_out = false", "http://127.0.0.1:1/", { connect = 1000 })
+end)
+
+-- A name server that knows this of every name: two addresses, on the first of which
+-- nobody listens.
+local function name_server()
+	local asked = {}
+	local id
+	id = socket.udp(function(query, from)
+		local question = query:match("^[^\0]*\0....", 13)
+		asked[#asked + 1] = question
+		local is_a = question:byte(-3) == 1
+		local answer = ""
+		if is_a then
+			for _, last in ipairs { 2, 1 } do
+				answer = answer .. "\xc0\x0c\0\1\0\1\0\0\0\60\0\4\127\0\0" .. string.char(last)
+			end
+		end
+		socket.sendto(id, from, query:sub(1, 2) .. "\x81\x80\0\1\0" .. (is_a and "\2" or "\0") .. "\0\0\0\0"
+			.. question .. answer)
+	end, "127.0.0.1", 0)
+	for _, info in ipairs(socket.netstat()) do
+		if info.id == id then
+			return id, tonumber((info.sock or info.peer):match ":(%d+)$"), asked
+		end
+	end
+end
+
+test.case("names are resolved by skynet.dns when told so", function()
+	local id, port, asked = name_server()
+	httpc.dns("127.0.0.1", port)
+	local r = assert(httpc.fetch("http://web.test:" .. server.port .. "/header"))
+	test.eq(r.body, "--web.test:" .. server.port)
+	assert(#asked > 0)
+	test.eq({ httpc.get("web.test:" .. server.port, "/hello") }, { 200, "hello GET" })
+	-- No name: not even asked for.
+	local before = #asked
+	test.eq({ httpc.get("127.0.0.1:" .. server.port, "/hello") }, { 200, "hello GET" })
+	test.eq(#asked, before)
+	fails("illegal name", httpc.get, "web_$.test", "/")
+	client.resolve = nil
+	socket.close(id)
 end)
 
 test.case("a proxy gets absolute targets, or is asked for a way through", function()
