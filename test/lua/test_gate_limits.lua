@@ -150,13 +150,13 @@ end)
 
 test.case("silence is ended, with the option to change in the log", function()
 	local mark = rt.mark()
-	open_gate { first_timeout = 10, idle_timeout = 20 }
+	open_gate { first_timeout = 200, idle_timeout = 60 }
 	local id, fd = connect()
 	local id2, fd2 = connect()
 	socket.write(id2, frame "hello")
 	expect("data", fd2)
 	expect("close", fd)
-	rt.logged("close silent connection %d+ of 127.*: no first package in 10/100 s; raise first_timeout",
+	rt.logged("close silent connection %d+ of 127.*: no first package in 200/100 s; raise first_timeout",
 		mark)
 	-- A package that never ends is silence.
 	local dripping = socket.write(id2, "\200\0")
@@ -167,12 +167,12 @@ test.case("silence is ended, with the option to change in the log", function()
 	end)
 	expect("close", fd2)
 	dripping = false
-	rt.logged("no package in 20/100 s; raise idle_timeout", mark + 1)
+	rt.logged("no package in 60/100 s; raise idle_timeout", mark + 1)
 	close(id, id2)
 end)
 
 test.case("who speaks often enough stays", function()
-	open_gate { first_timeout = 100, idle_timeout = 1000 }
+	open_gate { first_timeout = 200, idle_timeout = 1000 }
 	local id, fd = connect()
 	local id2, fd2 = connect()
 	for i = 1, 30 do

@@ -219,7 +219,7 @@ test.case("bytes that were tampered with end the connection", function()
 end)
 
 test.case("the limits of a gate hold within TLS", function()
-	open_gate { maxpackage = 100, idle_timeout = 30, package_rate = 500, package_burst = 10 }
+	open_gate { maxpackage = 100, first_timeout = 200, package_rate = 500, package_burst = 10 }
 	local c, fd = connect()
 	local d, fd2 = connect()
 	skynet.call(gate, "lua", "accept", fd)

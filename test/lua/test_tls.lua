@@ -242,12 +242,14 @@ end)
 
 test.case("a peer that stalls, leaves or talks nonsense is done with in time", function()
 	local reasons = {}
-	local port, listener = listen(nil, function(_, why) reasons[#reasons + 1] = why end,
-		{ timeout = 5 })
+	local function note(_, why) reasons[#reasons + 1] = why end
+	local port, listener = listen(nil, note, { timeout = 5 })
 	local quiet = assert(socket.open("127.0.0.1", port))
 	test.eq(socket.read(quiet), false)
 	test.wait_for(function() return reasons[1] end)
 	test.eq(reasons[1], "timeout")
+	socket.close(listener)
+	port, listener = listen(nil, note)
 	local gone = assert(socket.open("127.0.0.1", port))
 	socket.write(gone, "\22\3\1")
 	socket.close(gone)
