@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Network benchmarks: gates under the load of bench/netload.c, on loopback.
+
+usage: bench/net.py [NAME ...]      all of them without a name
+
+Like bench/run.py: five runs with two workers between two measurements of the
+machine's speed; prints the median, the spread, and the median divided by the
+speed. Load and server share the machine's cores.
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOAD = os.environ.get("NETLOAD", os.path.join(ROOT, "build/release/bench/netload"))
+RUNS = int(os.environ.get("RUNS", 5))
+SECONDS = os.environ.get("SECONDS", "3")
+
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+from run import CONFIG, speed  # noqa: E402
+
+
+class Server:
+    """A node that prints `bench port N`; ended by the context manager."""
+
+    def __init__(self, start):
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".config")
+        self.config.write(CONFIG + os.environ.get("CONFIG", "").replace(";", "\n")
+                          + f'\nstart = "{start}"\n')
+        self.config.flush()
+        self.proc = subprocess.Popen([f"{ROOT}/skynet", self.config.name], text=True,
+                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.port = None
+        for line in self.proc.stdout:
+            m = re.search(r"bench port (\d+)", line)
+            if m:
+                self.port = m.group(1)
+                break
+        if self.port is None:
+            sys.exit(f"{start} printed no port")
+        threading.Thread(target=lambda: [None for _ in self.proc.stdout], daemon=True).start()
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.proc.pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_kb(self):
+        with open(f"/proc/{self.proc.pid}/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1024
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.proc.kill()
+        self.proc.wait()
+
+
+def load(*words):
+    out = subprocess.run([LOAD, *map(str, words)], check=True, capture_output=True, text=True)
+    return {k: float(v) for k, v in re.findall(r"(\w+)=(\S+)", out.stdout)}
+
+
+def echo(start, connections, depth):
+    with Server(start) as s:
+        load("echo", s.port, connections, depth, 1)
+        before = s.cpu_seconds()
+        r = load("echo", s.port, connections, depth, SECONDS)
+        cpu = s.cpu_seconds() - before
+        return {"requests_per_s": r["requests"] / r["seconds"],
+                "cpu_us_per_request": cpu / r["requests"] * 1e6}
+
+
+def accept():
+    with Server("netecho") as s:
+        load("accept", s.port, 32, 1)
+        r = load("accept", s.port, 32, SECONDS)
+        return {"connections_per_s": r["connections"] / r["seconds"]}
+
+
+def idle(connections=9900):
+    with Server("netecho") as s:
+        before = s.resident_kb()
+        p = subprocess.Popen([LOAD, "idle", s.port, str(connections)], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, text=True)
+        p.stdout.readline()
+        # The last ones are accepted when they have their answer.
+        load("echo", s.port, 1, 1, 1)
+        after = s.resident_kb()
+        p.stdin.close()
+        p.wait()
+        load("echo", s.port, 1, 1, 1)
+        return {"resident_kb_each": (after - before) / connections,
+                "kb_left_when_closed": s.resident_kb() - before}
+
+
+ALL = {
+    "echo-100x1": lambda: echo("netecho", 100, 1),
+    "echo-100x16": lambda: echo("netecho", 100, 16),
+    "echo-1000x1": lambda: echo("netecho", 1000, 1),
+    "agent-100x1": lambda: echo("netagent", 100, 1),
+    "agent-1000x1": lambda: echo("netagent", 1000, 1),
+    "accept": accept,
+    "idle": idle,
+}
+
+
+def bench(name):
+    before = speed()
+    runs = [ALL[name]() for _ in range(RUNS)]
+    unit = (before + speed()) / 2
+    for key in runs[0]:
+        values = [r[key] for r in runs]
+        median = statistics.median(values)
+        spread = (max(values) - min(values)) / abs(median) * 100 if median else 0
+        print(f"{name:14} {key:20} {median:12.2f}  spread {spread:5.1f} %"
+              f"  per unit {median / unit:10.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    for n in sys.argv[1:] or ALL:
+        if n not in ALL:
+            sys.exit(f"unknown benchmark {n}: " + ", ".join(ALL))
+        bench(n)

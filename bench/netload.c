@@ -1,0 +1,219 @@
+// Load for the network benchmarks (bench/net.py): one thread, one epoll, frames of two
+// length bytes and 64 bytes of payload. Its price is the same for every server, so it
+// does as little as it can.
+//
+//   netload echo PORT CONNECTIONS DEPTH SECONDS   requests=N seconds=S
+//   netload accept PORT PARALLEL SECONDS          connections=N seconds=S
+//   netload idle PORT CONNECTIONS                 opens them, says "open", waits for the
+//                                                 end of standard input
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <netinet/tcp.h>
+
+#define PAYLOAD 64
+#define FRAME (2 + PAYLOAD)
+#define MAX_DEPTH 64
+#define EVENTS 256
+
+static int port;
+static int epfd;
+static unsigned char frames[FRAME * MAX_DEPTH];
+
+static void
+fail(const char *what) {
+	fprintf(stderr, "netload: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static double
+now(void) {
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static int
+open_connection(int flags) {
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
+	int on = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | flags, 0);
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0) {
+		fail("socket");
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) != 0 && errno != EINPROGRESS) {
+		fail("connect");
+	}
+	return fd;
+}
+
+static void
+watch(int fd, unsigned events, unsigned index) {
+	struct epoll_event ev = {.events = events, .data.u32 = index};
+	if (epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) != 0) {
+		fail("epoll_ctl");
+	}
+}
+
+//---------------------------------------------------------------------- echo
+
+struct connection {
+	int fd;
+	int pending; // bytes of an answer that has come in part
+};
+
+static void
+send_frames(int fd, int n) {
+	// The kernel's buffer holds far more than is ever under way.
+	if (write(fd, frames, (size_t)n * FRAME) != (ssize_t)n * FRAME) {
+		fail("write");
+	}
+}
+
+// Reads what has come, and asks again as often as answers are complete.
+static int
+turn_round(struct connection *c) {
+	static char buf[FRAME * MAX_DEPTH * 2];
+	ssize_t n = read(c->fd, buf, sizeof(buf));
+	if (n <= 0) {
+		fail("read");
+	}
+	int bytes = c->pending + (int)n;
+	int done = bytes / FRAME;
+	c->pending = bytes % FRAME;
+	if (done > 0) {
+		send_frames(c->fd, done);
+	}
+	return done;
+}
+
+static void
+run_echo(int connections, int depth, double seconds) {
+	struct epoll_event ev[EVENTS];
+	struct connection *c = calloc((size_t)connections, sizeof(*c));
+	for (int i = 0; i < connections; i++) {
+		c[i].fd = open_connection(0);
+		watch(c[i].fd, EPOLLIN, (unsigned)i);
+	}
+	for (int i = 0; i < connections; i++) {
+		send_frames(c[i].fd, depth);
+	}
+	long requests = 0;
+	double start = now();
+	double t = start;
+	while (t - start < seconds) {
+		int n = epoll_wait(epfd, ev, EVENTS, 1000);
+		if (n == 0) {
+			fprintf(stderr, "netload: no answer for a second\n");
+			exit(1);
+		}
+		for (int i = 0; i < n; i++) {
+			requests += turn_round(&c[ev[i].data.u32]);
+		}
+		t = now();
+	}
+	printf("requests=%ld seconds=%.6f\n", requests, t - start);
+}
+
+//-------------------------------------------------------------------- accept
+
+// A connection counts when the server has answered one frame on it. It ends with a
+// reset, so that no port stays behind in TIME_WAIT.
+static int
+begin(void) {
+	struct linger reset = {1, 0};
+	int fd = open_connection(SOCK_NONBLOCK);
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	watch(fd, EPOLLOUT | EPOLLONESHOT, (unsigned)fd);
+	return fd;
+}
+
+static void
+run_accept(int parallel, double seconds) {
+	struct epoll_event ev[EVENTS];
+	for (int i = 0; i < parallel; i++) {
+		begin();
+	}
+	long connections = 0;
+	double start = now();
+	double t = start;
+	while (t - start < seconds) {
+		int n = epoll_wait(epfd, ev, EVENTS, 1000);
+		for (int i = 0; i < n; i++) {
+			int fd = (int)ev[i].data.u32;
+			if (ev[i].events & EPOLLIN) {
+				connections++;
+				close(fd);
+				begin();
+				continue;
+			}
+			if (ev[i].events & EPOLLERR) {
+				fail("connection");
+			}
+			send_frames(fd, 1);
+			struct epoll_event next = {.events = EPOLLIN, .data.u32 = (unsigned)fd};
+			epoll_ctl(epfd, EPOLL_CTL_MOD, fd, &next);
+		}
+		t = now();
+	}
+	printf("connections=%ld seconds=%.6f\n", connections, t - start);
+}
+
+//---------------------------------------------------------------------- idle
+
+static void
+run_idle(int connections) {
+	for (int i = 0; i < connections; i++) {
+		open_connection(0);
+	}
+	printf("open\n");
+	fflush(stdout);
+	while (getchar() != EOF) {
+	}
+}
+
+static int
+number(const char *text, int max) {
+	int n = atoi(text);
+	if (n < 1 || n > max) {
+		fprintf(stderr, "netload: bad number %s\n", text);
+		exit(1);
+	}
+	return n;
+}
+
+int
+main(int argc, char **argv) {
+	struct rlimit files;
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	epfd = epoll_create1(0);
+	memset(frames, 'x', sizeof(frames));
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		frames[i * FRAME] = 0;
+		frames[i * FRAME + 1] = PAYLOAD;
+	}
+	port = argc > 2 ? number(argv[2], 65535) : 0;
+	if (argc == 6 && strcmp(argv[1], "echo") == 0) {
+		run_echo(number(argv[3], 60000), number(argv[4], MAX_DEPTH), number(argv[5], 3600));
+	} else if (argc == 5 && strcmp(argv[1], "accept") == 0) {
+		run_accept(number(argv[3], 10000), number(argv[4], 3600));
+	} else if (argc == 4 && strcmp(argv[1], "idle") == 0) {
+		run_idle(number(argv[3], 60000));
+	} else {
+		fprintf(stderr, "usage: netload echo|accept|idle PORT ..., see bench/netload.c\n");
+		return 1;
+	}
+	return 0;
+}
