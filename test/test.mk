@@ -52,8 +52,9 @@ check-debug check-asan check-tsan check-ubsan: check-%:
 
 include test/fuzz/fuzz.mk
 
-# Ten minutes of services that are born, talk and die; SOAK_SECONDS=n for longer.
+# Ten minutes of services that are born, talk and die, and ten of connections that
+# come and go; SOAK_SECONDS=n for longer.
 .PHONY: soak
 soak: test-build
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} python3 test/run.py --variant $(VARIANT) --out $(OUT) --jobs 1 \
-		--filter 'lua/test_soak.lua#4'
+		--filter 'lua/test_(soak|socket_churn).lua#4$$'

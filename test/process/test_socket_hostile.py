@@ -1,0 +1,192 @@
+"""Peers that mean harm, or are just broken: what they cost is bounded, others do not
+notice, and what they took comes back."""
+
+import socket
+import struct
+import threading
+
+from harness import Client, Node
+
+ALSO_WITH = "socket_thread = 3"
+
+LIMIT = 1024 * 1024
+SERVICE = """
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+local memory = require "skynet.memory"
+
+local worst = 0
+local block = ("x"):rep(100000)
+local command = {}
+
+function command.echo(id, text)
+	socket.write(id, text .. "\\n")
+end
+
+-- Sends until it is refused.
+function command.push(id)
+	local since = skynet.now()
+	while socket.write(id, block) do
+		for _, v in ipairs(socket.netstat()) do
+			worst = math.max(worst, v.wbuffer or 0)
+		end
+		skynet.sleep(0)
+	end
+	skynet.error("refused", id)
+	return "end"
+end
+
+function command.stat(id)
+	collectgarbage()
+	collectgarbage()
+	socket.write(id, string.format("%d %d %.0f\\n", #socket.netstat(), worst,
+		memory.total() + collectgarbage "count" * 1024))
+end
+
+skynet.start(function()
+	local listener, _, port = socket.listen("127.0.0.1", 0, 1024)
+	socket.start(listener, function(id)
+		socket.start(id)
+		repeat
+			local line = socket.readline(id)
+			local word, rest = (line or ""):match "^(%a+) ?(.*)$"
+		until not line or (command[word] or command.echo)(id, rest) == "end"
+		socket.close(id)
+	end)
+	skynet.error("port " .. port)
+end)
+"""
+
+
+class Victim(Node):
+    def __init__(self, config=""):
+        super().__init__(f'start = "victim"\nluaservice = "./?.lua;" .. luaservice\n'
+                         f'socket_send_limit = {LIMIT}\n{config}\n', files={"victim.lua": SERVICE})
+
+    def port(self):
+        return int(self.wait_for(r"port (\d+)").group(1))
+
+
+class Friend(Client):
+    """A peer that behaves."""
+
+    def echo(self, text):
+        self.sock.sendall(b"echo " + text + b"\n")
+        assert self.line() == text
+
+    def line(self):
+        while b"\n" not in self.buf:
+            data = self.sock.recv(65536)
+            assert data, "the node closed a good connection"
+            self.buf += data
+        line, self.buf = self.buf.split(b"\n", 1)
+        return line
+
+    def stat(self):
+        """Sockets of the node, most bytes that ever waited for one peer, bytes in use."""
+        self.sock.sendall(b"stat\n")
+        return [int(n) for n in self.line().split()]
+
+    def wait_for_sockets(self, want, bytes_before):
+        """Until only so many are left and memory is back to a mebibyte more."""
+        for _ in range(2000):
+            sockets, _, used = self.stat()
+            if sockets == want and used < bytes_before + 1024 * 1024:
+                return
+        raise AssertionError(f"{sockets} sockets, {used} bytes, was {bytes_before}")
+
+
+def reset(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def test_slow_readers_cost_no_more_than_their_limit():
+    with Victim() as node:
+        port = node.port()
+        friend = Friend(port)
+        friend.echo(b"before")
+        _, _, before = friend.stat()
+        slow = [connect(port) for _ in range(20)]
+        for s in slow:
+            s.sendall(b"push\n")
+        for i in range(50):
+            friend.echo(b"meanwhile %d" % i)
+        at = 0
+        for _ in slow:
+            at = node.wait_for(r"refused \d+", start=at).end()
+        _, worst, _ = friend.stat()
+        assert LIMIT / 2 < worst <= LIMIT, worst
+        # Nobody had to close them: listener and friend are left.
+        friend.wait_for_sockets(2, before)
+        for s in slow:
+            s.close()
+
+
+def test_a_peer_that_closed_its_half_gets_all_its_answers():
+    with Victim() as node:
+        port = node.port()
+        friend = Friend(port)
+        _, _, before = friend.stat()
+        peers = [connect(port) for _ in range(100)]
+        for s in peers:
+            s.sendall(b"one\ntwo\nhalf a li")
+            s.shutdown(socket.SHUT_WR)
+        for s in peers:
+            text = b""
+            while True:
+                data = s.recv(1000)
+                if not data:
+                    break
+                text += data
+            assert text == b"\n\n", text
+            s.close()
+        friend.wait_for_sockets(2, before)
+
+
+def test_resets_in_the_middle_of_a_message_disturb_nobody():
+    with Victim() as node:
+        port = node.port()
+        friend = Friend(port)
+        friend.echo(b"before")
+        _, _, before = friend.stat()
+        for i in range(200):
+            s = connect(port)
+            s.sendall(b"echo half a message" * (i % 3))
+            reset(s)
+            if i % 20 == 0:
+                friend.echo(b"meanwhile %d" % i)
+        friend.wait_for_sockets(2, before)
+
+
+def flood(port, chunk):
+    """Send without reading until the node ends it."""
+    try:
+        with connect(port) as s:
+            while True:
+                s.sendall(chunk)
+    except OSError:
+        pass
+
+
+def test_floods_are_ended_and_the_others_served():
+    with Victim() as node:
+        port = node.port()
+        friend = Friend(port)
+        friend.echo(b"before")
+        _, _, before = friend.stat()
+        # Answers that nobody reads; a line that never ends.
+        chunks = [b"echo " + b"y" * 1000 + b"\n", b"z" * 65536] * 3
+        threads = [threading.Thread(target=flood, args=(port, c), daemon=True) for c in chunks]
+        for t in threads:
+            t.start()
+        for i in range(100):
+            friend.echo(b"meanwhile %d" % i)
+        for t in threads:
+            t.join(60)
+            assert not t.is_alive(), "a flood goes on"
+        friend.wait_for_sockets(2, before)
