@@ -128,6 +128,33 @@ test.case("a request that comes byte by byte is served", function()
 	end)
 end)
 
+test.case("a response goes out in one write", function()
+	local write = socket.write
+	local writes = 0
+	with(function(req, res)
+		if req.url == "/stream" then
+			res:start(200)
+			res:write "piece"
+		else
+			res:send(200, ("x"):rep(tonumber(req.query)), { a = "b" })
+		end
+	end, nil, function(port)
+		local id = connect(port)
+		for _, case in ipairs { { "/?5", 1 }, { "/?100000", 1 }, { "/stream", 2 } } do
+			write(id, "GET " .. case[1] .. " HTTP/1.1\r\nHost: h\r\n\r\n")
+			writes = 0
+			socket.write = function(...)
+				writes = writes + 1
+				return write(...)
+			end
+			read_response(id)
+			socket.write = write
+			test.eq(writes, case[2], case[1])
+		end
+		socket.close(id)
+	end)
+end)
+
 test.case("HTTP/1.0 closes unless it asks to keep the connection", function()
 	with(echo, nil, function(port)
 		test.match(talk(port, "GET / HTTP/1.0\r\n\r\n"), "connection: close\r\n\r\nGET / $")
@@ -309,7 +336,7 @@ test.case("a refused request behind a good one is refused behind its answer", fu
 end)
 
 test.case("peers that are too slow are told, logged and closed", function()
-	with(echo, { header_timeout = 10, body_timeout = 10, idle_timeout = 10 }, function(port)
+	with(echo, { header_timeout = 20, body_timeout = 20, idle_timeout = 60 }, function(port)
 		for _, case in ipairs {
 			{ GET, "^HTTP/1.1 408 ", "no complete header in time" },
 			{ POST .. "Content-Length: 10\r\n\r\nabc", "^HTTP/1.1 408 ", "no complete body in time" },

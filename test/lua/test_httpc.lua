@@ -299,14 +299,24 @@ test.case("fetch tries again when the kept connection has ended", function()
 end)
 
 test.case("bytes that nobody asked for are not the next response", function()
+	local good = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	local evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+	local answered
 	local host = scripted(function(id)
-		socket.write(id, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-		skynet.sleep(2)
-		socket.write(id, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+		socket.write(id, good)
+		test.wait_for(function() return answered end)
+		socket.write(id, evil)
 		socket.read(id)
 	end)
 	test.eq(httpc.fetch("http://" .. host .. "/").body, "ok")
-	skynet.sleep(5)
+	answered = true
+	test.wait_for(function()
+		for _, info in ipairs(socket.netstat()) do
+			if info.peer == host and info.read >= #good + #evil then
+				return true
+			end
+		end
+	end)
 	test.eq(httpc.fetch("http://" .. host .. "/").body, "ok")
 	test.eq(#seen, 2)
 end)
