@@ -115,6 +115,15 @@ local function is_open(ws)
 	return pool[ws.id] == ws and not ws.is_closing
 end
 
+-- What has arrived; shorter than sockethelper.readfunc, which every message would go
+-- through. Yields.
+local function plain_reader(id)
+	local read, socket_error = socket.read, sockethelper.socket_error
+	return function()
+		return read(id) or error(socket_error, 0)
+	end
+end
+
 --------------------------------------------------------------------- sending
 
 local function send(ws, op, data, key)
@@ -411,7 +420,7 @@ local function open_transport(id, protocol, options)
 	elseif protocol == "wss" then
 		return server_tls(id, options)
 	end
-	return sockethelper.readfunc(id)
+	return plain_reader(id)
 end
 
 -- Takes in what is left of a request, so that its refusal is not lost in a reset. Yields.
@@ -675,7 +684,7 @@ local function open_client(id, protocol, host, authority, path, header, options)
 	if protocol == "wss" then
 		read, write, close = client_tls(id, host, options)
 	else
-		read = sockethelper.readfunc(id)
+		read = plain_reader(id)
 	end
 	local ok, agreed, rest = pcall(client_upgrade, read, write or sockethelper.writefunc(id),
 		authority, path, header, options)

@@ -259,6 +259,15 @@ async function echo(ws, sizes) {
 """
 
 
+def test_the_sample_talks_to_itself():
+    with Node('start = "simplewebsocket"\nwebsocket_port = 0\n') as n:
+        n.wait_for(r"listen on ws://127\.0\.0\.1:\d+$")
+        n.wait_for(r"handshake of 127\.0\.0\.1:\d+: /test, host 127\.0\.0\.1:\d+$")
+        n.wait_for(r">: hello world! 1$")
+        n.wait_for(r"<: hello world! 2$")
+        assert n.stop() == 0
+
+
 @contextlib.contextmanager
 def empty_page():
     """The url of an empty page on this machine: others may not talk to it."""
