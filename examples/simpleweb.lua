@@ -21,6 +21,11 @@ end
 
 -------------------------------------------------------------------- an agent
 
+-- A name that came more than once has an array.
+local function joined(value)
+	return type(value) == "table" and table.concat(value, ",") or value
+end
+
 local function describe(url, method, header, body)
 	local path, query = urllib.parse(url)
 	local lines = {}
@@ -30,12 +35,11 @@ local function describe(url, method, header, body)
 	lines[#lines + 1] = "path: " .. path
 	lines[#lines + 1] = "method: " .. method
 	for name, value in pairs(urllib.parse_query(query)) do
-		lines[#lines + 1] = string.format("query: %s= %s", name,
-			type(value) == "table" and table.concat(value, ",") or value)
+		lines[#lines + 1] = string.format("query: %s= %s", name, joined(value))
 	end
 	lines[#lines + 1] = "-----header----"
 	for name, value in pairs(header) do
-		lines[#lines + 1] = name .. " = " .. (type(value) == "table" and table.concat(value, ",") or value)
+		lines[#lines + 1] = name .. " = " .. joined(value)
 	end
 	lines[#lines + 1] = "-----body----\n" .. body
 	return table.concat(lines, "\n") .. "\n"
@@ -55,7 +59,8 @@ local function encrypted(id)
 	}
 	local session = tls.newtls("server", context)
 	tls.init_responsefunc(id, session, READ_TIMEOUT)()
-	return tls.readfunc(id, session, READ_TIMEOUT), tls.writefunc(id, session), tls.closefunc(session)
+	local read = tls.readfunc(id, session, READ_TIMEOUT)
+	return read, tls.writefunc(id, session), tls.closefunc(session)
 end
 
 local function answer(id)
@@ -64,7 +69,8 @@ local function answer(id)
 	local ok, err = true, nil
 	if code == 200 then
 		local described, text = pcall(describe, url, method, header, body)
-		ok, err = httpd.write_response(write, described and 200 or 400, text, { connection = "close" })
+		code = described and 200 or 400
+		ok, err = httpd.write_response(write, code, text, { connection = "close" })
 	elseif code then
 		ok, err = httpd.write_response(write, code)
 	elseif url == sockethelper.socket_error then
@@ -99,8 +105,9 @@ local function listen()
 	skynet.error(string.format("Listen web port %d, protocol %s", bound, protocol))
 	local turn = 0
 	socket.start(id, function(fd, peer)
-		skynet.error(string.format("%s connected, pass it to agent %s", peer, skynet.address(agents[turn + 1])))
-		skynet.send(agents[turn + 1], "lua", fd)
+		local agent = agents[turn + 1]
+		skynet.error(peer .. " connected, pass it to agent " .. skynet.address(agent))
+		skynet.send(agent, "lua", fd)
 		turn = (turn + 1) % AGENTS
 	end)
 end

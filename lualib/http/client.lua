@@ -63,7 +63,7 @@ local function split_host(text)
 	if host then
 		return host, port, true
 	elseif select(2, text:gsub(":", "")) > 1 then
-		error(string.format("Invalid host: bare IPv6 address '%s', use '[%s]' instead", text, text), 0)
+		error(("Invalid host: bare IPv6 address '%s', use '[%s]' instead"):format(text, text), 0)
 	end
 	host, port = text:match "^([^:]+):?(%d*)$"
 	if not host or host:find "[%c%s/@%[%]]" then
@@ -203,6 +203,12 @@ local function within(time, f, ...)
 	return table.unpack(result, 2, result.n)
 end
 
+-- Raises as sockethelper.connect does.
+local function connect_failed(place, time, what, why)
+	sockethelper.raise("connect failed host = %s port = %d timeout = %s err = %s%s is_time_out = %s",
+		place.host, place.port, time, what, why, why == "timeout")
+end
+
 -- Addresses of one name that are tried.
 local MAX_ADDRESSES = 4
 
@@ -215,8 +221,7 @@ local function addresses_of(place, time)
 	end
 	local list, why = within(time, resolve, place.host)
 	if not list then
-		sockethelper.raise("connect failed host = %s port = %d timeout = %s err = dns: %s is_time_out = %s",
-			place.host, place.port, time, why, why == "timeout")
+		connect_failed(place, time, "dns: ", why)
 	end
 	return list
 end
@@ -294,11 +299,11 @@ local function start_tls(self, place, options, timeouts)
 	if self.total_at then
 		time = math.max(0, math.min(time or math.maxinteger, self.total_at - skynet.now()))
 	end
-	local session, why = tls.client(self.id, place.host, { context = contexts[options], timeout = time })
+	local context = contexts[options]
+	local session, why = tls.client(self.id, place.host, { context = context, timeout = time })
 	if not session then
 		self.broken = true
-		sockethelper.raise("connect failed host = %s port = %d timeout = %s err = TLS: %s is_time_out = %s",
-			place.host, place.port, time, why, why == "timeout")
+		connect_failed(place, time, "TLS: ", why)
 	end
 	self.session = session
 end

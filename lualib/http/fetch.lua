@@ -54,6 +54,11 @@ local function timeouts_of(timeout)
 	return result
 end
 
+-- User info of a URL as credentials; a plus sign in it is itself.
+local function basic(user)
+	return "Basic " .. crypt.base64encode(url.decode((user:gsub("%+", "%%2B"))))
+end
+
 local function proxy_of(text)
 	if not text then
 		return nil
@@ -66,7 +71,7 @@ local function proxy_of(text)
 	return {
 		place = place,
 		name = place.host .. ":" .. place.port .. "|" .. (user or ""),
-		authorization = user and "Basic " .. crypt.base64encode(url.decode((user:gsub("%+", "%%2B")))),
+		authorization = user and basic(user),
 	}
 end
 
@@ -173,7 +178,14 @@ end
 
 -- Methods that may be sent again when a connection that was used before has ended
 -- meanwhile (RFC 9110, 9.2.2).
-local REPEATABLE = { GET = true, HEAD = true, OPTIONS = true, PUT = true, DELETE = true, TRACE = true }
+local REPEATABLE = {
+	GET = true,
+	HEAD = true,
+	OPTIONS = true,
+	PUT = true,
+	DELETE = true,
+	TRACE = true,
+}
 
 -- One exchange up to the head of its response. Yields.
 local function converse(req, context)
@@ -348,7 +360,8 @@ local function fetch(target, options)
 		gzip = options.gzip ~= false,
 		keepalive = options.keepalive ~= false,
 	}
-	local req, conn, head = follow(new_request(target, options), context, options.redirects or MAX_REDIRECTS)
+	local most = options.redirects or MAX_REDIRECTS
+	local req, conn, head = follow(new_request(target, options), context, most)
 	local self = setmetatable({
 		status = head.status,
 		reason = head.reason,

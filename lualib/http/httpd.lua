@@ -136,7 +136,8 @@ local function write_response(writefunc, status, body, header)
 	if kind == "string" then
 		writefunc(codec.message(first, header, "content-length: " .. #body .. "\r\n", body, true))
 	elseif kind == "function" then
-		write_pieces(writefunc, codec.message(first, header, "transfer-encoding: chunked\r\n", nil, true), body)
+		local head = codec.message(first, header, "transfer-encoding: chunked\r\n", nil, true)
+		write_pieces(writefunc, head, body)
 	else
 		assert(body == nil, "body must be a string, a function or nil")
 		writefunc(codec.message(first, header, ""))

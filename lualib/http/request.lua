@@ -124,7 +124,8 @@ local function receive(self)
 end
 
 local function lost(self)
-	return false, nil, self.conn.expired and "request body too late" or "connection lost in a request body"
+	local late = self.conn.expired
+	return false, nil, late and "request body too late" or "connection lost in a request body"
 end
 
 local function read_chunked(self)

@@ -247,7 +247,8 @@ function response:start(status, header, length)
 			self.chunked = true
 		end
 	end
-	self.head = codec.message(line, header, date_line() .. framing .. connection_line(self), nil, true)
+	local extra = date_line() .. framing .. connection_line(self)
+	self.head = codec.message(line, header, extra, nil, true)
 	begun(self, status)
 end
 

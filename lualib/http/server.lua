@@ -190,8 +190,11 @@ local function serve_request(conn)
 		end
 		return false
 	end
-	if flags & (codec.NO_HOST | codec.EXPECT_OTHER) ~= 0 then
-		refuse(conn, flags & codec.NO_HOST ~= 0 and 400 or 417, "no Host, or an unknown expectation")
+	if flags & codec.NO_HOST ~= 0 then
+		refuse(conn, 400, "no Host")
+		return false
+	elseif flags & codec.EXPECT_OTHER ~= 0 then
+		refuse(conn, 417, "unknown expectation")
 		return false
 	end
 	conn.phase, conn.deadline = "handler", nil
@@ -205,7 +208,10 @@ local function serve_request(conn)
 	end
 	conn.responding = false
 	conn.lingers = not req.at_end
-	return res.keep_alive and not conn.server.closing and conn:flush() and request.drain(req, DRAIN_LIMIT)
+	if not res.keep_alive or conn.server.closing then
+		return false
+	end
+	return conn:flush() and request.drain(req, DRAIN_LIMIT)
 end
 
 -- Other connections get a turn while this one has requests in a row.
