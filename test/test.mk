@@ -19,6 +19,7 @@ UNIT_EXTRA_test_aoi := $(OBJ)/lualib-src/aoi.o
 UNIT_EXTRA_test_kcp := $(patsubst %.c,$(OBJ)/%.o,$(filter-out %/lua-kcp.c,$(wildcard lualib-src/kcp/*.c)))
 UNIT_EXTRA_test_http := $(OBJ)/lualib-src/http/http_head.o $(OBJ)/lualib-src/http/http_chunk.o
 UNIT_EXTRA_test_netpack := $(OBJ)/lualib-src/netpack_frame.o
+UNIT_EXTRA_test_ltls := $(patsubst %.c,$(OBJ)/%.o,$(sort $(wildcard lualib-src/ltls/*.c))) -lssl -lcrypto
 UNIT_EXTRA_test_netpack_guard := $(OBJ)/lualib-src/netpack_guard.o
 UNIT_EXTRA_test_gate_stream := $(OBJ)/service-src/gate/gate_stream.o
 

@@ -25,6 +25,9 @@
 
 #define LTLS_CONTEXT "skynet.tls.context"
 #define LTLS_SESSION "skynet.tls.session"
+// Handshake messages behind the handshake that a peer may send without any data either
+// way: tickets and key updates are few, each costs a computation.
+#define LTLS_CHATTER_MAX 64
 // Longest host name, RFC 1035; what SNI can carry.
 #define LTLS_HOST_MAX 255
 
@@ -59,6 +62,7 @@ struct ltls_session {
 	bool is_finished; // the handshake
 	bool is_ended;    // the peer's close_notify came
 	bool has_failed;  // fatal; `reason` tells
+	int chatter;      // handshake messages of the peer since the last data
 	bool verifies;    // this client wants a valid certificate
 	char host[LTLS_HOST_MAX + 1];
 	char reason[256];

@@ -213,6 +213,18 @@ begin_client(lua_State *L, struct ltls_session *s, SSL_CTX *ctx) {
 	}
 }
 
+static void
+on_message(int is_output, int version, int type, const void *bytes, size_t n, SSL *ssl, void *ud) {
+	struct ltls_session *s = ud;
+	(void)version;
+	(void)bytes;
+	(void)n;
+	(void)ssl;
+	if (!is_output && type == SSL3_RT_HANDSHAKE && s->is_finished) {
+		s->chatter++;
+	}
+}
+
 static SSL *
 new_ssl(SSL_CTX *ctx) {
 	SSL *ssl = SSL_new(ctx);
@@ -251,6 +263,8 @@ ltls_new_session(lua_State *L) {
 		return ltls_raise(L, "SSL_new");
 	}
 	SSL_set_app_data(s->ssl, s);
+	SSL_set_msg_callback(s->ssl, on_message);
+	SSL_set_msg_callback_arg(s->ssl, s);
 	s->base = ltls_config(ctx);
 	if (is_client) {
 		begin_client(L, s, ctx);
@@ -363,6 +377,7 @@ take_plaintext(struct ltls_session *s, size_t *total, int *error) {
 		}
 		memcpy(block + *total, room, n);
 		*total += n;
+		s->chatter = 0;
 	}
 	*error = SSL_get_error(s->ssl, r);
 	return block;
@@ -378,11 +393,13 @@ receive(lua_State *L, struct ltls_session *s, size_t *total) {
 	if (error == SSL_ERROR_ZERO_RETURN) {
 		s->is_ended = true;
 	} else if (error != SSL_ERROR_WANT_READ) {
-		if (block == NULL) {
-			fail(L, s, "SSL_read", error, 1);
-			return NULL;
-		}
 		note_failure(s, "SSL_read", error, 1);
+	} else if (s->chatter > LTLS_CHATTER_MAX) {
+		s->has_failed = true;
+		snprintf(s->reason, sizeof(s->reason), "too many handshake messages behind the handshake");
+	}
+	if (s->has_failed && block == NULL) {
+		luaL_error(L, "%s", s->reason);
 	}
 	trim_input(s);
 	return block;
@@ -447,6 +464,7 @@ lwrite(lua_State *L) {
 	if (n > 0) {
 		struct ltls_session *s = check_finished(L);
 		size_t written;
+		s->chatter = 0;
 		ERR_clear_error();
 		int r = SSL_write_ex(s->ssl, bytes, n, &written);
 		if (r != 1) {
