@@ -26,7 +26,7 @@ misuse(const char *how) {
 		skynet_free(p);
 		skynet_free(q);
 	} else if (strcmp(how, "overrun") == 0) {
-		p[SIZE] = 0;
+		q[SIZE] = 0;
 		skynet_free(q);
 	} else if (strcmp(how, "cookie") == 0) {
 		memset(q + SIZE, 0, 24);
