@@ -127,11 +127,15 @@ report_accept_error(struct socket_loop *loop, struct socket_slot *s, const char 
 // listener again at once.
 static void
 out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
+	char peer[ADDRESS_TEXT_SIZE] = "nobody yet";
 	for (int i = 0; i < ACCEPT_SHARE && loop->spare_fd >= 0; i++) {
 		union socket_addr addr;
 		close(loop->spare_fd);
 		int fd = accept_new(s->fd, &addr);
 		if (fd >= 0) {
+			struct socket_udp_address a;
+			address_from_sockaddr(&a, &addr.any);
+			address_text(&a, peer);
 			close(fd);
 		}
 		loop->spare_fd = socket_spare();
@@ -141,9 +145,9 @@ out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
 	}
 	report_accept_error(loop, s, strerror(err));
 	notice_log(loop->ss, NOTICE_DESCRIPTORS,
-		"listener %d rests, connections are closed unheard: %s; raise the limit of "
-		"descriptors (ulimit -n), or lower max_connections",
-		atomic_load_explicit(&s->id, memory_order_relaxed), strerror(err));
+		"listener %d rests and refuses %s: %s; raise the limit of descriptors (ulimit -n), "
+		"or lower max_connections",
+		atomic_load_explicit(&s->id, memory_order_relaxed), peer, strerror(err));
 	loop_watch(loop, s, false, false);
 	deadline_set(loop, s, ACCEPT_PAUSE_MS);
 }

@@ -59,9 +59,9 @@ end)
 
 
 class Victim(Node):
-    def __init__(self, config=""):
+    def __init__(self, **more):
         super().__init__(f'start = "victim"\nluaservice = "./?.lua;" .. luaservice\n'
-                         f'socket_send_limit = {LIMIT}\n{config}\n', files={"victim.lua": SERVICE})
+                         f'socket_send_limit = {LIMIT}\n', files={"victim.lua": SERVICE}, **more)
 
     def port(self):
         return int(self.wait_for(r"port (\d+)").group(1))
@@ -161,6 +161,27 @@ def test_resets_in_the_middle_of_a_message_disturb_nobody():
             if i % 20 == 0:
                 friend.echo(b"meanwhile %d" % i)
         friend.wait_for_sockets(2, before)
+
+
+def test_running_out_of_descriptors_is_told_and_passes():
+    with Victim(wrapper=("prlimit", "--nofile=64:64")) as node:
+        port = node.port()
+        friend = Friend(port)
+        friend.echo(b"before")
+        _, _, before = friend.stat()
+        peers = [connect(port) for _ in range(100)]
+        m = node.wait_for(r"listener \d+ rests and refuses 127\.0\.0\.1:(\d+): Too many open files; "
+                          r"raise the limit of descriptors")
+        # Who is refused sees the end of the connection.
+        refused = [s for s in peers if s.getsockname()[1] == int(m.group(1))]
+        assert not refused or refused[0].recv(1) == b""
+        friend.echo(b"meanwhile")
+        for s in peers:
+            s.close()
+        friend.wait_for_sockets(2, before)
+        late = Friend(port)
+        late.echo(b"after")
+        assert node.text.count("rests and refuses") < 20, node.text
 
 
 def flood(port, chunk):
