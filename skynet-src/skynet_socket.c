@@ -274,8 +274,7 @@ skynet_socket_connect_with(struct skynet_context *ctx, const char *host, int por
 int
 skynet_socket_option(struct skynet_context *ctx, int id, const struct socket_option *options,
 	int n) {
-	(void)ctx;
-	return S == NULL ? -1 : socket_server_option(S, id, options, n);
+	return S == NULL ? -1 : socket_server_option(S, owner_of(ctx), id, options, n);
 }
 
 int

@@ -111,6 +111,7 @@ struct socket_settings {
 	uint8_t keepalive_count;
 	bool nodelay;
 	bool send_drops;
+	bool exclusive;
 };
 
 struct listen_limits {
@@ -324,7 +325,7 @@ enum command_op {
 	COMMAND_BIND,
 	COMMAND_UDP,
 	COMMAND_START,
-	COMMAND_STRANGER,	// the start of an id that does not exist
+	COMMAND_STRANGER,	// the start of an id that does not exist, or is another's
 	COMMAND_ACCEPTED,	// a connection for this loop
 	COMMAND_PAUSE,
 	COMMAND_CLOSE,

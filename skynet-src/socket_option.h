@@ -20,6 +20,7 @@ enum socket_option_name {
 	SOCKET_OPTION_KEEPALIVE,          // ms of silence, then the peer is probed; 0 = never
 	SOCKET_OPTION_KEEPALIVE_INTERVAL, // ms between probes, 0 = a quarter of that
 	SOCKET_OPTION_KEEPALIVE_COUNT,    // probes without an answer, then it is closed
+	SOCKET_OPTION_EXCLUSIVE,          // flag: only its owner closes, pauses or starts it
 	// Of listeners only.
 	SOCKET_OPTION_MAX_CONNECTIONS, // accepted and not yet closed
 	SOCKET_OPTION_MAX_PER_PEER,    // the same of one IPv4 address or IPv6 /64 network

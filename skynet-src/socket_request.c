@@ -19,21 +19,34 @@ post_to(struct socket_loop *loop, int op, int id, uintptr_t opaque) {
 	command_post(loop, &c);
 }
 
-// Posts a request about an existing id; unknown ones are ignored.
+// Whether `opaque` may do so; 0 is the node itself. With the lock.
+static bool
+is_allowed(const struct socket_slot *s, uintptr_t opaque) {
+	return !s->settings.exclusive || opaque == 0 || opaque == s->owner;
+}
+
 static void
-post(struct socket_server *ss, int op, int id) {
+log_stranger(const char *verb, int id, uintptr_t opaque) {
+	skynet_error(NULL, "socket-server error: :%08x may not %s %d, which is exclusive.",
+		(unsigned)opaque, verb, id);
+}
+
+// Finds the slot and locks it, if it exists and `opaque` may do so.
+static struct socket_slot *
+lock_for(struct socket_server *ss, const char *verb, int id, uintptr_t opaque) {
 	struct socket_slot *s = slot_lock(ss, id);
-	if (s != NULL) {
-		struct socket_loop *loop = s->loop;
+	if (s != NULL && !is_allowed(s, opaque)) {
 		slot_unlock(s);
-		post_to(loop, op, id, 0);
+		log_stranger(verb, id, opaque);
+		return NULL;
 	}
+	return s;
 }
 
 // From this moment on sends are refused, whatever the loop is doing.
 static void
-post_end(struct socket_server *ss, int op, int id) {
-	struct socket_slot *s = slot_lock(ss, id);
+post_end(struct socket_server *ss, int op, const char *verb, int id, uintptr_t opaque) {
+	struct socket_slot *s = lock_for(ss, verb, id, opaque);
 	if (s != NULL) {
 		struct socket_loop *loop = s->loop;
 		s->closing = true;
@@ -51,19 +64,17 @@ socket_server_exit(struct socket_server *ss) {
 
 void
 socket_server_close(struct socket_server *ss, uintptr_t opaque, int id) {
-	(void)opaque;
-	post_end(ss, COMMAND_CLOSE, id);
+	post_end(ss, COMMAND_CLOSE, "close", id, opaque);
 }
 
 void
 socket_server_shutdown(struct socket_server *ss, uintptr_t opaque, int id) {
-	(void)opaque;
-	post_end(ss, COMMAND_SHUTDOWN, id);
+	post_end(ss, COMMAND_SHUTDOWN, "shut down", id, opaque);
 }
 
 void
 socket_server_start(struct socket_server *ss, uintptr_t opaque, int id) {
-	struct socket_slot *s = slot_lock(ss, id);
+	struct socket_slot *s = lock_for(ss, "start", id, opaque);
 	if (s == NULL) {
 		post_to(&ss->loops[0], COMMAND_STRANGER, id, opaque);
 		return;
@@ -75,20 +86,24 @@ socket_server_start(struct socket_server *ss, uintptr_t opaque, int id) {
 
 void
 socket_server_pause(struct socket_server *ss, uintptr_t opaque, int id) {
-	(void)opaque;
-	post(ss, COMMAND_PAUSE, id);
+	struct socket_slot *s = lock_for(ss, "pause", id, opaque);
+	if (s != NULL) {
+		struct socket_loop *loop = s->loop;
+		slot_unlock(s);
+		post_to(loop, COMMAND_PAUSE, id, 0);
+	}
 }
 
 void
 socket_server_nodelay(struct socket_server *ss, int id) {
 	struct socket_option on = { SOCKET_OPTION_NODELAY, 1 };
-	socket_server_option(ss, id, &on, 1);
+	socket_server_option(ss, 0, id, &on, 1);
 }
 
 int
-socket_server_option(struct socket_server *ss, int id, const struct socket_option *options,
-	int n) {
-	struct socket_slot *s = slot_lock(ss, id);
+socket_server_option(struct socket_server *ss, uintptr_t opaque, int id,
+	const struct socket_option *options, int n) {
+	struct socket_slot *s = lock_for(ss, "change", id, opaque);
 	if (s == NULL) {
 		return -1;
 	}

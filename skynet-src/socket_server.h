@@ -107,8 +107,8 @@ void socket_server_pause(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_nodelay(struct socket_server *, int id);
 // Sets options of an id. 0, or -1: unknown id, or bad option (logged). Limits hold at once,
 // the rest before any later request of the same thread.
-int socket_server_option(struct socket_server *, int id, const struct socket_option *options,
-	int n);
+int socket_server_option(struct socket_server *, uintptr_t opaque, int id,
+	const struct socket_option *options, int n);
 // The owner has got the event of `n` bytes (ud of DATA and UDP), or never will.
 void socket_server_delivered(struct socket_server *, int id, size_t n);
 // Closes, gracefully and without events, all that `opaque` owns.

@@ -70,6 +70,9 @@ settings_set(struct socket_settings *s, struct listen_limits *l, int name, int64
 	case SOCKET_OPTION_KEEPALIVE_COUNT:
 		s->keepalive_count = (uint8_t)value;
 		break;
+	case SOCKET_OPTION_EXCLUSIVE:
+		s->exclusive = value != 0;
+		break;
 	case SOCKET_OPTION_MAX_CONNECTIONS:
 		set_limit(l, &l->max_connections, value, is_preset);
 		break;

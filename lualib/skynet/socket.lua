@@ -737,6 +737,7 @@ end
 ---@field keepalive integer? 1/100 s of silence before the peer is probed, 0 = never
 ---@field keepalive_interval integer? 1/100 s
 ---@field keepalive_count integer?
+---@field exclusive boolean? only the owner closes, pauses or starts it
 ---@field max_connections integer? of a listener
 ---@field max_per_peer integer? of a listener
 ---@field peer_rate integer? of a listener: new connections per second and peer

@@ -3,7 +3,7 @@
 #include "socket_world.h"
 
 #define SET(w, id, name, value)                                                                    \
-	socket_server_option((w)->ss, id, &(struct socket_option){SOCKET_OPTION_##name, value}, 1)
+	socket_server_option((w)->ss, 0, id, &(struct socket_option){SOCKET_OPTION_##name, value}, 1)
 
 static int
 listen_with(struct world *w, const char *host, int port, const struct socket_option *o, int n) {

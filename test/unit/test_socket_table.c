@@ -322,7 +322,33 @@ a_full_poller_is_told_once_and_leaks_nothing(void **state) {
 	close(pair[1]);
 }
 
+static void
+an_exclusive_socket_obeys_its_owner_only(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	struct socket_option exclusive = { SOCKET_OPTION_EXCLUSIVE, 1 };
+	assert_int_equal(socket_server_option(w->ss, 0, id, &exclusive, 1), 0);
+	socket_server_close(w->ss, OTHER, id);
+	socket_server_shutdown(w->ss, OTHER, id);
+	socket_server_pause(w->ss, OTHER, id);
+	exclusive.value = 0;
+	assert_int_equal(socket_server_option(w->ss, OTHER, id, &exclusive, 1), -1);
+	socket_server_start(w->ss, OTHER, id);
+	struct event *e = await(w, id, SOCKET_ERR);
+	assert_int_equal(e->opaque, OTHER);
+	assert_string_equal(e->data, "invalid socket");
+	assert_int_equal(send_text(w, id, "still"), 0);
+	assert_int_equal(write(client, "x", 1), 1);
+	assert_int_equal(await(w, id, SOCKET_DATA)->opaque, ME);
+	socket_server_close(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	assert_false(is_alive(w, id));
+	close(client);
+}
+
 static const struct CMUnitTest claims[] = {
+	CLAIM(an_exclusive_socket_obeys_its_owner_only),
 	CLAIM(the_longest_address_is_not_cut),
 	cmocka_unit_test(a_full_poller_is_told_once_and_leaks_nothing),
 	CLAIM(attached_pipe_reads_and_detaches),

@@ -130,7 +130,7 @@ a_flood_of_empty_datagrams_is_limited(void **state) {
 	int peer = plain_udp(&port);
 	int id = socket_server_udp(w->ss, ME, "127.0.0.1", 0);
 	struct socket_option limit = { SOCKET_OPTION_RECEIVE_LIMIT, 1000 };
-	assert_int_equal(socket_server_option(w->ss, id, &limit, 1), 0);
+	assert_int_equal(socket_server_option(w->ss, 0, id, &limit, 1), 0);
 	settle(w);
 	struct sockaddr_in a;
 	socklen_t len = sizeof(a);

@@ -87,7 +87,7 @@ a_peer_that_never_reads_is_given_up(void **state) {
 	int id = accept_started(w, &client);
 	shrink_buffers(w, id, client);
 	struct socket_option linger = { SOCKET_OPTION_LINGER, 20 };
-	assert_int_equal(socket_server_option(w->ss, id, &linger, 1), 0);
+	assert_int_equal(socket_server_option(w->ss, 0, id, &linger, 1), 0);
 	assert_int_equal(send_fill(w, id, 'z', 2 * MiB, false), 0);
 	socket_server_close(w->ss, ME, id);
 	await(w, id, SOCKET_CLOSE);
