@@ -67,11 +67,11 @@ def load(*words):
     return {k: float(v) for k, v in re.findall(r"(\w+)=(\S+)", out.stdout)}
 
 
-def echo(start, connections, depth):
+def echo(start, connections, depth, kind="echo"):
     with Server(start) as s:
-        load("echo", s.port, connections, depth, 1)
+        load(kind, s.port, connections, depth, 1)
         before = s.cpu_seconds()
-        r = load("echo", s.port, connections, depth, SECONDS)
+        r = load(kind, s.port, connections, depth, SECONDS)
         cpu = s.cpu_seconds() - before
         return {"requests_per_s": r["requests"] / r["seconds"],
                 "cpu_us_per_request": cpu / r["requests"] * 1e6}
@@ -106,6 +106,8 @@ ALL = {
     "echo-1000x1": lambda: echo("netecho", 1000, 1),
     "agent-100x1": lambda: echo("netagent", 100, 1),
     "agent-1000x1": lambda: echo("netagent", 1000, 1),
+    "ws-100x1": lambda: echo("wsecho", 100, 1, "wsecho"),
+    "wsgate-100x1": lambda: echo("wsecho gate", 100, 1, "wsecho"),
     "accept": accept,
     "idle": idle,
 }

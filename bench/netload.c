@@ -3,6 +3,7 @@
 // does as little as it can.
 //
 //   netload echo PORT CONNECTIONS DEPTH SECONDS   requests=N seconds=S
+//   netload wsecho PORT CONNECTIONS DEPTH SECONDS the same with WebSocket messages
 //   netload accept PORT PARALLEL SECONDS          connections=N seconds=S
 //   netload idle PORT CONNECTIONS                 opens them, says "open", waits for the
 //                                                 end of standard input
@@ -20,13 +21,17 @@
 #include <netinet/tcp.h>
 
 #define PAYLOAD 64
+// Also the answer to a WebSocket message.
 #define FRAME (2 + PAYLOAD)
+// The message: with a mask.
+#define MASKED (6 + PAYLOAD)
 #define MAX_DEPTH 64
 #define EVENTS 256
 
 static int port;
 static int epfd;
-static unsigned char frames[FRAME * MAX_DEPTH];
+static unsigned char frames[MASKED * MAX_DEPTH];
+static size_t request_size = FRAME;
 
 static void
 fail(const char *what) {
@@ -75,8 +80,43 @@ struct connection {
 static void
 send_frames(int fd, int n) {
 	// The kernel's buffer holds far more than is ever under way.
-	if (write(fd, frames, (size_t)n * FRAME) != (ssize_t)n * FRAME) {
+	size_t bytes = (size_t)n * request_size;
+	if (write(fd, frames, bytes) != (ssize_t)bytes) {
 		fail("write");
+	}
+}
+
+// Asks for the upgrade of a connection and waits for it.
+static void
+upgrade(int fd) {
+	static const char request[] = "GET / HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\n"
+	                              "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+	                              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+	char answer[1024];
+	size_t size = 0;
+	if (write(fd, request, sizeof(request) - 1) != (ssize_t)sizeof(request) - 1) {
+		fail("write");
+	}
+	do {
+		ssize_t n = read(fd, answer + size, sizeof(answer) - 1 - size);
+		if (n <= 0) {
+			fail("upgrade");
+		}
+		size += (size_t)n;
+		answer[size] = '\0';
+	} while (strstr(answer, "\r\n\r\n") == NULL);
+}
+
+static void
+make_messages(void) {
+	static const unsigned char head[] = {0x82, 0x80 | PAYLOAD, 1, 2, 3, 4};
+	request_size = MASKED;
+	for (int i = 0; i < MAX_DEPTH; i++) {
+		unsigned char *f = frames + i * MASKED;
+		memcpy(f, head, sizeof(head));
+		for (int k = 0; k < PAYLOAD; k++) {
+			f[6 + k] = 'x' ^ f[2 + k % 4];
+		}
 	}
 }
 
@@ -103,6 +143,9 @@ run_echo(int connections, int depth, double seconds) {
 	struct connection *c = calloc((size_t)connections, sizeof(*c));
 	for (int i = 0; i < connections; i++) {
 		c[i].fd = open_connection(0);
+		if (request_size == MASKED) {
+			upgrade(c[i].fd);
+		}
 		watch(c[i].fd, EPOLLIN, (unsigned)i);
 	}
 	for (int i = 0; i < connections; i++) {
@@ -205,14 +248,17 @@ main(int argc, char **argv) {
 		frames[i * FRAME + 1] = PAYLOAD;
 	}
 	port = argc > 2 ? number(argv[2], 65535) : 0;
-	if (argc == 6 && strcmp(argv[1], "echo") == 0) {
+	if (argc == 6 && strcmp(argv[1], "wsecho") == 0) {
+		make_messages();
+		run_echo(number(argv[3], 60000), number(argv[4], MAX_DEPTH), number(argv[5], 3600));
+	} else if (argc == 6 && strcmp(argv[1], "echo") == 0) {
 		run_echo(number(argv[3], 60000), number(argv[4], MAX_DEPTH), number(argv[5], 3600));
 	} else if (argc == 5 && strcmp(argv[1], "accept") == 0) {
 		run_accept(number(argv[3], 10000), number(argv[4], 3600));
 	} else if (argc == 4 && strcmp(argv[1], "idle") == 0) {
 		run_idle(number(argv[3], 60000));
 	} else {
-		fprintf(stderr, "usage: netload echo|accept|idle PORT ..., see bench/netload.c\n");
+		fprintf(stderr, "usage: netload echo|wsecho|accept|idle PORT ..., see bench/netload.c\n");
 		return 1;
 	}
 	return 0;
