@@ -40,7 +40,7 @@ local RATES = {
 local OF_SOCKET = {
 	"send_limit", "send_policy", "receive_limit", "keepalive", "keepalive_interval",
 	"keepalive_count", "max_connections", "max_per_peer", "peer_rate", "peer_burst", "reuseport",
-	"v6only",
+	"v6only", "exclusive",
 }
 
 -- A whole number. Texts of numbers were always taken.
@@ -116,6 +116,8 @@ function gatesettings.of_listener(conf, s)
 	local options = {
 		backlog = s.backlog,
 		max_connections = math.max(LISTENER_ROOM, s.maxclient * 2),
+		-- Who closed or took over a connection with TLS past the gate would do harm.
+		exclusive = conf.tls ~= nil,
 	}
 	for _, name in ipairs(OF_SOCKET) do
 		if conf[name] ~= nil then
