@@ -86,10 +86,24 @@ add_table(lua_State *L, luaL_Buffer *b, int slot, bool skip_framing) {
 	}
 }
 
+static void
+add_length(luaL_Buffer *b, uint64_t length) {
+	char digits[20];
+	size_t at = sizeof(digits);
+	do {
+		digits[--at] = (char)('0' + length % 10);
+		length /= 10;
+	} while (length > 0);
+	add_text(b, "content-length: ", 16);
+	add_text(b, digits + at, sizeof(digits) - at);
+	add_text(b, "\r\n", 2);
+}
+
 // message(first, header | nil, extra, body | nil [, framed]) -> string
 //   first: the first line without its end, extra: further lines with their ends; both are
 //   the caller's own and not looked at. With `framed`, Content-Length and
-//   Transfer-Encoding of `header` are left out because `extra` has them.
+//   Transfer-Encoding of `header` are left out, because `extra` has them, or because
+//   `framed` is the length of the body, which is then written.
 //   Raises on a name that is no token and on a value with control bytes.
 static int
 lmessage(lua_State *L) {
@@ -98,6 +112,7 @@ lmessage(lua_State *L) {
 	const char *extra = luaL_checklstring(L, 3, &extra_bytes);
 	const char *body = luaL_optlstring(L, 4, "", &body_bytes);
 	bool framed = lua_toboolean(L, 5);
+	lua_Integer length = lua_isinteger(L, 5) ? lua_tointeger(L, 5) : -1;
 	lua_settop(L, 8);
 	lua_pushnil(L);
 	lua_replace(L, 6);
@@ -108,6 +123,9 @@ lmessage(lua_State *L) {
 	if (!lua_isnil(L, 2)) {
 		luaL_checktype(L, 2, LUA_TTABLE);
 		add_table(L, &b, 6, framed);
+	}
+	if (length >= 0) {
+		add_length(&b, (uint64_t)length);
 	}
 	add_text(&b, extra, extra_bytes);
 	add_text(&b, "\r\n", 2);

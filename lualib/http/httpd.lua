@@ -134,7 +134,7 @@ local function write_response(writefunc, status, body, header)
 	local first = string.format("HTTP/1.1 %03d %s", status, phrase[status] or "")
 	local kind = type(body)
 	if kind == "string" then
-		writefunc(codec.message(first, header, "content-length: " .. #body .. "\r\n", body, true))
+		writefunc(codec.message(first, header, "", body, #body))
 	elseif kind == "function" then
 		local head = codec.message(first, header, "transfer-encoding: chunked\r\n", nil, true)
 		write_pieces(writefunc, head, body)

@@ -10,8 +10,8 @@ local request = require "http.request"
 local CLOSE = codec.CLOSE
 
 ---@class http.response
----@field status_sent integer? once the head is on its way
----@field finished boolean? the response is complete
+---@field status_sent integer|false once the head is on its way
+---@field finished boolean the response is complete
 ---@field keep_alive boolean set it to false to close the connection afterwards
 local response = {}
 response.__index = response
@@ -74,6 +74,9 @@ function response.new(conn, req)
 		req = req,
 		head_only = req.method == "HEAD",
 		keep_alive = keep_alive,
+		-- There from the beginning, so that the table need not grow.
+		status_sent = false,
+		finished = false,
 	}, response)
 end
 
@@ -190,10 +193,9 @@ end
 function response:send(status, body, header)
 	local line = begin(self, status)
 	header = merged(self, header)
-	local extra
+	local length = true
 	if has_no_body(status) then
 		body = nil
-		extra = date_line() .. connection_line(self)
 	else
 		body = body or ""
 		local gzip
@@ -203,16 +205,20 @@ function response:send(status, body, header)
 				body = gzip:write(body, true)
 			end
 		end
-		extra = date_line() .. "content-length: " .. #body .. "\r\n" .. connection_line(self)
+		length = #body
+	end
+	local extra, connection = date_line(), connection_line(self)
+	if connection ~= "" then
+		extra = extra .. connection
 	end
 	if self.head_only then
 		body = nil
 	end
 	local data
 	if body and #body > JOIN_LIMIT then
-		data = { codec.message(line, header, extra, nil, true), body }
+		data = { codec.message(line, header, extra, nil, length), body }
 	else
-		data = codec.message(line, header, extra, body, true)
+		data = codec.message(line, header, extra, body, length)
 	end
 	begun(self, status)
 	self.finished = true

@@ -53,10 +53,9 @@ limits_fire_before_the_end_is_there(void **state) {
 	text[65] = '\0';
 	assert_int_equal(end_of(text), -1);
 	assert_int_equal(fault.status, 414);
-	assert_int_equal(
-	    end_of(
-	        "GET / HTTP/1.1\r\nA: xxxx0123456789012345678901234567890123456789012345678901234567890"),
-	    -1);
+	assert_int_equal(end_of("GET / HTTP/1.1\r\nA: "
+	                        "xxxx0123456789012345678901234567890123456789012345678901234567890"),
+	                 -1);
 	assert_int_equal(fault.status, 431);
 	assert_int_equal(end_of("a\r\nb\r\nb\r\nb\r\nb\r\n"), 0);
 	assert_int_equal(end_of("a\r\nb\r\nb\r\nb\r\nb\r\nb\r\nb"), -1);
