@@ -603,6 +603,8 @@ function socket.close(id)
 		s.connecting = "socket closed"
 		wakeup(s)
 	elseif s.busy then
+		-- A reader that has just got what it needs must not wait again.
+		s.connected = false
 		local closers = s.closers or {}
 		s.closers = closers
 		local co = coroutine.running()

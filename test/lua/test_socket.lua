@@ -666,4 +666,33 @@ test.case("a family that does not fit is logged and harmless", function()
 	socket.close(id)
 end)
 
+test.case("a reader that got its data as the socket was closed ends, too", function()
+	local driver = require "skynet.socketdriver"
+	local client, server = pair()
+	local push = driver.push
+	local closer, closed, got = nil, false, {}
+	skynet.fork(function()
+		closer = coroutine.running()
+		skynet.wait(closer)
+		socket.close(server)
+		closed = true
+	end)
+	skynet.fork(function()
+		repeat
+			got[#got + 1] = socket.read(server)
+		until not got[#got]
+	end)
+	test.wait_for(function() return closer end)
+	-- The task that closes wakes just before the one that reads.
+	driver.push = function(...)
+		driver.push = push
+		skynet.wakeup(closer)
+		return push(...)
+	end
+	socket.write(client, "data")
+	test.wait_for(function() return closed and got[#got] == false end)
+	test.eq(got, { "data", false })
+	close(client)
+end)
+
 test.run()
