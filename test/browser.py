@@ -135,6 +135,19 @@ class Browser:
             {"type": "key", "id": "keyboard",
              "actions": [{"type": "keyDown" if down else "keyUp", "value": key}]}]})
 
+    def touch(self, *points):
+        """Put a finger down at the first point (x, y) and move it along the others."""
+        x, y = points[0]
+        steps = [{"type": "pointerMove", "x": x, "y": y}, {"type": "pointerDown", "button": 0}]
+        steps += [{"type": "pointerMove", "duration": 50, "x": a, "y": b} for a, b in points[1:]]
+        self._do("POST", "/actions", {"actions": [
+            {"type": "pointer", "id": "finger", "parameters": {"pointerType": "touch"},
+             "actions": steps}]})
+
+    def release(self):
+        """Lift the finger, release the keys."""
+        self._do("DELETE", "/actions")
+
     def screenshot(self, path):
         """A PNG of the current window."""
         with open(path, "wb") as f:
