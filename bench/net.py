@@ -86,6 +86,7 @@ def accept():
 
 def idle(connections=9900):
     with Server("netecho") as s:
+        load("echo", s.port, 1, 1, 1)
         before = s.resident_kb()
         p = subprocess.Popen([LOAD, "idle", s.port, str(connections)], stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, text=True)

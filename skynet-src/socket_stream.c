@@ -127,7 +127,7 @@ report_accept_error(struct socket_loop *loop, struct socket_slot *s, const char 
 // listener again at once.
 static void
 out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
-	char peer[ADDRESS_TEXT_SIZE] = "nobody yet";
+	char peer[ADDRESS_TEXT_SIZE] = "";
 	for (int i = 0; i < ACCEPT_SHARE && loop->spare_fd >= 0; i++) {
 		union socket_addr addr;
 		close(loop->spare_fd);
@@ -138,16 +138,22 @@ out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
 			address_text(&a, peer);
 			close(fd);
 		}
+		bool is_over = fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 		loop->spare_fd = socket_spare();
+		if (is_over && peer[0] == '\0') {
+			// The system asks for a descriptor before it looks who waits: nobody.
+			return;
+		}
 		if (fd < 0) {
 			break;
 		}
 	}
 	report_accept_error(loop, s, strerror(err));
 	notice_log(loop->ss, NOTICE_DESCRIPTORS,
-		"listener %d rests and refuses %s: %s; raise the limit of descriptors (ulimit -n), "
+		"listener %d rests, refusing %s: %s; raise the limit of descriptors (ulimit -n), "
 		"or lower max_connections",
-		atomic_load_explicit(&s->id, memory_order_relaxed), peer, strerror(err));
+		atomic_load_explicit(&s->id, memory_order_relaxed),
+		peer[0] == '\0' ? "whoever comes" : peer, strerror(err));
 	loop_watch(loop, s, false, false);
 	deadline_set(loop, s, ACCEPT_PAUSE_MS);
 }

@@ -170,7 +170,7 @@ def test_running_out_of_descriptors_is_told_and_passes():
         friend.echo(b"before")
         _, _, before = friend.stat()
         peers = [connect(port) for _ in range(100)]
-        m = node.wait_for(r"listener \d+ rests and refuses 127\.0\.0\.1:(\d+): Too many open files; "
+        m = node.wait_for(r"listener \d+ rests, refusing 127\.0\.0\.1:(\d+): Too many open files; "
                           r"raise the limit of descriptors")
         # Who is refused sees the end of the connection.
         refused = [s for s in peers if s.getsockname()[1] == int(m.group(1))]
@@ -181,7 +181,7 @@ def test_running_out_of_descriptors_is_told_and_passes():
         friend.wait_for_sockets(2, before)
         late = Friend(port)
         late.echo(b"after")
-        assert node.text.count("rests and refuses") < 20, node.text
+        assert node.text.count("rests, refusing") < 20, node.text
 
 
 def flood(port, chunk):
