@@ -49,7 +49,7 @@ local TOO_LARGE = 413
 ---@field protocols string[]? subprotocols: a server's to choose from, a client's to offer
 
 ---@class websocket.accept_options: websocket.options
----@field upgrade {method: string?, url: string, header: table, rest: string?, interface: table?}?
+---@field upgrade {method: string?, url: string, header: table, rest: string?, session: table?, interface: table?}?
 ---@field origins string[]? see http.wshandshake
 ---@field unmasked boolean? accept clients that do not mask, against the RFC
 ---@field handshake_timeout integer? 1/100 s for the upgrade; default 1000
@@ -412,11 +412,25 @@ local function read_request(read)
 	return request, status, body
 end
 
+-- Of a session of skynet.tls, as http.server hands it over.
+local function session_functions(session)
+	return function()
+		return session:read() or error(sockethelper.socket_error, 0)
+	end, function(data)
+		return session:write(data) or error(sockethelper.socket_error, 0)
+	end, function()
+		session:close()
+	end
+end
+
 -- Where the bytes of the connection come from and go to. Yields.
 local function open_transport(id, protocol, options)
 	local given = options.upgrade and options.upgrade.interface
+	local session = options.upgrade and options.upgrade.session
 	if given then
 		return given.read, given.write
+	elseif session then
+		return session_functions(session)
 	elseif protocol == "wss" then
 		return server_tls(id, options)
 	end
@@ -463,7 +477,7 @@ local function upgrade(id, transport, options)
 		deflate = agreed.deflate,
 	}, options)
 	ws.protocol = agreed.protocol
-	ws.real_ip = request.header["x-real-ip"]
+	ws.real_ip = handshake.last(request.header["x-real-ip"])
 	ws.read, ws.write, ws.close_tls = transport.read, transport.write, transport.close
 	if request.rest and request.rest ~= "" then
 		ws.codec:feed(request.rest)

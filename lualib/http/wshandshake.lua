@@ -48,6 +48,13 @@ local function joined(value)
 	return type(value) == "table" and table.concat(value, ", ") or value
 end
 
+---The last of the values of a header: the one that the nearest proxy added.
+---@param value string|string[]|nil
+---@return string?
+function handshake.last(value)
+	return type(value) == "table" and value[#value] or value
+end
+
 local function tokens(value)
 	local list = {}
 	for piece in (joined(value) or ""):gmatch "[^,]+" do

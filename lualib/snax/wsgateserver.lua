@@ -342,9 +342,9 @@ local function info_of(request, agreed)
 	return {
 		url = request.url,
 		header = header,
-		origin = header.origin,
+		origin = handshake.last(header.origin),
 		protocol = agreed.protocol,
-		real_ip = header["x-real-ip"],
+		real_ip = handshake.last(header["x-real-ip"]),
 	}
 end
 

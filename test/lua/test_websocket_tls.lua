@@ -2,6 +2,8 @@
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"
+local router = require "http.router"
+local server = require "http.server"
 local sockethelper = require "http.sockethelper"
 local tlshelper = require "http.tlshelper"
 local websocket = require "http.websocket"
@@ -116,6 +118,42 @@ test.case("wss: a connection cut without TLS's end is an error, not a close", fu
 	test.ok(err == sockethelper.socket_error)
 	test.wait_for(function() return lost end)
 	test.ok(lost == sockethelper.socket_error)
+end)
+
+test.case("a path of an http.server becomes a websocket, with TLS and without", function()
+	local web = router.new()
+	local ended = 0
+	web:get("/chat", function(req)
+		local header, url, peer = req.header, req.url, req.peer
+		local id, rest, session = req:detach()
+		local ok, err = websocket.accept(id, echo, "ws", peer,
+			{ upgrade = { header = header, url = url, rest = rest, session = session } })
+		test.eq({ ok, err }, { true })
+		ended = ended + 1
+	end)
+	local keys = { cert = certs.path "server.pem", key = certs.path "server.key" }
+	for i, scheme in ipairs { "ws", "wss" } do
+		local s = server.listen("127.0.0.1", 0, web, { tls = scheme == "wss" and keys or nil })
+		local id = websocket.connect(scheme .. "://localhost:" .. s.port .. "/chat", nil, nil,
+			{ tls = { ca = certs.path "ca.pem" } })
+		for _, n in ipairs { 1, 1000, 100000 } do
+			local text = ("h"):rep(n)
+			websocket.write(id, text)
+			test.ok(websocket.read(id) == text)
+		end
+		websocket.close(id, 1000)
+		test.wait_for(function() return ended == i end)
+		-- No upgrade: refused by the websocket.
+		if scheme == "ws" then
+			local plain = assert(socket.open("127.0.0.1", s.port))
+			socket.write(plain, "GET /chat HTTP/1.1\r\nHost: x\r\n\r\n")
+			test.match(socket.readall(plain), "^HTTP/1.1 426 ")
+			socket.close(plain)
+			test.wait_for(function() return ended == 2 end)
+			ended = 1
+		end
+		s:close()
+	end
 end)
 
 local told = {}
