@@ -54,6 +54,32 @@ fresh_mailbox_counts_as_scheduled(void **state) {
 }
 
 static void
+an_idle_mailbox_can_be_claimed(void **state) {
+	struct mailbox m;
+
+	(void)state;
+	mailbox_init(&m);
+	assert_false(mailbox_claim(&m)); /* scheduled */
+	assert_true(mailbox_rest(&m));
+	assert_true(mailbox_claim(&m));
+	assert_false(mailbox_claim(&m));
+	assert_true(mailbox_rest(&m));
+	/* What comes meanwhile is for the claimer to schedule. */
+	assert_true(mailbox_claim(&m));
+	assert_int_equal(mailbox_push(&m, message(1, 0)), MAILBOX_QUEUED);
+	assert_false(mailbox_rest(&m));
+	assert_int_equal(pop(&m), 1);
+	assert_int_equal(pop(&m), -1);
+	/* So is its end. */
+	assert_true(mailbox_claim(&m));
+	assert_false(mailbox_close(&m));
+	assert_false(mailbox_rest(&m));
+	assert_int_equal(pop(&m), -2);
+	assert_false(mailbox_claim(&m));
+	mailbox_destroy(&m);
+}
+
+static void
 only_the_push_that_ends_idleness_schedules(void **state) {
 	struct mailbox m;
 
@@ -438,6 +464,7 @@ int
 main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fresh_mailbox_counts_as_scheduled),
+		cmocka_unit_test(an_idle_mailbox_can_be_claimed),
 		cmocka_unit_test(only_the_push_that_ends_idleness_schedules),
 		cmocka_unit_test(closed_mailbox_refuses_and_keeps_what_is_in),
 		cmocka_unit_test(closing_an_idle_mailbox_asks_for_a_last_visit_once),
