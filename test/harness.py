@@ -239,3 +239,18 @@ class Client:
 
     def __exit__(self, *_):
         self.close()
+
+
+def make(*words, limit=900):
+    """Run make in the tree, as from a fresh shell; gives what it said. Raises when
+    it fails. For tests of other builds than the one under test: give such a build
+    a folder of its own."""
+    # What the outer make said stays with it, but for the tarball and the compiler.
+    env = {k: v for k, v in os.environ.items()
+           if not k.startswith(("MAKE", "SKYNET_", "LUA_")) and k not in ("MFLAGS", "FILTER", "BUILD", "OUT")}
+    if "LUA_SRC" in os.environ:
+        env["LUA_SRC"] = os.environ["LUA_SRC"]
+    made = subprocess.run(["make", "-j2", *words], cwd=ROOT, env=env, timeout=limit, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert made.returncode == 0, made.stdout[-6000:]
+    return made.stdout
