@@ -17,7 +17,7 @@ $(BENCH_BIN): %: %.o $(BENCH_CORE) $(LUA_LIB) $(JEMALLOC_LIB)
 
 # Gates under load, see bench/net.py; NAMES="echo-100x1 idle" for some of them.
 .PHONY: bench-net
-bench-net: products $(OBJ)/bench/netload
+bench-net: products $(OBJ)/bench/netload $(OBJ)/bench/netbare
 	NETLOAD=$(OBJ)/bench/netload python3 bench/net.py $(NAMES)
 
 # malloc+free through the hook, and the pools, against raw jemalloc in one run.

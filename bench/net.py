@@ -25,16 +25,16 @@ sys.path.insert(0, os.path.join(ROOT, "bench"))
 from run import CONFIG, speed  # noqa: E402
 
 
+# What netload gets where nothing but the system's calls costs: bench/netbare.c.
+BARE = "the bare loop"
+
+
 class Server:
     """A node that prints `bench port N`; ended by the context manager."""
 
     def __init__(self, start):
-        self.config = tempfile.NamedTemporaryFile("w", suffix=".config")
-        self.config.write(CONFIG + os.environ.get("CONFIG", "").replace(";", "\n")
-                          + f'\nstart = "{start}"\n')
-        self.config.flush()
-        self.proc = subprocess.Popen([f"{ROOT}/skynet", self.config.name], text=True,
-                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        command = [os.path.join(os.path.dirname(LOAD), "netbare")] if start == BARE else self.node(start)
+        self.proc = subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.port = None
         for line in self.proc.stdout:
             m = re.search(r"bench port (\d+)", line)
@@ -44,6 +44,13 @@ class Server:
         if self.port is None:
             sys.exit(f"{start} printed no port")
         threading.Thread(target=lambda: [None for _ in self.proc.stdout], daemon=True).start()
+
+    def node(self, start):
+        self.config = tempfile.NamedTemporaryFile("w", suffix=".config")
+        self.config.write(CONFIG + os.environ.get("CONFIG", "").replace(";", "\n")
+                          + f'\nstart = "{start}"\n')
+        self.config.flush()
+        return [f"{ROOT}/skynet", self.config.name]
 
     def cpu_seconds(self):
         with open(f"/proc/{self.proc.pid}/stat") as f:
@@ -77,8 +84,8 @@ def echo(start, connections, depth, kind="echo"):
                 "cpu_us_per_request": cpu / r["requests"] * 1e6}
 
 
-def accept():
-    with Server("netecho") as s:
+def accept(start="netecho"):
+    with Server(start) as s:
         load("accept", s.port, 32, 1)
         r = load("accept", s.port, 32, SECONDS)
         return {"connections_per_s": r["connections"] / r["seconds"]}
@@ -110,6 +117,10 @@ ALL = {
     "ws-100x1": lambda: echo("wsecho", 100, 1, "wsecho"),
     "wsgate-100x1": lambda: echo("wsecho gate", 100, 1, "wsecho"),
     "accept": accept,
+    "bare-100x1": lambda: echo(BARE, 100, 1),
+    "bare-100x16": lambda: echo(BARE, 100, 16),
+    "bare-1000x1": lambda: echo(BARE, 1000, 1),
+    "bare-accept": lambda: accept(BARE),
     "idle": idle,
 }
 
