@@ -60,13 +60,14 @@ static int
 probe_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
          const void *msg, size_t sz) {
 	(void)ud;
-	atomic_fetch_add(&probe.messages, 1);
 	atomic_store(&probe.type, type);
 	atomic_store(&probe.session, session);
 	atomic_store(&probe.source, source);
 	atomic_store(&probe.size, sz);
 	atomic_store(&probe.is_null, msg == NULL);
 	atomic_store(&probe.first, msg == NULL ? -1 : (int)*(const unsigned char *)msg);
+	/* Last: whoever sees the count finds the rest. */
+	atomic_fetch_add(&probe.messages, 1);
 	if (type == PTYPE_TEXT && sz == 4 && memcmp(msg, "keep", 4) == 0) {
 		atomic_store(&probe.kept, (char *)(uintptr_t)msg);
 		return 1;
