@@ -1,14 +1,15 @@
--- kcpgate: a gate for KCP (reliable messages over UDP), with the commands and notices of
--- service/gate.lua: a watchdog is told "socket" open, data, close, error; an agent gets
--- the payload itself as a message of the class `client`, session = fd, without a copy, and
--- answers with snax.kcpgate. A message is a package; there is no length before it.
+-- kcpgate: a gate for KCP (reliable messages over UDP) that hands messages to an agent
+-- per connection, or to one watchdog, as snax.gateagents says; what service/gate.lua is
+-- for TCP. Agents answer with snax.kcpgate. A message is a package; there is no length
+-- before it.
 --
--- Owns the server, its connections and which agent serves which. Messages of a client
--- that nobody accepted yet wait in its KCP window, which then closes.
+-- Owns the server and its connections. Messages of a client that nobody accepted yet wait
+-- in its KCP window, which then closes.
 
 local skynet = require "skynet"
 local kcp = require "skynet.kcp"
 local driver = require "skynet.socketdriver"
+local gateagents = require "snax.gateagents"
 
 local DEFAULT_MAXCLIENT = 1024
 -- Messages a second of one client, and as many at once after a pause. Above what any
@@ -16,9 +17,9 @@ local DEFAULT_MAXCLIENT = 1024
 local DEFAULT_RATE = 1000
 
 local server
-local watchdog
+local handler
 local settings = {}
--- fd -> { conn, fd, agent, client, tokens, refilled }
+-- fd -> { conn, fd, tokens, refilled, is_open, has_spoken }
 local clients = {}
 local last_fd = 0
 
@@ -48,14 +49,8 @@ local function deliver(c, msg, sz)
 			"kcpgate: %s sends more than %s messages a second, closed; see rate and burst of open",
 			c.conn.peer, settings.rate))
 		close(c)
-	elseif not c.agent then
-		local text = skynet.tostring(msg, sz)
-		driver.drop(msg, sz)
-		skynet.send(watchdog, "lua", "socket", "data", c.fd, text)
-	elseif not skynet.redirect(c.agent, c.client, "client", c.fd, msg, sz) then
-		skynet.error(string.format("kcpgate: agent %s of fd (%d) is gone",
-			skynet.address(c.agent), c.fd))
-		close(c)
+	else
+		handler.message(c.fd, msg, sz)
 	end
 end
 
@@ -69,14 +64,15 @@ local function on_connection(conn)
 	conn:on_close(function(reason)
 		clients[fd] = nil
 		if reason == "timeout" or reason == "protocol error" or reason == "peer does not answer" then
-			skynet.send(watchdog, "lua", "socket", "error", fd, reason)
+			handler.error(fd, reason)
 		end
-		skynet.send(watchdog, "lua", "socket", "close", fd)
+		handler.disconnect(fd)
 	end)
-	skynet.send(watchdog, "lua", "socket", "open", fd, conn.peer)
+	handler.connect(fd, conn.peer)
 end
 
-local function open_client(c)
+local function open_client(fd)
+	local c = clients[fd]
 	if not c.is_open then
 		c.is_open = true
 		c.conn:on_messages(function(msg, sz)
@@ -92,6 +88,16 @@ local function open_client(c)
 		end
 	end
 end
+
+-- Closed once the client has everything, or after `linger`.
+local function close_client(fd)
+	local c = clients[fd]
+	if c then
+		skynet.fork(c.conn.close, c.conn)
+	end
+end
+
+handler = gateagents("kcpgate", { openclient = open_client, closeclient = close_client })
 
 ----------------------------------------------------------------- commands
 
@@ -135,43 +141,16 @@ function command.open(source, conf)
 	end
 	settings = { rate = rate, burst = conf.burst or math.max(1, 2 * rate),
 		first_timeout = conf.first_timeout }
-	watchdog = conf.watchdog or source
 	server = kcp.listen(address, port, kcp_options(conf), on_connection)
 	skynet.error(string.format("Listen on %s %d (KCP)", address, server.port))
-	return address, server.port
+	conf.address, conf.port = address, server.port
+	return handler.open(source, conf)
 end
 
 function command.close()
 	local this = server or error("the gate is not open", 0)
 	server = nil
 	this:close()
-end
-
-local function client_of(fd)
-	return clients[fd] or error("kcpgate: no connection " .. tostring(fd), 0)
-end
-
--- Messages go to `address` (default: the sender) from now on, as if `client` had sent
--- them.
-function command.forward(source, fd, client, address)
-	local c = client_of(fd)
-	c.client = client or 0
-	c.agent = address or source
-	open_client(c)
-end
-
-function command.accept(_, fd)
-	local c = client_of(fd)
-	c.agent = nil
-	open_client(c)
-end
-
--- Closed once the client has everything, or after `linger`.
-function command.kick(_, fd)
-	local c = clients[fd]
-	if c then
-		skynet.fork(c.conn.close, c.conn)
-	end
 end
 
 skynet.register_protocol {
@@ -198,7 +177,11 @@ skynet.register_protocol {
 
 skynet.start(function()
 	skynet.dispatch("lua", function(_, source, cmd, ...)
-		local f = command[cmd] or error("Invalid gate command " .. tostring(cmd), 0)
-		skynet.retpack(f(source, ...))
+		local f = command[cmd]
+		if f then
+			skynet.retpack(f(source, ...))
+		else
+			skynet.retpack(handler.command(cmd, source, ...))
+		end
 	end)
 end)

@@ -1,0 +1,95 @@
+-- snax.gateagents: how the gate services (service/gate.lua, wsgate.lua, kcpgate.lua) hand
+-- what clients send to an agent per connection, or to one watchdog. The watchdog is told
+-- "socket" open, data, close, error, warning; an agent gets the payload itself as a
+-- message of the class `client`, session = fd, without a copy.
+--
+-- Owns which agent serves which connection. Nothing here yields.
+
+local skynet = require "skynet"
+local driver = require "skynet.socketdriver"
+
+---@class snax.gateagents.server
+---@field openclient fun(fd: integer)
+---@field closeclient fun(fd: integer, ...)
+
+---A handler for snax.gateserver and its like.
+---@param name string of the service, for log lines
+---@param server snax.gateagents.server
+---@param gone any second argument of closeclient when an agent is gone
+---@return table handler open, connect, message, disconnect, error, warning, command
+return function(name, server, gone)
+	local watchdog
+	-- fd -> { agent, client }; agent nil = the watchdog gets the data.
+	local connections = {}
+	local handler = {}
+
+	function handler.open(source, conf)
+		watchdog = conf.watchdog or source
+		return conf.address, conf.port
+	end
+
+	function handler.message(fd, msg, sz)
+		local c = connections[fd]
+		local agent = c and c.agent
+		if not agent then
+			local text = skynet.tostring(msg, sz)
+			driver.drop(msg, sz)
+			skynet.send(watchdog, "lua", "socket", "data", fd, text)
+		elseif not skynet.redirect(agent, c.client, "client", fd, msg, sz) then
+			skynet.error(string.format("%s: agent %s of fd (%d) is gone", name,
+				skynet.address(agent), fd))
+			server.closeclient(fd, gone)
+		end
+	end
+
+	function handler.connect(fd, ...)
+		connections[fd] = {}
+		skynet.send(watchdog, "lua", "socket", "open", fd, ...)
+	end
+
+	function handler.disconnect(fd, ...)
+		connections[fd] = nil
+		skynet.send(watchdog, "lua", "socket", "close", fd, ...)
+	end
+
+	function handler.error(fd, text)
+		skynet.send(watchdog, "lua", "socket", "error", fd, text)
+	end
+
+	function handler.warning(fd, kib)
+		skynet.send(watchdog, "lua", "socket", "warning", fd, kib)
+	end
+
+	local command = {}
+
+	local function connection_of(fd)
+		return connections[fd] or error(name .. ": no connection " .. tostring(fd), 0)
+	end
+
+	-- Packages go to `address` (default: the sender) from now on, as if `client` had sent
+	-- them.
+	function command.forward(source, fd, client, address)
+		local c = connection_of(fd)
+		c.client = client or 0
+		c.agent = address or source
+		server.openclient(fd)
+	end
+
+	function command.accept(_, fd)
+		local c = connection_of(fd)
+		c.agent = nil
+		server.openclient(fd)
+	end
+
+	-- What follows fd is the gate's: a websocket has a code and a reason.
+	function command.kick(_, fd, ...)
+		server.closeclient(fd, ...)
+	end
+
+	function handler.command(cmd, source, ...)
+		local f = command[cmd] or error("Invalid gate command " .. tostring(cmd), 0)
+		return f(source, ...)
+	end
+
+	return handler
+end
