@@ -189,6 +189,7 @@ test.case("the debug class takes them in a running service", function()
 	text = skynet.call(target, "debug", "HEAP", "diff")
 	test.ok(text:find "%^hold", text)
 	test.ok(not pcall(skynet.call, target, "debug", "HEAP", "nothing"))
+	skynet.call(target, "lua", "free")
 	skynet.send(target, "debug", "EXIT")
 end)
 
