@@ -88,22 +88,29 @@ local function counters()
 	return count(list), #socketdriver.info(), memory.total() + lua_kb * 1024
 end
 
--- After the first time that the code cache is cleared, services that were there before
--- keep their code, and new ones load it again: from then on there are two copies.
-local function clear_code()
+-- How much code there is depends on when the code cache was cleared last: services that
+-- were there before keep theirs, those that come load it again. So before each count it
+-- is cleared, and then every kind of deed loads what it needs.
+local function settle()
 	local addr = skynet.newservice "soak_player"
 	skynet.call(addr, "lua", "reload", "test/lua/service/soak_code.lua", true)
 	manager.kill(addr)
+	addr = skynet.newservice "soak_player"
+	skynet.call(addr, "lua", "echo", "x")
+	skynet.call(addr, "lua", "loopback", "x")
+	skynet.call(addr, "lua", "reload", "test/lua/service/soak_code.lua", false)
+	test.err(function() skynet.call(addr, "lua", "fail") end, "call failed")
+	test.err(function() skynet.call(addr, "lua", "exit") end, "call failed")
 end
 
 test.case("a random life of many services leaves nothing behind", function()
 	math.randomseed(SEED)
-	run_lanes(1)
-	clear_code()
 	run_lanes(2)
+	settle()
 	local services, sockets, bytes = counters()
 	local result = run_lanes(SECONDS)
 	test.ok(result.lives > 0)
+	settle()
 	local s, k, b
 	local ok = pcall(test.wait_for, function()
 		s, k, b = counters()
