@@ -94,6 +94,7 @@ struct scheduler_pollster {
 	void (*wake)(int place);  /* end the present or next wait. Any thread */
 	int (*serve)(int place);  /* push what is ready, give it back; how many */
 	void (*glance)(void);     /* a busy worker may push what is ready */
+	void (*rescue)(void);     /* see to what workers in long callbacks hold back */
 };
 
 /* Before the workers start; lent for ever. */

@@ -365,6 +365,9 @@ watch_over(struct worker *w) {
 		if (atomic_load(&sched.sleeping) == (uint32_t)sched.count - 1) {
 			break;
 		}
+		if (!is_called && sched.pollster) {
+			sched.pollster->rescue();
+		}
 		r = is_called ? spin(w) : look(w, true);
 		if (r) {
 			break;

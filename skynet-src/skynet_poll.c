@@ -89,6 +89,7 @@ static int
 look(void *ud) {
 	(void)ud;
 	bool found = false;
+	skynet_socket_flush();
 	for (int i = 0; i < P.loops; i++) {
 		found |= poll_now(i) > 0;
 	}
@@ -147,6 +148,7 @@ static const struct scheduler_pollster pollster = {
 	.wake = skynet_socket_wakeup,
 	.serve = serve,
 	.glance = glance,
+	.rescue = skynet_socket_rescue,
 };
 
 //------------------------------------------------------------- socket thread
@@ -186,6 +188,7 @@ skynet_poll_thread(int loop) {
 			continue;
 		}
 		platform_wait(&d->backup, BACKUP_TICKS, platform_monotonic_ns() + tick);
+		skynet_socket_rescue();
 		uint64_t rounds = atomic_load_explicit(&d->rounds, memory_order_relaxed);
 		if (atomic_load(&d->is_attended)) {
 			tick *= 2;

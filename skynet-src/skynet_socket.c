@@ -142,7 +142,7 @@ set_default(int name) {
 
 static void
 after_delivery(void) {
-	outbox_flush(S);
+	outbox_end(S);
 }
 
 // The configuration has checked it.
@@ -173,6 +173,7 @@ skynet_socket_exit(void) {
 
 void
 skynet_socket_free(void) {
+	outbox_free();
 	socket_server_release(S);
 	S = NULL;
 }
@@ -229,6 +230,16 @@ skynet_socket_wakeup(int loop) {
 	if (S != NULL) {
 		socket_server_wake(S, loop);
 	}
+}
+
+void
+skynet_socket_flush(void) {
+	outbox_flush(S);
+}
+
+void
+skynet_socket_rescue(void) {
+	outbox_rescue(S);
 }
 
 void

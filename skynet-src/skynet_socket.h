@@ -76,6 +76,10 @@ int skynet_socket_serve(int loop);
 void skynet_socket_unhold(int loop);
 // Makes the thread that waits return early. Any thread.
 void skynet_socket_wakeup(int loop);
+// Sends of callbacks are gathered and written a little later, see skynet_outbox.h: write
+// now what this thread has gathered; and what threads hold that are busy for long.
+void skynet_socket_flush(void);
+void skynet_socket_rescue(void);
 // Time stamps are read from the clock when they are needed; kept because
 // kernels with a ticking clock call it.
 void skynet_socket_updatetime(void);

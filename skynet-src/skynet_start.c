@@ -231,6 +231,7 @@ static void *
 thread_worker(void *index) {
 	skynet_initthread(THREAD_WORKER);
 	scheduler_work((int)(intptr_t)index);
+	skynet_socket_flush();
 	return NULL;
 }
 
@@ -570,6 +571,7 @@ skynet_start(struct skynet_config *config) {
 	join_threads();
 	skynet_harbor_exit();
 	scheduler_drain();
+	skynet_socket_flush();
 	scheduler_exit();
 	skynet_quiet_exit();
 	skynet_timer_exit();

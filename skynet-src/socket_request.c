@@ -43,14 +43,15 @@ lock_for(struct socket_server *ss, const char *verb, int id, uintptr_t opaque) {
 	return s;
 }
 
-// From this moment on sends are refused, whatever the loop is doing.
+// From this moment on sends are refused, whatever the loop is doing. What was queued to
+// be sent soon is written before: shutdown only loses what the peer does not take.
 static void
 post_end(struct socket_server *ss, int op, const char *verb, int id, uintptr_t opaque) {
 	struct socket_slot *s = lock_for(ss, verb, id, opaque);
 	if (s != NULL) {
 		struct socket_loop *loop = s->loop;
 		s->closing = true;
-		slot_unlock(s);
+		write_flush_here(ss, s);
 		post_to(loop, op, id, 0);
 	}
 }

@@ -33,6 +33,8 @@ struct piece {
 	bool is_object;
 };
 
+static int flush_share(struct socket_server *ss, struct socket_slot *s);
+
 //-------------------------------------------------------------------- pieces
 
 static void
@@ -328,6 +330,16 @@ write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece
 	return r == DATAGRAM_DROPPED ? -1 : 0;
 }
 
+// Whether there is no room for sz more bytes, not even when what was queued to be sent
+// soon goes out now. With the lock, which may be given up meanwhile.
+static bool
+is_full(struct socket_server *ss, struct socket_slot *s, size_t sz) {
+	if (exceeds_limit(s, sz) && !is_empty(s) && can_write_here(s)) {
+		flush_share(ss, s);
+	}
+	return exceeds_limit(s, sz);
+}
+
 int
 write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
 	enum send_mode mode, const struct socket_udp_address *to) {
@@ -341,7 +353,7 @@ write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_send
 		piece_drop(ss, &p);
 		return 0;
 	}
-	if (exceeds_limit(s, p.sz)) {
+	if (is_full(ss, s, p.sz)) {
 		return overflow(ss, s, &p);
 	}
 	if (mode != SEND_LOW && is_empty(s) && can_write_here(s)) {
@@ -438,7 +450,7 @@ flush_stream(struct socket_server *ss, struct socket_slot *s) {
 	}
 	s->writer_active = true;
 	slot_unlock(s);
-	ssize_t written = writev(s->fd, iov, n);
+	ssize_t written = n == 1 ? write(s->fd, iov[0].iov_base, iov[0].iov_len) : writev(s->fd, iov, n);
 	int err = errno;
 	pthread_mutex_lock(&s->lock);
 	s->writer_active = false;
