@@ -17,7 +17,7 @@ LUA_UNITS := lapi lcode lctype ldebug ldo ldump lfunc lgc llex lmem lobject lopc
 	loadlib loslib lstrlib ltablib lutf8lib linit
 # Stock units that an overlay unit compiles, and all units of our own.
 LUA_REPLACED := lapi lgc llex lstate lstring ltable lvm lauxlib
-LUA_SHARED := $(LUA_REPLACED:%=overlay_%) share_cache share_code share_collect share_load share_memory \
+LUA_SHARED := $(LUA_REPLACED:%=overlay_%) share_cache share_code share_collect share_image share_load share_memory \
 	share_string share_table
 
 # LUA_MODE is share or stock. Only a release of Lua that we do not know needs a

@@ -94,17 +94,6 @@ report_failure(struct snlua *l) {
 /* ---------------------------------------------------------------- preparation */
 
 static void
-open_profile(lua_State *L) {
-	luaL_requiref(L, "skynet.profile", snlua_open_profile, 0);
-	lua_getglobal(L, "coroutine");
-	lua_getfield(L, -2, "resume");
-	lua_setfield(L, -2, "resume");
-	lua_getfield(L, -2, "wrap");
-	lua_setfield(L, -2, "wrap");
-	lua_pop(L, 2);
-}
-
-static void
 set_global(lua_State *L, const char *name, const char *value) {
 	if (value != NULL) {
 		lua_pushstring(L, value);
@@ -114,8 +103,6 @@ set_global(lua_State *L, const char *name, const char *value) {
 
 static void
 set_registry(struct snlua *l, lua_State *L) {
-	lua_pushboolean(L, 1);
-	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	lua_pushlightuserdata(L, l->base.ctx);
 	lua_setfield(L, LUA_REGISTRYINDEX, LUA_CONTEXT_FIELD);
 	lua_pushlightuserdata(L, l);
@@ -127,10 +114,6 @@ static void
 prepare(struct snlua *l, lua_State *L) {
 	set_registry(l, L);
 	snlua_open_libs(L);
-	open_profile(L);
-	luaL_requiref(L, "skynet.codecache", luaopen_cache, 0);
-	lua_pop(L, 1);
-	snlua_open_search(L);
 	set_global(L, "LUA_PATH", optional_env("lua_path", "./lualib/?.lua;./lualib/?/init.lua"));
 	set_global(L, "LUA_CPATH", optional_env("lua_cpath", "./luaclib/?.so"));
 	set_global(L, "LUA_SERVICE", optional_env("luaservice", "./service/?.lua"));
@@ -190,9 +173,12 @@ make_state(struct snlua *l) {
 	/* Every thread starts with a copy; the libraries take NULL for "not ours". */
 	*(void **)lua_getextraspace(L) = NULL;
 	/* Nothing of what start-up makes is garbage soon: no collection before it
-	   is complete. The mode is set while there is nothing to traverse. */
+	   is complete. */
 	lua_gc(L, LUA_GCSTOP);
-	lua_gc(L, LUA_GCGEN);
+	if (!snlua_lay_libs(L)) {
+		return false;
+	}
+	lua_gcsettle(L);
 	return true;
 }
 

@@ -187,7 +187,13 @@ void snlua_forget_measured(struct lua_container *c, lua_State *co);
 /* Once per process, before the first VM is made. */
 void snlua_init_libs(void);
 
-/* As luaL_openlibs, for a new VM. */
+/*
+ * Lay the libraries into a VM that was just made; false when there is no memory.
+ * Where there is no image to lay they are all opened later.
+ */
+bool snlua_lay_libs(lua_State *L);
+
+/* Complete the libraries, in protected mode. */
 void snlua_open_libs(lua_State *L);
 
 /* ------------------------------------------------------------- snlua_search.c */

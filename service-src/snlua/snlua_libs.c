@@ -1,16 +1,15 @@
 /*
- * The standard libraries of a new VM.
+ * The libraries of a new VM: Lua's own, and those of the container.
  *
- * Opening them is a quarter of the work of a launch: 150 functions, each with a
- * string to look up and a table to grow. So the tables that hold nothing but
- * plain functions and constants are made once, frozen, and copied into each VM
- * as ordinary tables. The libraries with state of their own (io, math with its
- * random numbers, package) are opened as always.
+ * Opening them took a third of a launch: 160 functions, each with a string to look
+ * up and a table to grow. All VMs begin with the same, so one is made the usual way,
+ * an image of it is taken (lshare.h), and that is laid into each further VM. Only
+ * the random numbers differ from VM to VM.
  */
 #include "snlua.h"
 
 #include <stdbool.h>
-#include <string.h>
+#include <sys/random.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -20,135 +19,87 @@
 /* Entries of package.loaded once a service has started: libraries and modules. */
 #define LOADED_ROOM 20
 
-/* Written once, by snlua_init_libs; NULL: no copies, the libraries are opened. */
-static struct library {
-	const char *name;
-	const void *frozen;
-} libraries[] = {
-    {LUA_COLIBNAME, NULL}, {LUA_TABLIBNAME, NULL},  {LUA_STRLIBNAME, NULL},
-    {LUA_DBLIBNAME, NULL}, {LUA_UTF8LIBNAME, NULL}, {LUA_OSLIBNAME, NULL},
-};
-static const void *frozen_globals;
-static const void *frozen_string_meta;
-static bool is_frozen;
+/* Written once, by snlua_init_libs; NULL: libraries are opened in each VM. */
+static const void *image;
 
-#define LIBRARIES (sizeof libraries / sizeof *libraries)
+/* Where the random numbers of VMs begin: counted on from a start that nobody knows. */
+static _Atomic(uint64_t) next_seed;
 
-/* Whether any VM may have this value: a constant, or a C function without upvalues. */
-static bool
-is_plain(lua_State *L, int index) {
-	if (lua_isstring(L, index)) {
-		return true;
-	}
-	bool has_upvalue = lua_getupvalue(L, index, 1) != NULL;
-	if (has_upvalue) {
-		lua_pop(L, 1);
-	}
-	return lua_iscfunction(L, index) && !has_upvalue;
-}
-
-/*
- * Push a copy of the table at the top, with false in place of what belongs to
- * one VM only: its entry exists and will get its value in each VM.
- */
 static void
-push_template(lua_State *L) {
-	int from = lua_gettop(L);
-	lua_newtable(L);
-	lua_pushnil(L);
-	while (lua_next(L, from)) {
-		lua_pushvalue(L, -2);
-		if (is_plain(L, -2)) {
-			lua_pushvalue(L, -2);
-		} else {
-			lua_pushboolean(L, 0);
-		}
-		lua_rawset(L, from + 1);
-		lua_pop(L, 1);
-	}
-}
-
-static const void *
-freeze_top(lua_State *L) {
-	push_template(L);
-	const void *frozen = lua_sharetable(L, -1);
+open_profile(lua_State *L) {
+	luaL_requiref(L, "skynet.profile", snlua_open_profile, 0);
+	lua_getglobal(L, "coroutine");
+	lua_getfield(L, -2, "resume");
+	lua_setfield(L, -2, "resume");
+	lua_getfield(L, -2, "wrap");
+	lua_setfield(L, -2, "wrap");
 	lua_pop(L, 2);
-	return frozen;
 }
 
+/* Everything that all VMs have. */
 static int
-freeze_all(lua_State *L) {
+open_all(lua_State *L) {
+	lua_pushboolean(L, 1);
+	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+	lua_createtable(L, 0, LOADED_ROOM);
+	lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 	luaL_openlibs(L);
-	for (size_t i = 0; i < LIBRARIES; i++) {
-		lua_getglobal(L, libraries[i].name);
-		libraries[i].frozen = freeze_top(L);
-	}
-	lua_pushglobaltable(L);
-	frozen_globals = freeze_top(L);
-	lua_pushliteral(L, "");
-	lua_getmetatable(L, -1);
-	frozen_string_meta = freeze_top(L);
+	open_profile(L);
+	luaL_requiref(L, "skynet.codecache", luaopen_cache, 0);
+	lua_pop(L, 1);
+	snlua_open_search(L);
 	return 0;
 }
 
 void
 snlua_init_libs(void) {
-#ifdef LUA_CACHELIB
+	const char *error;
+	uint64_t start;
+	if (getrandom(&start, sizeof start, GRND_NONBLOCK) != sizeof start) {
+		start = (uint64_t)luaL_makeseed(NULL) << 32;
+	}
+	atomic_init(&next_seed, start);
 	lua_State *L = luaL_newstate();
 	if (L != NULL) {
-		lua_pushcfunction(L, freeze_all);
-		is_frozen = lua_pcall(L, 0, 0, 0) == LUA_OK;
+		lua_pushcfunction(L, open_all);
+		if (lua_pcall(L, 0, 0, 0) == LUA_OK) {
+			image = lua_takeimage(L, &error);
+		}
 		lua_close(L);
 	}
-#else
-	(void)freeze_all; /* a copy would cost more than opening */
-#endif
 }
 
-/* Name the table at the top in package.loaded, which is below it, and as a global. */
-static void
-publish(lua_State *L, const char *name) {
-	lua_pushvalue(L, -1);
-	lua_setfield(L, -3, name);
-	lua_setglobal(L, name);
+/* The next of a sequence of evenly spread numbers (Steele, Lea, Flood: SplitMix64). */
+static lua_Integer
+make_seed(void) {
+	/* Relaxed: each caller gets another value, whatever the order. */
+	uint64_t z = atomic_fetch_add_explicit(&next_seed, 0x9e3779b97f4a7c15u, memory_order_relaxed);
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return (lua_Integer)(z ^ (z >> 31));
 }
 
+/* As in a VM that opens math itself, no two have the same random numbers. */
 static void
-open_globals(lua_State *L) {
-	lua_copytable(L, frozen_globals);
-	lua_pushvalue(L, -1);
-	lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-	publish(L, LUA_GNAME);
-}
-
-/* All strings have one metatable, through which s:f() finds the library. */
-static void
-open_string_methods(lua_State *L) {
-	lua_pushliteral(L, "");
-	lua_copytable(L, frozen_string_meta);
-	lua_getglobal(L, LUA_STRLIBNAME);
-	lua_setfield(L, -2, "__index");
-	lua_setmetatable(L, -2);
+seed_random(lua_State *L) {
+	lua_getglobal(L, LUA_MATHLIBNAME);
+	lua_getfield(L, -1, "randomseed");
+	lua_pushinteger(L, make_seed());
+	lua_pushinteger(L, make_seed());
+	lua_call(L, 2, 0);
 	lua_pop(L, 1);
+}
+
+bool
+snlua_lay_libs(lua_State *L) {
+	return image == NULL || lua_layimage(L, image) == LUA_OK;
 }
 
 void
 snlua_open_libs(lua_State *L) {
-	if (!is_frozen) {
-		luaL_openlibs(L);
-		return;
+	if (image != NULL) {
+		seed_random(L);
+	} else {
+		open_all(L);
 	}
-	lua_createtable(L, 0, LOADED_ROOM);
-	lua_pushvalue(L, -1);
-	lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-	open_globals(L);
-	for (size_t i = 0; i < LIBRARIES; i++) {
-		lua_copytable(L, libraries[i].frozen);
-		publish(L, libraries[i].name);
-	}
-	open_string_methods(L);
-	luaL_requiref(L, LUA_LOADLIBNAME, luaopen_package, 1);
-	luaL_requiref(L, LUA_IOLIBNAME, luaopen_io, 1);
-	luaL_requiref(L, LUA_MATHLIBNAME, luaopen_math, 1);
-	lua_settop(L, lua_gettop(L) - 4);
 }

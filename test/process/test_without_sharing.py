@@ -6,11 +6,11 @@ import re
 
 import harness
 
-TESTS = (r"^lang/|test_(lua_share|lua_table|lua_cache|sharetable|sharedata|datasheet|codecache|stm|sharemap|"
+TESTS = (r"^lang/|test_(lua_share|lua_table|lua_cache|lua_image|sharetable|sharedata|datasheet|codecache|stm|sharemap|"
          r"multicast|seri|require|start|inject)\b")
 
 # The others would only be built.
-UNITS = " ".join(f"test/unit/test_lua_{name}.c" for name in ("share", "table", "cache")) + " test/unit/test_seri.c"
+UNITS = " ".join(f"test/unit/test_lua_{name}.c" for name in ("share", "table", "cache", "image")) + " test/unit/test_seri.c"
 
 
 def test_a_build_without_sharing_passes():

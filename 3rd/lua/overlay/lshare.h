@@ -99,6 +99,38 @@ LUA_API void(lua_clonetable)(lua_State *L, const void *tp);
 LUA_API void(lua_copytable)(lua_State *L, const void *tp);
 
 /*
+** Takes an image of L's state, with all that is reachable from its registry, its
+** globals and the metatables of basic types; the state itself is unchanged. Only
+** tables, C functions, userdata and strings can be in it; userdata are copied by
+** their bytes. Returns NULL, with the reason in *error, when there is something
+** else, an object is a key, there is no memory, or sharing is not built in. An
+** image lives as long as the process.
+*/
+LUA_API const void *(lua_takeimage)(lua_State *L, const char **error);
+
+/*
+** Makes L's state, which must be just as lua_newstate returned it, what an image
+** (from lua_takeimage) shows: much cheaper than opening libraries. Each state owns
+** its objects, as if it had made them. Returns LUA_OK; LUA_ERRMEM when there is no
+** memory, or LUA_ERRRUN when the state is not new, and nothing changed then.
+** Never raises.
+*/
+LUA_API int(lua_layimage)(lua_State *L, const void *image);
+
+/*
+** Puts the collector into the generational mode with everything that the state
+** has made so far taken for old, whether it is still used or not: for a state
+** that has just made what it will keep. Much cheaper than entering that mode
+** with a collection; what is garbage already waits for the next major one.
+*/
+LUA_API void(lua_gcsettle)(lua_State *L);
+
+/*
+** Returns 1 when the collector of L's state is in the generational mode, else 0.
+*/
+LUA_API int(lua_isgenerational)(lua_State *L);
+
+/*
 ** Returns 1 when the value at 'idx' is a shared table, else 0.
 */
 LUA_API int(lua_issharedtable)(lua_State *L, int idx);

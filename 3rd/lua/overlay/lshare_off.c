@@ -432,6 +432,31 @@ lua_copytable(lua_State *L, const void *tp) {
 	lua_clonetable(L, tp);
 }
 
+LUA_API const void *
+lua_takeimage(lua_State *L, const char **error) {
+	(void)L;
+	*error = "Lua was built without sharing";
+	return NULL;
+}
+
+LUA_API int
+lua_layimage(lua_State *L, const void *image) {
+	(void)L;
+	(void)image;
+	return LUA_ERRRUN;
+}
+
+LUA_API void
+lua_gcsettle(lua_State *L) {
+	lua_gc(L, LUA_GCINC);
+	lua_gc(L, LUA_GCGEN);
+}
+
+LUA_API int
+lua_isgenerational(lua_State *L) {
+	return G(L)->gckind != KGC_INC;
+}
+
 LUA_API int
 lua_issharedtable(lua_State *L, int idx) {
 	(void)L;

@@ -41,3 +41,49 @@ void luaC_fullgc (lua_State *L, int isemergency) {
   if (!isemergency)  /* in an emergency, callers hold objects in C only */
     share_collect(L, 1);
 }
+
+
+/*
+** What 'sweep2old' does, of objects that nobody looked for.
+*/
+static void makeold (global_State *g, GCObject *o) {
+  for (; o != NULL; o = o->next) {
+    set2black(o);
+    setage(o, G_OLD);
+    if (o->tt == LUA_VTHREAD)  /* threads must be watched */
+      linkgclist(gco2th(o), g->grayagain);
+    else if (o->tt == LUA_VUPVAL && upisopen(gco2upv(o)))
+      set2gray(o);
+  }
+}
+
+
+/*
+** 'entergen' without the collection before it: compare 'atomic2gen'.
+*/
+LUA_API void lua_gcsettle (lua_State *L) {
+  global_State *g = G(L);
+  if (g->gckind != KGC_GENMINOR &&
+      !(g->gckind == KGC_INC && g->gcstate == GCSpause)) {
+    luaC_changemode(L, KGC_GENMINOR);  /* there is a collection under way */
+    return;
+  }
+  cleargraylists(g);
+  makeold(g, g->allgc);
+  makeold(g, g->finobj);
+  makeold(g, g->tobefnz);
+  g->reallyold = g->old1 = g->survival = g->allgc;
+  g->firstold1 = NULL;
+  g->finobjrold = g->finobjold1 = g->finobjsur = g->finobj;
+  g->gckind = KGC_GENMINOR;
+  g->GCmajorminor = gettotalbytes(g);
+  g->GCmarked = 0;
+  luaD_shrinkstack(L);
+  finishgencycle(L, g);
+  setminordebt(g);
+}
+
+
+LUA_API int lua_isgenerational (lua_State *L) {
+  return G(L)->gckind != KGC_INC;
+}

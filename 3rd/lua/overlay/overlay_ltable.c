@@ -343,3 +343,33 @@ void share_seal (Table *t) {
 }
 
 /* }====================================================== */
+
+
+/*
+** {======================================================
+** Tables of images
+** =======================================================
+*/
+
+void share_nonodes (Table *t) {
+  setnodevector(NULL, t, 0);
+}
+
+
+Node *share_newnodes (lua_State *L, Table *t, lu_byte lsize,
+                                   const char *nodes) {
+  size_t size = twoto(lsize) * sizeof(Node);
+  if (lsize < LIMFORLAST)
+    t->node = cast(Node *, luaM_newblock(L, size));
+  else
+    t->node = cast(Node *, luaM_newblock(L, size + sizeof(Limbox))
+                           + sizeof(Limbox));
+  t->lsizenode = lsize;
+  setnodummy(t);
+  if (haslastfree(t))
+    getlastfree(t) = gnode(t, sizenode(t));
+  memcpy(t->node, nodes, size);
+  return t->node;
+}
+
+/* }====================================================== */

@@ -220,6 +220,13 @@ LUAI_FUNC void share_insert(Table *t, const TValue *key, TValue *value);
 */
 LUAI_FUNC void share_seal(Table *t);
 
+/*
+** For laying images: a table that is made has no hash part; it gets one of
+** 2^'lsize' entries with the contents of 'nodes'. Raises when there is no memory.
+*/
+LUAI_FUNC void share_nonodes(Table *t);
+LUAI_FUNC Node *share_newnodes(lua_State *L, Table *t, lu_byte lsize, const char *nodes);
+
 /*---------------------------------------------------------- overlay_lauxlib.c */
 
 LUALIB_API int(stock_loadfilex)(lua_State *L, const char *filename, const char *mode);
