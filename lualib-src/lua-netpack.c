@@ -2,8 +2,9 @@
 //
 // The queue is a userdata that owns unfinished packages (netpack_frame.h) and whole ones
 // that were not popped yet; its finaliser frees both. What goes beyond the well-known
-// functions serves snax.gateserver: limits (netpack_guard.h) and, for a gate with TLS,
-// bytes that are fed to the queue after they were decrypted.
+// functions serves snax.gateserver: limits (netpack_guard.h); for a gate with TLS, bytes
+// that are fed to the queue after they were decrypted; and routes, on which packages go
+// to another service without entering Lua.
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -11,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "lua-task.h"
 #include "netpack_frame.h"
 #include "netpack_guard.h"
 #include "skynet.h"
@@ -20,7 +22,7 @@
 #define QUEUE_META "skynet.netpack.queue"
 #define FIRST_PACKAGES 16
 
-// Upvalues of filter and feed. The last four come only to who asked for it.
+// Upvalues of filter and feed. The last five come only to who asked for it.
 enum {
 	KIND_DATA = 1,
 	KIND_MORE,
@@ -33,6 +35,17 @@ enum {
 	KIND_HUGE,	// a package is too long: fd, its length
 	KIND_RAW,	// bytes as they came: fd, block, size
 	KIND_SEND,	// bytes to be sent, of a relay: fd, block, size
+	KIND_LOST,	// the service that packages were routed to is gone: fd, service
+	KIND_LAST = KIND_LOST,
+};
+
+// What there is to tell of a read besides its packages; kind 0 = nothing. The numbers
+// are what follows fd.
+struct outcome {
+	int kind;
+	int id;
+	int64_t first;
+	int64_t second;
 };
 
 struct package {
@@ -46,6 +59,7 @@ struct queue {
 	struct frame_table *frames;
 	struct guard *guard;	// NULL = no limits
 	bool is_raw;		// bytes are handed out as they come
+	struct outcome late;	// of a read whose packages went their route
 	struct package *ring;
 	size_t cap;
 	size_t head;
@@ -70,8 +84,7 @@ queue_grow(struct queue *q) {
 }
 
 static void
-queue_push(void *ud, int id, char *data, size_t size) {
-	struct queue *q = ud;
+queue_push(struct queue *q, int id, char *data, size_t size) {
 	if (q->n == q->cap) {
 		queue_grow(q);
 	}
@@ -135,6 +148,13 @@ need_queue(lua_State *L) {
 	return q;
 }
 
+static struct queue *
+check_guarded(lua_State *L) {
+	struct queue *q = luaL_checkudata(L, 1, QUEUE_META);
+	luaL_argcheck(L, q->guard != NULL, 1, "not guarded");
+	return q;
+}
+
 //-------------------------------------------------------------------- filter
 
 static void
@@ -160,34 +180,57 @@ push_block(lua_State *L, int kind, int id, void *block, int size) {
 }
 
 static int
-push_slow(lua_State *L, int id, int64_t wait, enum guard_reason why) {
-	push_kind(L, KIND_SLOW);
-	lua_pushinteger(L, id);
-	lua_pushinteger(L, wait);
-	lua_pushinteger(L, why);
+push_outcome(lua_State *L, struct outcome o) {
+	push_kind(L, o.kind);
+	lua_pushinteger(L, o.id);
+	lua_pushinteger(L, o.first);
+	lua_pushinteger(L, o.second);
 	return 4;
+}
+
+// The packages of one read, on their way.
+struct delivery {
+	struct queue *q;
+	size_t n;
+	struct skynet_context *ctx;	// the rest is for a route
+	uint32_t service;
+	uint32_t source;
+	bool is_lost;
+};
+
+// Cuts the block, which it frees.
+static struct outcome
+cut(struct delivery *d, int id, char *block, size_t size, frame_sink sink) {
+	struct queue *q = d->q;
+	enum guard_reason why = GUARD_NONE;
+	size_t refused = frame_feed(q->frames, id, block, size, sink, d);
+	skynet_free(block);
+	if (refused > 0) {
+		return (struct outcome){ KIND_HUGE, id, (int64_t)refused, 0 };
+	}
+	int64_t wait = q->guard != NULL ? guard_count(q->guard, id, d->n, size, &why) : 0;
+	if (wait > 0) {
+		return (struct outcome){ KIND_SLOW, id, wait, why };
+	}
+	return (struct outcome){ 0 };
+}
+
+static void
+collect(void *ud, int id, char *data, size_t size) {
+	struct delivery *d = ud;
+	queue_push(d->q, id, data, size);
+	d->n++;
 }
 
 // Cuts the block, which it frees, and pushes what came of it.
 static int
 feed_block(lua_State *L, struct queue *q, int id, char *block, size_t size) {
-	size_t before = q->n;
-	enum guard_reason why = GUARD_NONE;
-	size_t refused = frame_feed(q->frames, id, block, size, queue_push, q);
-	skynet_free(block);
-	if (refused > 0) {
-		push_kind(L, KIND_HUGE);
-		lua_pushinteger(L, id);
-		lua_pushinteger(L, (lua_Integer)refused);
-		return 3;
+	struct delivery d = { .q = q };
+	struct outcome o = cut(&d, id, block, size, collect);
+	if (o.kind != 0) {
+		return push_outcome(L, o);
 	}
-	if (q->guard != NULL) {
-		int64_t wait = guard_count(q->guard, id, q->n - before, size, &why);
-		if (wait > 0) {
-			return push_slow(L, id, wait, why);
-		}
-	}
-	if (q->n == before) {
+	if (d.n == 0) {
 		return 0;
 	}
 	if (q->n > 1) {
@@ -203,6 +246,10 @@ filter_data(lua_State *L, struct skynet_socket_message *m) {
 	char *buffer = m->buffer;
 	struct queue *q = need_queue(L);
 	m->buffer = NULL;
+	if (buffer == NULL) {
+		// The packages went their route: only the rest is to be told.
+		return q->late.kind == 0 ? 1 : 1 + push_outcome(L, q->late);
+	}
 	if (q->is_raw) {
 		return 1 + push_block(L, KIND_RAW, m->id, buffer, m->ud);
 	}
@@ -284,6 +331,68 @@ lfilter(lua_State *L) {
 	luaL_argcheck(L, size >= (lua_Integer)sizeof(*m), 3, "not a socket message");
 	lua_settop(L, 1);
 	return filter_event(L, m, (size_t)size);
+}
+
+//-------------------------------------------------------------------- routes
+
+static void
+send_on(void *ud, int id, char *data, size_t size) {
+	struct delivery *d = ud;
+	int type = PTYPE_CLIENT | PTYPE_TAG_DONTCOPY;
+	d->n++;
+	d->is_lost |= skynet_send(d->ctx, d->source, d->service, type, id, data, size) < 0;
+}
+
+// What came of a connection with a route takes it, if nothing waits before it. The
+// filter of the service, see lua-task.h: true when there is nothing to tell Lua.
+static bool
+route_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
+	struct queue *q = ud;
+	struct skynet_socket_message *m = (void *)(uintptr_t)msg;
+	if (size < sizeof(*m) || m->type != SKYNET_SOCKET_TYPE_DATA || q->is_raw || q->n > 0) {
+		return false;
+	}
+	uint64_t route = guard_note(q->guard, m->id);
+	if (route == 0 || m->buffer == NULL) {
+		return false;
+	}
+	struct delivery d = { .q = q, .ctx = ctx };
+	d.service = (uint32_t)(route >> 32);
+	d.source = (uint32_t)route;
+	char *block = m->buffer;
+	m->buffer = NULL;
+	q->late = cut(&d, m->id, block, (size_t)m->ud, send_on);
+	if (d.is_lost) {
+		guard_set_note(q->guard, m->id, 0);
+		q->late = (struct outcome){ KIND_LOST, m->id, d.service, 0 };
+	}
+	return q->late.kind == 0;
+}
+
+static uint32_t
+opt_handle(lua_State *L, int index) {
+	lua_Integer handle = luaL_optinteger(L, index, 0);
+	luaL_argcheck(L, handle >= 0 && handle <= UINT32_MAX, index, "not the handle of a service");
+	return (uint32_t)handle;
+}
+
+// route(queue, fd [, service [, source]]): from now on packages of the connection go to
+// the service at once, as messages of class client with session fd; without a service no
+// more. No effect on an unknown connection.
+static int
+lroute(lua_State *L) {
+	struct queue *q = check_guarded(L);
+	int id = (int)luaL_checkinteger(L, 2);
+	uint32_t service = opt_handle(L, 3);
+	uint32_t source = opt_handle(L, 4);
+	if (service != 0) {
+		// The filter needs the queue as long as the VM lives.
+		lua_pushvalue(L, 1);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)lroute);
+		task_set_filter(L, PTYPE_SOCKET, route_data, q);
+	}
+	guard_set_note(q->guard, id, (uint64_t)service << 32 | source);
+	return 0;
 }
 
 //----------------------------------------------------------------- functions
@@ -413,13 +522,6 @@ lguard(lua_State *L) {
 	return 1;
 }
 
-static struct queue *
-check_guarded(lua_State *L) {
-	struct queue *q = luaL_checkudata(L, 1, QUEUE_META);
-	luaL_argcheck(L, q->guard != NULL, 1, "not guarded");
-	return q;
-}
-
 // wait(queue, fd) -> 1/100 s until a slow connection may be read again, why
 static int
 lwait(lua_State *L) {
@@ -468,11 +570,11 @@ lfeed(lua_State *L) {
 static void
 add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
 	static const char *const kinds[] = { "data", "more", "error", "open", "close", "init", "warning",
-		"slow", "huge", "raw", "send" };
-	for (int i = 0; i < KIND_SEND; i++) {
+		"slow", "huge", "raw", "send", "lost" };
+	for (int i = 0; i < KIND_LAST; i++) {
 		lua_pushstring(L, kinds[i]);
 	}
-	lua_pushcclosure(L, f, KIND_SEND);
+	lua_pushcclosure(L, f, KIND_LAST);
 	lua_setfield(L, -2, name);
 }
 
@@ -486,6 +588,7 @@ luaopen_skynet_netpack(lua_State *L) {
 		{ "guard", lguard },
 		{ "wait", lwait },
 		{ "sweep", lsweep },
+		{ "route", lroute },
 		{ NULL, NULL },
 	};
 	static const luaL_Reg meta[] = {

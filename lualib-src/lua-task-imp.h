@@ -26,6 +26,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "lua-task.h"
 #include "skynet.h"
 
 /* The message that carries a trace tag; only Lua services know it. */
@@ -165,6 +166,9 @@ struct sched {
 	int trace_count; /* tags created by skynet.trace */
 	int ref_tags;    /* tags that came ahead of requests, or 0 */
 	int tag_n;
+	task_filter filter; /* NULL = none */
+	void *filter_ud;
+	int filter_type;
 	bool started;
 	bool exiting;
 	bool trace_timeout;

@@ -52,6 +52,14 @@ task_new_session(lua_State *L, struct skynet_context *ctx) {
 }
 
 void
+task_set_filter(lua_State *L, int type, task_filter f, void *ud) {
+	struct sched *S = sched_of(L);
+	S->filter_type = type;
+	S->filter = f;
+	S->filter_ud = ud;
+}
+
+void
 sched_push_hook(lua_State *L, struct sched *S, const char *name) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_hooks);
 	if (lua_getfield(L, -1, name) == LUA_TNIL) {

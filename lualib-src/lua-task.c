@@ -416,7 +416,9 @@ sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, ui
                  const void *msg, size_t sz) {
 	struct sched *S = ud;
 	const struct inbound in = {type, session, source, msg, sz};
-	(void)ctx;
+	if (type == S->filter_type && S->filter != NULL && S->filter(S->filter_ud, ctx, msg, sz)) {
+		return 0;
+	}
 	sched_deliver(S, S->main.L, &in);
 	if (S->failure != NULL) {
 		sched_report(S, &in);

@@ -10,6 +10,9 @@
 
 #include <lua.h>
 
+#include <stdbool.h>
+#include <stddef.h>
+
 struct skynet_context;
 
 /*
@@ -19,6 +22,21 @@ struct skynet_context;
  */
 int
 task_new_session(lua_State *L, struct skynet_context *ctx);
+
+/*
+ * A function that looks at messages of one type before a task is made for them.
+ * True: it has done all there is to do; the message is freed as after a task. False:
+ * it goes on as usual, also if it was changed. Runs outside of Lua, and may not use it.
+ */
+typedef bool (*task_filter)(void *ud, struct skynet_context *ctx, const void *msg, size_t sz);
+
+/*
+ * From now on messages of the type go through f; one filter in a VM, NULL = none. It
+ * must stay callable as long as the VM takes messages. Services that take messages in
+ * Lua (dispatch_message) have no use of it. Raises without a scheduler.
+ */
+void
+task_set_filter(lua_State *L, int type, task_filter f, void *ud);
 
 int
 luaopen_skynet_task(lua_State *L);

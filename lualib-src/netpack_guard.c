@@ -34,6 +34,7 @@ struct connection {
 	bool has_spoken;
 	struct address *address;
 	uint64_t since;		// silent, as far as is known
+	uint64_t note;
 	struct bucket bucket;
 };
 
@@ -333,6 +334,20 @@ guard_leave(struct guard *g, int id) {
 		g->n--;
 		skynet_free(c);
 	}
+}
+
+void
+guard_set_note(struct guard *g, int id, uint64_t note) {
+	struct connection *c = *find(g, id);
+	if (c != NULL) {
+		c->note = note;
+	}
+}
+
+uint64_t
+guard_note(struct guard *g, int id) {
+	struct connection *c = *find(g, id);
+	return c != NULL ? c->note : 0;
 }
 
 int64_t

@@ -55,6 +55,9 @@ void guard_set(struct guard *g, const struct guard_limits *limits,
 void guard_enter(struct guard *g, int id, const char *address, size_t n);
 // Unknown ids are ignored.
 void guard_leave(struct guard *g, int id);
+// A number that the caller keeps for a connection: 0 at first, and for unknown ids.
+void guard_set_note(struct guard *g, int id, uint64_t note);
+uint64_t guard_note(struct guard *g, int id);
 // The connection has sent that much. Returns 0, or how long not to read it, 1/100 s, and
 // sets why. With zeros: how long still. Unknown ids may do everything.
 int64_t guard_count(struct guard *g, int id, size_t packages, size_t bytes,

@@ -11,6 +11,7 @@ local driver = require "skynet.socketdriver"
 ---@class snax.gateagents.server
 ---@field openclient fun(fd: integer)
 ---@field closeclient fun(fd: integer, ...)
+---@field route fun(fd: integer, service: integer?, source: integer?)? see snax.gateserver
 
 ---A handler for snax.gateserver and its like.
 ---@param name string of the service, for log lines
@@ -36,10 +37,14 @@ return function(name, server, gone)
 			driver.drop(msg, sz)
 			skynet.send(watchdog, "lua", "socket", "data", fd, text)
 		elseif not skynet.redirect(agent, c.client, "client", fd, msg, sz) then
-			skynet.error(string.format("%s: agent %s of fd (%d) is gone", name,
-				skynet.address(agent), fd))
-			server.closeclient(fd, gone)
+			handler.lost(fd, agent)
 		end
+	end
+
+	function handler.lost(fd, agent)
+		skynet.error(string.format("%s: agent %s of fd (%d) is gone", name,
+			skynet.address(agent), fd))
+		server.closeclient(fd, gone)
 	end
 
 	function handler.connect(fd, ...)
@@ -66,18 +71,27 @@ return function(name, server, gone)
 		return connections[fd] or error(name .. ": no connection " .. tostring(fd), 0)
 	end
 
+	-- A name may be given to another service one day: those are looked up each time.
+	local function route(fd, agent, client)
+		if server.route then
+			server.route(fd, math.type(agent) == "integer" and agent or nil, client)
+		end
+	end
+
 	-- Packages go to `address` (default: the sender) from now on, as if `client` had sent
 	-- them.
 	function command.forward(source, fd, client, address)
 		local c = connection_of(fd)
 		c.client = client or 0
 		c.agent = address or source
+		route(fd, c.agent, c.client)
 		server.openclient(fd)
 	end
 
 	function command.accept(_, fd)
 		local c = connection_of(fd)
 		c.agent = nil
+		route(fd)
 		server.openclient(fd)
 	end
 

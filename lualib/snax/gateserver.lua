@@ -176,7 +176,20 @@ function gateserver.closeclient(fd)
 		close_socket(fd, forget)
 	elseif s and s >= 0 then
 		state[fd] = CLOSING
+		netpack.route(queue, fd)
 		close_socket(fd)
+	end
+end
+
+---From now on the packages of a connection go straight to a service, as messages of the
+---class client with session fd, and `message` does not see them; `lost` is called when
+---that service is gone. Cheaper than to pass on what `message` gets.
+---@param fd integer closed: no effect
+---@param service integer? its handle; nil = packages go to `message` again
+---@param source integer? handle that the messages come from, default: this service
+function gateserver.route(fd, service, source)
+	if is_open(fd) then
+		netpack.route(queue, fd, service, source)
 	end
 end
 
@@ -320,8 +333,6 @@ local function dispatch_package(fd, msg, sz)
 	end
 end
 
-event.data = dispatch_package
-
 -- Dispatch what is queued. Should `message` yield, the fork that was made before it goes
 -- on with the rest.
 local function dispatch_queue()
@@ -373,6 +384,13 @@ function event.slow(fd, wait, why)
 	dispatch_queue()
 end
 
+-- What came for it meanwhile is lost as well.
+function event.lost(fd, service)
+	if is_open(fd) and handler.lost then
+		handler.lost(fd, service)
+	end
+end
+
 function event.huge(fd, size)
 	if is_open(fd) then
 		report("huge", "close %d of %s: a package of %d bytes is too large; raise maxpackage (%d) if "
@@ -393,9 +411,12 @@ local function fail_tls(fd, why)
 	gateserver.closeclient(fd)
 end
 
-local function dispatch(kind, ...)
-	if kind then
-		event[kind](...)
+-- No event has more than three values.
+local function dispatch(kind, a, b, c)
+	if kind == "data" then
+		dispatch_package(a, b, c)
+	elseif kind then
+		event[kind](a, b, c)
 	end
 end
 
@@ -632,6 +653,7 @@ end
 ---@class gate.handler
 ---@field connect fun(fd: integer, addr: string)
 ---@field message fun(fd: integer, msg: lightuserdata, sz: integer) owns msg
+---@field lost (fun(fd: integer, service: integer))? packages were routed to it, and it is gone
 ---@field disconnect fun(fd: integer)?
 ---@field error fun(fd: integer, text: string)?
 ---@field warning fun(fd: integer, kib: integer)?
@@ -654,11 +676,9 @@ function gateserver.start(h)
 		unpack = function(msg, sz)
 			return netpack.filter(queue, msg, sz)
 		end,
-		dispatch = function(_, _, q, kind, ...)
+		dispatch = function(_, _, q, kind, a, b, c)
 			queue = q
-			if kind then
-				event[kind](...)
-			end
+			dispatch(kind, a, b, c)
 		end,
 	}
 	local function init()

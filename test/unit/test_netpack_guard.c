@@ -280,6 +280,26 @@ many_connections_are_found_again(void **state) {
 	assert_int_equal(guard_connections(g), 0);
 }
 
+static void
+a_connection_has_a_note(void **state) {
+	(void)state;
+	for (int i = 1; i <= 100; i++) {
+		enter(i, "10.0.0.1:1");
+		assert_int_equal(guard_note(g, i), 0);
+		guard_set_note(g, i, ((uint64_t)i << 32) + 7);
+	}
+	for (int i = 1; i <= 100; i++) {
+		assert_true(guard_note(g, i) == ((uint64_t)i << 32) + 7);
+	}
+	guard_set_note(g, 5, 0);
+	assert_int_equal(guard_note(g, 5), 0);
+	guard_leave(g, 6);
+	guard_set_note(g, 6, 1);
+	assert_int_equal(guard_note(g, 6), 0);
+	enter(6, "10.0.0.1:1");
+	assert_int_equal(guard_note(g, 6), 0);
+}
+
 int
 main(void) {
 #define CLAIM(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -296,6 +316,7 @@ main(void) {
 		CLAIM(silence_is_noticed),
 		CLAIM(silence_may_be_allowed),
 		CLAIM(many_connections_are_found_again),
+		CLAIM(a_connection_has_a_note),
 	};
 	return cmocka_run_group_tests(claims, NULL, NULL);
 }
