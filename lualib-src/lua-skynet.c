@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,9 @@
 #include <unistd.h>
 
 #include <lauxlib.h>
+#include <lualib.h>
 
+#include "lshare.h"
 #include "lua-container.h"
 #include "lua-seri.h"
 #include "lua-task.h"
@@ -538,10 +541,9 @@ lstartfailed(lua_State *L) {
 	return 1;
 }
 
-int luaopen_skynet_core(lua_State *L);
-
-int
-luaopen_skynet_core(lua_State *L) {
+/* Push the module for a VM without a container, or as all that have one get it. */
+static void
+push_module(lua_State *L, bool has_container) {
 	static const luaL_Reg with_context[] = {
 	    {"send", lsend},
 	    {"redirect", lredirect},
@@ -568,16 +570,52 @@ luaopen_skynet_core(lua_State *L) {
 	    {"startfailed", lstartfailed},
 	    {NULL, NULL},
 	};
-	luaL_checkversion(L);
-	struct skynet_context *ctx = lua_skynet_context(L);
 	lua_createtable(
 	    L, 0, (int)(sizeof with_context / sizeof *with_context + sizeof plain / sizeof *plain - 2));
 	luaL_setfuncs(L, plain, 0);
-	if (lua_container(L) != NULL) {
+	if (has_container) {
 		luaL_setfuncs(L, with_context, 0);
 	} else {
-		lua_pushlightuserdata(L, ctx);
+		lua_pushlightuserdata(L, lua_skynet_context(L));
 		luaL_setfuncs(L, with_context, 1);
+	}
+}
+
+/*
+ * In a container's VM all functions are plain, so one table is made and frozen, and
+ * each VM gets a copy of it.
+ */
+static void
+push_copy(lua_State *L) {
+#ifdef LUA_CACHELIB
+	static _Atomic(const void *) frozen;
+	/* Pairs with the release below. */
+	const void *known = atomic_load_explicit(&frozen, memory_order_acquire);
+	if (known != NULL) {
+		lua_copytable(L, known);
+		return;
+	}
+	push_module(L, true);
+	const void *new = lua_sharetable(L, -1);
+	if (!atomic_compare_exchange_strong_explicit(&frozen, &known, new, memory_order_release,
+	                                             memory_order_relaxed)) {
+		lua_freeshared(new); /* another VM was faster */
+	}
+#else
+	push_module(L, true);
+#endif
+}
+
+int
+luaopen_skynet_core(lua_State *L);
+
+int
+luaopen_skynet_core(lua_State *L) {
+	luaL_checkversion(L);
+	if (lua_container(L) != NULL) {
+		push_copy(L);
+	} else {
+		push_module(L, false);
 	}
 	return 1;
 }

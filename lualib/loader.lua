@@ -6,57 +6,32 @@
 -- Globals it leaves: SERVICE_NAME, SERVICE_PATH, and a `require` that may be
 -- used inside tasks. Globals it removes: LUA_PATH, LUA_CPATH, LUA_SERVICE,
 -- LUA_PRELOAD. It must not yield.
+--
+-- It runs at every launch, so what takes long is done by the container.
 
----Load the script of a service: the first candidate that loads.
----@param name string service name, put in place of every `?`
----@param templates string file name templates separated by `;`
----@return function chunk, string template, string filename
-local function find_script(name, templates)
-	-- The first file that exists, which the process remembers together with its
-	-- template, nearly always loads.
-	local known, its_template = package.searchpath(name, templates, "")
-	local main = known and its_template and loadfile(known)
-	if main then
-		return main, its_template, known
+local service = package.loaded["skynet.require"]
+
+---@param main function the script
+---@param folder string? where it is, up to the last slash
+---@param is_own boolean a template such as dir/?/init.lua gives the service this folder
+---@param ... string all words, the name first
+local function start(main, folder, is_own, ...)
+	SERVICE_NAME = ...
+	SERVICE_PATH = folder
+	-- Modules in a folder of its own come before all others.
+	package.path, LUA_PATH = is_own and folder .. "?.lua;" .. LUA_PATH or LUA_PATH, nil
+	package.cpath, LUA_CPATH = LUA_CPATH, nil
+	LUA_SERVICE = nil
+
+	local preload = LUA_PRELOAD
+	if preload then
+		LUA_PRELOAD = nil
+		assert(loadfile(preload))(...)
 	end
-	local messages = {}
-	local replacement = name:gsub("%%", "%%%%")
-	for template in templates:gmatch("[^;]+") do
-		local filename = template:gsub("?", replacement)
-		local chunk, message = loadfile(filename)
-		if chunk then
-			return chunk, template, filename
-		end
-		messages[#messages + 1] = message
-	end
-	error(table.concat(messages, "\n"), 0)
+
+	require = service.require
+
+	main(select(2, ...))
 end
 
-local words = {}
-for word in string.gmatch(..., "%S+") do
-	words[#words + 1] = word
-end
-SERVICE_NAME = words[1] or error("a Lua service needs the name of a script", 0)
-
-local main, template, filename = find_script(SERVICE_NAME, LUA_SERVICE)
-
-package.path, LUA_PATH = LUA_PATH, nil
-package.cpath, LUA_CPATH = LUA_CPATH, nil
-LUA_SERVICE = nil
-
--- A template such as dir/?/init.lua gives the service a folder of its own,
--- whose modules come before all others.
-SERVICE_PATH = filename:match("^.*/")
-if template:match("%?.*/[^?/]*$") then
-	package.path = SERVICE_PATH .. "?.lua;" .. package.path
-end
-
-local preload = LUA_PRELOAD
-if preload then
-	LUA_PRELOAD = nil
-	assert(loadfile(preload))(table.unpack(words))
-end
-
-require = require("skynet.require").require
-
-main(table.unpack(words, 2))
+start(service.script(..., LUA_SERVICE))

@@ -2,7 +2,13 @@
 -- functions to `skynet`, which it returns. Owns nothing.
 
 local skynet = require "skynet"
-local c = require "skynet.core"
+
+-- Most services require this module without using it, so the core is loaded late.
+local loaded
+local function core()
+	loaded = loaded or require "skynet.core"
+	return loaded
+end
 
 ---@class skynet.manager
 local M = skynet
@@ -13,7 +19,7 @@ local M = skynet
 ---@param ... string|number
 ---@return integer? handle nil when it could not be created
 function M.launch(module, ...)
-	return c.addresscommand("LAUNCH", table.concat({ module, ... }, " "))
+	return core().addresscommand("LAUNCH", table.concat({ module, ... }, " "))
 end
 
 -- The handle that a local address means, or nil.
@@ -21,7 +27,7 @@ local function to_handle(addr)
 	if type(addr) == "number" then
 		return math.tointeger(addr)
 	end
-	return c.addresscommand("QUERY", addr)
+	return core().addresscommand("QUERY", addr)
 end
 
 ---End a service at once; its requesters get errors.
@@ -29,19 +35,19 @@ end
 function M.kill(addr)
 	if type(addr) == "string" and not addr:find "^[.:]" then
 		-- The kernel logs what is wrong with it.
-		c.command("KILL", addr)
+		core().command("KILL", addr)
 		return
 	end
 	local handle = to_handle(addr)
 	if handle then
 		skynet.send(".launcher", "lua", "REMOVE", handle, true)
-		c.command("KILL", skynet.address(handle))
+		core().command("KILL", skynet.address(handle))
 	end
 end
 
 ---End all services and with them the process.
 function M.abort()
-	c.command "ABORT"
+	core().command "ABORT"
 end
 
 -- Give handle a name that all nodes know.
@@ -60,7 +66,7 @@ end
 ---@return boolean # false: the local name is taken
 function M.register(name)
 	if name:byte() == 46 then -- "."
-		return c.command("REG", name) ~= nil
+		return core().command("REG", name) ~= nil
 	end
 	return register_global(name, skynet.self())
 end
@@ -74,10 +80,10 @@ function M.name(name, handle)
 		return register_global(name, handle)
 	end
 	local text = skynet.address(handle)
-	if c.command("QUERY", text) == nil then
+	if core().command("QUERY", text) == nil then
 		return false
 	end
-	return c.command("NAME", name .. " " .. text) ~= nil
+	return core().command("NAME", name .. " " .. text) ~= nil
 end
 
 ---Instead of skynet.start: messages of the types that are keys of map are
@@ -86,14 +92,14 @@ end
 ---@param map table<integer, integer>
 ---@param start_func fun()
 function M.forward_type(map, start_func)
-	local dispatch = skynet.dispatch_message
-	c.callback(function(ptype, msg, size, session, source)
+	local dispatch, trash = skynet.dispatch_message, core().trash
+	core().callback(function(ptype, msg, size, session, source)
 		local mapped = map[ptype]
 		if mapped then
 			return dispatch(mapped, msg, size, session, source)
 		end
 		local ok, err = pcall(dispatch, ptype, msg, size, session, source)
-		c.trash(msg, size)
+		trash(msg, size)
 		if not ok then
 			error(err, 0)
 		end
@@ -106,7 +112,7 @@ end
 ---@param start_func fun()
 function M.filter(f, start_func)
 	local dispatch = skynet.dispatch_message
-	c.callback(function(...)
+	core().callback(function(...)
 		dispatch(f(...))
 	end)
 	skynet._begin(start_func)
@@ -120,7 +126,7 @@ end
 function M.monitor(service, query)
 	local find = query and skynet.queryservice or skynet.uniqueservice
 	local monitor = assert(find(true, service), "Monitor launch failed")
-	c.command("MONITOR", skynet.address(monitor))
+	core().command("MONITOR", skynet.address(monitor))
 	return monitor
 end
 

@@ -183,14 +183,13 @@ make_state(struct snlua *l) {
 }
 
 /*
- * Start collecting. What the service is made of now will mostly stay: entering
- * the generational mode makes all of it old, with one collection, so that the
- * next ones need not look at it.
+ * Start collecting. What the service is made of now will mostly stay, so all of it
+ * is old, unless the script chose another mode.
  */
 static void
 start_collector(lua_State *L) {
-	if (lua_gc(L, LUA_GCINC) == LUA_GCGEN) {
-		lua_gc(L, LUA_GCGEN); /* unless the script chose otherwise */
+	if (lua_isgenerational(L)) {
+		lua_gcsettle(L);
 	}
 	lua_gc(L, LUA_GCRESTART);
 }

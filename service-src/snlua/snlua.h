@@ -201,4 +201,35 @@ void snlua_open_libs(lua_State *L);
 /* Remember where modules are; after package and skynet.codecache are loaded. */
 void snlua_open_search(lua_State *L);
 
+/*
+ * Push the loader of a module that is known, and its datum, over the table
+ * `package`, which is at the top. False when it is not known, or the VM has
+ * searchers of its own; what lies over the table then is without meaning. May raise
+ * for want of memory.
+ */
+bool snlua_push_known(lua_State *L, const char *name);
+
+/* Longer names of files are not remembered. */
+#define SNLUA_FILE_MAX 512
+
+/* Where the script of a service was found: the file, which goes to `file`, or false. */
+bool snlua_find_script(const char *name, const char *templates, char *file);
+void snlua_note_script(const char *name, const char *templates, const char *file);
+
+/* ------------------------------------------------------------- snlua_script.c */
+
+/*
+ * Lua: script(argument, templates) -> chunk, folder, is_own, word, ... For the loader:
+ * the main chunk of the first file that loads, with the first word of the launch
+ * argument for every `?` of the templates, which are separated by `;`; the folder of
+ * the file up to its last slash, or nil; whether it is the service's own; and all
+ * words. Raises the messages of all files when there is none.
+ */
+int snlua_script(lua_State *L);
+
+/* ------------------------------------------------------------ snlua_require.c */
+
+/* Push the module skynet.require. */
+int snlua_open_require(lua_State *L);
+
 #endif

@@ -48,6 +48,8 @@ open_all(lua_State *L) {
 	luaL_requiref(L, "skynet.codecache", luaopen_cache, 0);
 	lua_pop(L, 1);
 	snlua_open_search(L);
+	luaL_requiref(L, "skynet.require", snlua_open_require, 0);
+	lua_pop(L, 1);
 	return 0;
 }
 

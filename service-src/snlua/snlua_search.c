@@ -23,24 +23,33 @@
 #define BUCKETS 256
 /* More than this many names are not remembered: somebody generates them. */
 #define ENTRIES_MAX 4096
-#define FILE_MAX 512
 
-/* What keeps keys of different kinds apart; the first byte of a key. */
-enum { KEY_MODULE = 'm', KEY_SEARCHPATH = 's', KEY_SEARCHPATH_WHOLE = 'w' };
+/* What keeps keys of different kinds apart. */
+enum { KEY_MODULE, KEY_SEARCHPATH, KEY_SCRIPT };
+
+enum { KEY_PARTS = 3 };
+
+/* What was looked for: a name and the paths it was looked for in. */
+struct key {
+	int kind;
+	int parts;
+	const char *part[KEY_PARTS];
+	size_t len[KEY_PARTS];
+};
 
 struct entry {
 	struct entry *next;
-	uint32_t hash;
-	size_t key_len;
+	uint64_t hash;
+	struct key key;       /* its parts are behind it */
 	lua_CFunction opener; /* NULL: a Lua file */
-	char *file;           /* behind the key */
-	char key[];
+	char *file;
+	char text[];
 };
 
 /* A copy of an entry's content. */
 struct found {
 	lua_CFunction opener;
-	char file[FILE_MAX];
+	char file[SNLUA_FILE_MAX];
 };
 
 static struct {
@@ -49,30 +58,53 @@ static struct {
 	struct entry *bucket[BUCKETS];
 } map = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static uint32_t
-hash_of(const char *key, size_t len) {
-	uint32_t h = 2166136261u; /* FNV-1a */
-	for (size_t i = 0; i < len; i++) {
-		h = (h ^ (unsigned char)key[i]) * 16777619u;
+/* Eight bytes at a time: paths are long. */
+static uint64_t
+mix(uint64_t h, const char *text, size_t len) {
+	while (len > 0) {
+		uint64_t word = 0;
+		size_t n = len < sizeof word ? len : sizeof word;
+		memcpy(&word, text, n);
+		h = (h ^ word) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 32;
+		text += n;
+		len -= n;
 	}
 	return h;
 }
 
-static struct entry *
-map_find(const char *key, size_t len, uint32_t hash) {
-	for (struct entry *e = map.bucket[hash % BUCKETS]; e != NULL; e = e->next) {
-		if (e->hash == hash && e->key_len == len && memcmp(e->key, key, len) == 0) {
-			return e;
-		}
+static uint64_t
+hash_of(const struct key *key) {
+	uint64_t h = (uint64_t)key->kind;
+	for (int i = 0; i < key->parts; i++) {
+		h = mix(h + key->len[i], key->part[i], key->len[i]);
 	}
-	return NULL;
+	return h;
 }
 
 static bool
-map_get(const char *key, size_t len, struct found *out) {
-	uint32_t hash = hash_of(key, len);
+is_same(const struct key *a, const struct key *b) {
+	bool same = a->kind == b->kind && a->parts == b->parts;
+	for (int i = 0; same && i < a->parts; i++) {
+		same = a->len[i] == b->len[i] && memcmp(a->part[i], b->part[i], a->len[i]) == 0;
+	}
+	return same;
+}
+
+static struct entry *
+map_find(const struct key *key, uint64_t hash) {
+	struct entry *e = map.bucket[hash % BUCKETS];
+	while (e != NULL && (e->hash != hash || !is_same(&e->key, key))) {
+		e = e->next;
+	}
+	return e;
+}
+
+static bool
+map_get(const struct key *key, struct found *out) {
+	uint64_t hash = hash_of(key);
 	pthread_mutex_lock(&map.lock);
-	struct entry *e = map_find(key, len, hash);
+	struct entry *e = map_find(key, hash);
 	if (e != NULL) {
 		out->opener = e->opener;
 		strcpy(out->file, e->file); /* map_put saw that it fits */
@@ -81,21 +113,34 @@ map_get(const char *key, size_t len, struct found *out) {
 	return e != NULL;
 }
 
+static struct entry *
+new_entry(const struct key *key, lua_CFunction opener, const char *file) {
+	size_t size = strlen(file) + 1;
+	for (int i = 0; i < key->parts; i++) {
+		size += key->len[i];
+	}
+	struct entry *e = skynet_malloc(sizeof *e + size);
+	char *text = e->text;
+	e->hash = hash_of(key);
+	e->key = *key;
+	e->opener = opener;
+	for (int i = 0; i < key->parts; i++) {
+		memcpy(text, key->part[i], key->len[i]);
+		e->key.part[i] = text;
+		text += key->len[i];
+	}
+	e->file = strcpy(text, file);
+	return e;
+}
+
 static void
-map_put(const char *key, size_t len, lua_CFunction opener, const char *file) {
-	size_t file_len = strlen(file);
-	if (file_len >= FILE_MAX) {
+map_put(const struct key *key, lua_CFunction opener, const char *file) {
+	if (strlen(file) >= SNLUA_FILE_MAX) {
 		return;
 	}
-	struct entry *e = skynet_malloc(sizeof *e + len + file_len + 1);
-	e->hash = hash_of(key, len);
-	e->key_len = len;
-	e->opener = opener;
-	e->file = e->key + len;
-	memcpy(e->key, key, len);
-	memcpy(e->file, file, file_len + 1);
+	struct entry *e = new_entry(key, opener, file);
 	pthread_mutex_lock(&map.lock);
-	bool is_new = map.count < ENTRIES_MAX && map_find(key, len, e->hash) == NULL;
+	bool is_new = map.count < ENTRIES_MAX && map_find(key, e->hash) == NULL;
 	if (is_new) {
 		struct entry **bucket = &map.bucket[e->hash % BUCKETS];
 		e->next = *bucket;
@@ -127,46 +172,33 @@ map_clear(void) {
 /* Upvalues: the function that is replaced, and (searchers) the table package. */
 enum { UP_ORIGINAL = 1, UP_PACKAGE };
 
-/* Stack of the functions below: name, key, then what the original returned. */
-enum { ARG_NAME = 1, ARG_KEY };
-
 static enum cache_mode
 mode_of(lua_State *L) {
 	return snlua_here(L)->cache_mode;
 }
 
 /*
- * Put the key of a module behind its name: the name and both paths. False when
- * there is none, since a path is no string.
+ * Make the key of a module: its name and both paths of the table `package`, which
+ * are pushed and stay there as long as the key is used. False when there is none,
+ * since a path is no string.
  */
 static bool
-make_module_key(lua_State *L) {
-	const char *name = luaL_checkstring(L, ARG_NAME);
-	lua_settop(L, ARG_NAME);
-	lua_getfield(L, lua_upvalueindex(UP_PACKAGE), "path");
-	lua_getfield(L, lua_upvalueindex(UP_PACKAGE), "cpath");
+make_module_key(lua_State *L, int package, const char *name, struct key *key) {
+	*key = (struct key){.kind = KEY_MODULE, .parts = 3, .part = {name}, .len = {strlen(name)}};
+	lua_getfield(L, package, "path");
+	lua_getfield(L, package, "cpath");
 	if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING) {
 		return false;
 	}
-	lua_pushfstring(L, "%c%s\n%s\n%s", KEY_MODULE, name, lua_tostring(L, -2), lua_tostring(L, -1));
-	lua_replace(L, ARG_KEY);
-	lua_settop(L, ARG_KEY);
+	key->part[1] = lua_tolstring(L, -2, &key->len[1]);
+	key->part[2] = lua_tolstring(L, -1, &key->len[2]);
 	return true;
 }
 
-static bool
-get_found(lua_State *L, struct found *out) {
-	size_t len;
-	const char *key = lua_tolstring(L, ARG_KEY, &len);
-	return map_get(key, len, out);
-}
-
 static void
-put_found(lua_State *L, lua_CFunction opener, const char *file) {
-	size_t len;
-	const char *key = lua_tolstring(L, ARG_KEY, &len);
+put_found(lua_State *L, const struct key *key, lua_CFunction opener, const char *file) {
 	if (mode_of(L) == CACHE_ON) {
-		map_put(key, len, opener, file);
+		map_put(key, opener, file);
 	}
 }
 
@@ -175,7 +207,7 @@ static int
 search(lua_State *L) {
 	int base = lua_gettop(L);
 	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
-	lua_pushvalue(L, ARG_NAME);
+	lua_pushvalue(L, 1);
 	lua_call(L, 1, LUA_MULTRET);
 	return lua_gettop(L) - base;
 }
@@ -202,16 +234,18 @@ push_loader(lua_State *L, const struct found *found) {
 /* In place of the searcher of Lua modules, the first one that looks for files. */
 static int
 find_lua(lua_State *L) {
+	struct key key;
 	struct found found;
-	if (mode_of(L) == CACHE_OFF || !make_module_key(L)) {
+	const char *name = luaL_checkstring(L, 1);
+	if (mode_of(L) == CACHE_OFF || !make_module_key(L, lua_upvalueindex(UP_PACKAGE), name, &key)) {
 		return search(L);
 	}
-	if (get_found(L, &found) && push_loader(L, &found)) {
+	if (map_get(&key, &found) && push_loader(L, &found)) {
 		return 2;
 	}
 	int results = search(L);
 	if (has_found(L, results)) {
-		put_found(L, NULL, lua_tostring(L, -1));
+		put_found(L, &key, NULL, lua_tostring(L, -1));
 	}
 	return results;
 }
@@ -225,7 +259,9 @@ pin_library(const char *file) {
 /* In place of the two searchers of C modules; find_lua has looked in the map. */
 static int
 find_c(lua_State *L) {
-	if (mode_of(L) != CACHE_ON || !make_module_key(L)) {
+	struct key key;
+	const char *name = luaL_checkstring(L, 1);
+	if (mode_of(L) != CACHE_ON || !make_module_key(L, lua_upvalueindex(UP_PACKAGE), name, &key)) {
 		return search(L);
 	}
 	int results = search(L);
@@ -233,88 +269,104 @@ find_c(lua_State *L) {
 		lua_CFunction opener = lua_tocfunction(L, -2);
 		const char *file = lua_tostring(L, -1);
 		if (opener != NULL && pin_library(file)) {
-			put_found(L, opener, file);
+			put_found(L, &key, opener, file);
 		}
 	}
 	return results;
 }
 
-/* Whether the template of n bytes gives `file` with `name` for each `?`. */
+/* The function that looks in package.preload. Relaxed: it is the same in all VMs. */
+static _Atomic(lua_CFunction) find_preloaded;
+
+/* Whether the first two searchers of the table `package` are those of a new VM. */
 static bool
-gives_file(const char *template, size_t n, const char *name, const char *file) {
-	size_t name_len = strlen(name);
-	for (size_t i = 0; i < n; i++) {
-		if (template[i] == '?') {
-			if (strncmp(file, name, name_len) != 0) {
-				return false;
-			}
-			file += name_len;
-		} else if (*file++ != template[i]) {
-			return false;
-		}
+has_own_searchers(lua_State *L, int package) {
+	bool own = false;
+	if (lua_getfield(L, package, "searchers") == LUA_TTABLE) {
+		lua_rawgeti(L, -1, 1);
+		lua_rawgeti(L, -2, 2);
+		own = lua_tocfunction(L, -1) == find_lua &&
+		      lua_tocfunction(L, -2) == atomic_load_explicit(&find_preloaded, memory_order_relaxed);
 	}
-	return *file == '\0';
+	lua_settop(L, package);
+	return own;
 }
 
-/* Push the template of `path` that `file` comes from, or nil. */
-static void
-push_template(lua_State *L, const char *path, const char *name, const char *file) {
-	while (*path != '\0') {
-		size_t n = strcspn(path, LUA_PATH_SEP);
-		if (gives_file(path, n, name, file)) {
-			lua_pushlstring(L, path, n);
-			return;
-		}
-		path += n + (path[n] != '\0');
-	}
-	lua_pushnil(L);
+static bool
+is_preloaded(lua_State *L, const char *name) {
+	int top = lua_gettop(L);
+	bool is = lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE) != LUA_TTABLE ||
+	          lua_getfield(L, -1, name) != LUA_TNIL;
+	lua_settop(L, top);
+	return is;
 }
 
-/* searchpath of a name and a path, the key of which is `kind`, name and path. */
+bool
+snlua_push_known(lua_State *L, const char *name) {
+	struct key key;
+	struct found found;
+	int package = lua_gettop(L);
+	return mode_of(L) != CACHE_OFF && has_own_searchers(L, package) && !is_preloaded(L, name) &&
+	       make_module_key(L, package, name, &key) && map_get(&key, &found) &&
+	       push_loader(L, &found);
+}
+
+/* package.searchpath(name, path [, sep [, rep]]) */
 static int
-searchpath_cached(lua_State *L, int kind) {
+searchpath(lua_State *L) {
 	struct found found;
 	const char *name = luaL_checkstring(L, 1);
 	const char *path = luaL_checkstring(L, 2);
-	lua_settop(L, 3); /* name, path, separator */
-	lua_pushfstring(L, "%c%s\n%s", kind, name, path);
-	lua_insert(L, ARG_KEY);
-	if (get_found(L, &found)) {
+	struct key key = {.kind = KEY_SEARCHPATH,
+	                  .parts = 2,
+	                  .part = {name, path},
+	                  .len = {strlen(name), strlen(path)}};
+	bool is_plain = lua_isnoneornil(L, 3) && lua_isnoneornil(L, 4) && mode_of(L) != CACHE_OFF;
+	if (is_plain && map_get(&key, &found)) {
 		lua_pushstring(L, found.file);
-	} else {
-		lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
-		lua_pushvalue(L, 1);
-		lua_pushvalue(L, ARG_KEY + 1);
-		lua_pushvalue(L, ARG_KEY + 2);
-		lua_call(L, 3, 2);
-		if (lua_isnil(L, -2)) {
-			return 2;
-		}
-		lua_pop(L, 1);
-		put_found(L, NULL, lua_tostring(L, -1));
-	}
-	if (kind != KEY_SEARCHPATH_WHOLE) {
 		return 1;
 	}
-	push_template(L, path, name, lua_tostring(L, -1));
-	return 2;
+	int n = lua_gettop(L);
+	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
+	for (int i = 1; i <= n; i++) {
+		lua_pushvalue(L, i);
+	}
+	lua_call(L, n, 2);
+	if (lua_isnil(L, -2)) {
+		return 2;
+	}
+	lua_pop(L, 1);
+	if (is_plain) {
+		put_found(L, &key, NULL, lua_tostring(L, -1));
+	}
+	return 1;
 }
 
-/*
- * package.searchpath(name, path [, sep [, rep]]). With an empty separator, as the
- * loader looks for scripts, the second result is the template that fits.
- */
-static int
-searchpath(lua_State *L) {
-	const char *sep = luaL_optstring(L, 3, NULL);
-	bool is_plain = (sep == NULL || *sep == '\0') && lua_isnoneornil(L, 4);
-	if (is_plain && mode_of(L) != CACHE_OFF) {
-		return searchpath_cached(L, sep == NULL ? KEY_SEARCHPATH : KEY_SEARCHPATH_WHOLE);
+/* -------------------------------------------------------------------- scripts */
+
+static struct key
+script_key(const char *name, const char *templates) {
+	return (struct key){.kind = KEY_SCRIPT,
+	                    .parts = 2,
+	                    .part = {name, templates},
+	                    .len = {strlen(name), strlen(templates)}};
+}
+
+bool
+snlua_find_script(const char *name, const char *templates, char *file) {
+	struct key key = script_key(name, templates);
+	struct found found;
+	if (!map_get(&key, &found)) {
+		return false;
 	}
-	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
-	lua_insert(L, 1);
-	lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-	return lua_gettop(L);
+	strcpy(file, found.file);
+	return true;
+}
+
+void
+snlua_note_script(const char *name, const char *templates, const char *file) {
+	struct key key = script_key(name, templates);
+	map_put(&key, NULL, file);
 }
 
 /* ------------------------------------------------------------------ codecache */
@@ -364,6 +416,9 @@ snlua_open_search(lua_State *L) {
 	lua_getfield(L, -2, LUA_LOADLIBNAME);
 	wrap_field(L, "searchpath", searchpath);
 	lua_getfield(L, -1, "searchers");
+	lua_rawgeti(L, -1, 1);
+	atomic_store_explicit(&find_preloaded, lua_tocfunction(L, -1), memory_order_relaxed);
+	lua_pop(L, 1);
 	for (int i = 0; i < (int)(sizeof finders / sizeof *finders); i++) {
 		lua_rawgeti(L, -1, i + 2); /* the first one is that of package.preload */
 		lua_pushvalue(L, -3);
@@ -374,6 +429,28 @@ snlua_open_search(lua_State *L) {
 }
 
 #else
+
+bool
+snlua_find_script(const char *name, const char *templates, char *file) {
+	(void)name;
+	(void)templates;
+	(void)file;
+	return false;
+}
+
+void
+snlua_note_script(const char *name, const char *templates, const char *file) {
+	(void)name;
+	(void)templates;
+	(void)file;
+}
+
+bool
+snlua_push_known(lua_State *L, const char *name) {
+	(void)L;
+	(void)name;
+	return false;
+}
 
 void
 snlua_open_search(lua_State *L) {

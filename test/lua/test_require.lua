@@ -146,6 +146,87 @@ test.case("killing the loader lets others load", function()
 	test.eq(require "killed", "loaded")
 end)
 
+-- Loading on the main thread of a service; twice, as the second one finds what the
+-- first one has found out.
+local function in_main_chunk(how, check)
+	for _ = 1, 2 do
+		local s = skynet.newservice("rt_mainload", how, folder)
+		check(skynet.call(s, "lua", "quit"))
+	end
+end
+
+test.case("the main thread loads as the standard function does", function()
+	os.execute("mkdir -p " .. folder)
+	local function write(name, text)
+		local f = assert(io.open(folder .. "/" .. name .. ".lua", "w"))
+		f:write(text)
+		f:close()
+	end
+	write("ml_plain", "return { ... }")
+	write("ml_nothing", "")
+	write("ml_falsy", "return false")
+	write("ml_set", "package.loaded[...] = 'set'")
+	write("ml_raises", "error 'raised'")
+	write("ml_syntax", "return =")
+	write("ml_yields", "coroutine.yield()")
+	write("ml_init", [[
+		local skynet = require "skynet"
+		return function(order)
+			skynet.init(function() table.insert(order, "first") end)
+		end
+	]])
+	in_main_chunk("plain", function(r)
+		test.eq(r, { name = "ml_plain", file = folder .. "/ml_plain.lua", again = 1, same = true,
+			nothing = true, falsy = false, set = "set" })
+	end)
+end)
+
+test.case("searchers of the service's own are asked in their order", function()
+	in_main_chunk("first", function(r)
+		test.eq(r, { value = { "mine", "ml_plain", "datum" }, datum = "datum" })
+	end)
+	in_main_chunk("second", function(r) test.eq(r.value, "second") end)
+	in_main_chunk("replaced", function(r) test.eq(r.value, "replaced") end)
+	in_main_chunk("none", function(r) test.match(r.value, "'package.searchers' must be a table") end)
+	in_main_chunk("preload", function(r)
+		test.eq(r, { value = { "preloaded", "ml_plain", ":preload:" }, datum = ":preload:" })
+	end)
+	in_main_chunk("path", function(r)
+		test.match(r.value, "module 'ml_plain' not found:\n\tno field package.preload%['ml_plain'%]\n"
+			.. "\tno file './no/ml_plain.lua'")
+	end)
+end)
+
+test.case("errors on the main thread are the standard ones", function()
+	in_main_chunk("broken", function(r)
+		test.match(r.raises, "ml_raises.lua:1: raised$")
+		test.match(r.syntax, "^error loading module 'ml_syntax' from file '.*unexpected symbol")
+		test.match(r.missing, "^module 'ml_missing' not found:\n\tno field package.preload")
+		test.match(r.argument, "bad argument #1 to '?.*string expected, got no value")
+		test.match(r.yields, "attempt to yield")
+	end)
+end)
+
+test.case("init functions of the main chunk run in order, once, and may yield", function()
+	in_main_chunk("init", function(r)
+		test.eq(r.order, { "first", "yields", "last" })
+		test.match(r.bad, "^assertion failed!$")
+		test.match(r.twice, "module init functions have run already")
+	end)
+end)
+
+test.case("a changed module is seen by the next service", function()
+	local name = folder .. "/ml_plain.lua"
+	for i = 1, 3 do
+		local f = assert(io.open(name, "w"))
+		f:write("return { 'version " .. i .. "' }")
+		f:close()
+		local s = skynet.newservice("rt_mainload", "plain", folder)
+		test.eq(skynet.call(s, "lua", "quit").name, "version " .. i)
+	end
+	os.execute("rm -r " .. folder)
+end)
+
 test.case("files are removed", function()
 	for _, path in ipairs(files) do
 		os.remove(path)

@@ -56,6 +56,40 @@ test.case("the loader's globals are gone, the context is in the registry", funct
 	stop_vm()
 end)
 
+test.case("libraries belong to one service, whatever others do to theirs", function()
+	local before = skynet.newservice "core_libs"
+	local changed = skynet.newservice "core_libs"
+	local names = skynet.call(before, "lua", "names")
+	test.match(names, "io.stdout userdata\n.*math.pi number\n.*string.upper function\n.*utf8.char ")
+	test.eq({ skynet.call(changed, "lua", "change") }, { "x!", 77 })
+	local after = skynet.newservice "core_libs"
+	test.eq(skynet.call(before, "lua", "names"), names)
+	test.eq(skynet.call(after, "lua", "names"), names)
+	test.ok(skynet.call(changed, "lua", "names") ~= names)
+	for _, s in ipairs { before, changed, after } do
+		skynet.send(s, "lua", "quit")
+	end
+end)
+
+test.case("no two services have the same random numbers", function()
+	local seen = {}
+	for _ = 1, 20 do
+		local s = skynet.newservice "core_libs"
+		for _, n in ipairs { skynet.call(s, "lua", "random") } do
+			test.eq(seen[n], nil)
+			seen[n] = true
+		end
+		skynet.send(s, "lua", "quit")
+	end
+end)
+
+test.case("the collector runs in the generational mode and can be changed", function()
+	local s = skynet.newservice "core_libs"
+	test.eq(skynet.call(s, "lua", "collector", "isrunning"), true)
+	test.eq({ skynet.call(s, "lua", "mode") }, { "generational", "incremental" })
+	skynet.send(s, "lua", "quit")
+end)
+
 test.case("a service with a folder finds its own modules first", function()
 	local s = skynet.newservice "core_dir"
 	local name, path, first, part = skynet.call(s, "lua", "path")
