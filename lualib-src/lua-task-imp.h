@@ -170,6 +170,7 @@ struct sched {
 	void *filter_ud;
 	int filter_type;
 	bool started;
+	bool has_manager; /* skynet.manager is loaded */
 	bool exiting;
 	bool trace_timeout;
 	bool kicked;       /* a PENDING_KICK is on its way */

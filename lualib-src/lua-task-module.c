@@ -1,6 +1,11 @@
 /*
- * lua-task-module: module `skynet.task`: the scheduler's birth and end, and the
- * module table, which is the `skynet` table itself.
+ * lua-task-module: the module `skynet`, which every service uses: the scheduler's
+ * birth and end, and the module table. `skynet.task` is another name of it.
+ *
+ * Messages, tasks, waiting, requests and answers are C functions. What is written in
+ * Lua lives in skynet.find, skynet.extra, skynet.hooks and skynet.managing, and is
+ * loaded when one of its functions is first used; so an idle service carries next to
+ * nothing. skynet/meta.lua documents every function.
  *
  * A VM's share of the table is what it uses: a name is looked up in the static
  * lists below when it is first read, and only then stored in the table. The
@@ -117,9 +122,17 @@ static const struct {
     {"uniqueservice", "skynet.find"}, {"queryservice", "skynet.find"},
 };
 
+/* Fields that are there once skynet.manager is loaded. */
+static const char *const managing[] = {
+    "launch", "kill", "abort", "register", "name", "forward_type", "filter", "monitor",
+};
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 /* Everything else that Lua code offers. */
 #define EXTRA_MODULE "skynet.extra"
+#define MANAGING_MODULE "skynet.managing"
+/* Fields of the table in a service that does little. */
+#define USUAL_FIELDS 4
 
 static bool
 push_function(lua_State *L, const char *name) {
@@ -146,7 +159,12 @@ push_constant(lua_State *L, const char *name) {
 }
 
 static const char *
-home_module(const char *name) {
+home_module(const struct sched *S, const char *name) {
+	for (size_t i = 0; S->has_manager && i < COUNT(managing); i++) {
+		if (strcmp(managing[i], name) == 0) {
+			return MANAGING_MODULE;
+		}
+	}
 	for (size_t i = 0; i < COUNT(borrowed); i++) {
 		if (strcmp(borrowed[i].name, name) == 0) {
 			return borrowed[i].module;
@@ -180,7 +198,7 @@ table_index(lua_State *L) {
 	} else if (strcmp(name, "_hooks") == 0) {
 		lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_hooks);
 	} else if (!push_function(L, name) && !push_constant(L, name)) {
-		sched_require(L, home_module(name));
+		sched_require(L, home_module(S, name));
 		if (!lua_istable(L, -1) || lua_getfield(L, -1, name) == LUA_TNIL) {
 			return 0;
 		}
@@ -217,6 +235,9 @@ table_pairs(lua_State *L) {
 	for (size_t i = 0; i < COUNT(borrowed); i++) {
 		touch(L, borrowed[i].name);
 	}
+	for (size_t i = 0; sched_of(L)->has_manager && i < COUNT(managing); i++) {
+		touch(L, managing[i]);
+	}
 	touch(L, "_proto");
 	sched_require(L, EXTRA_MODULE);
 	lua_pushnil(L);
@@ -238,7 +259,7 @@ push_module(lua_State *L) {
 	    {"__pairs", table_pairs},
 	    {NULL, NULL},
 	};
-	lua_newtable(L);
+	lua_createtable(L, 0, USUAL_FIELDS);
 	luaL_newlib(L, meta);
 	lua_setmetatable(L, -2);
 }
@@ -345,5 +366,22 @@ luaopen_skynet_task(lua_State *L) {
 	lay_sentinel(L, S);
 	class_init(L, S);
 	push_module(L);
+	return 1;
+}
+
+int luaopen_skynet(lua_State *L);
+
+int
+luaopen_skynet(lua_State *L) {
+	luaL_requiref(L, "skynet.task", luaopen_skynet_task, 0);
+	return 1;
+}
+
+int luaopen_skynet_manager(lua_State *L);
+
+int
+luaopen_skynet_manager(lua_State *L) {
+	sched_require(L, "skynet");
+	sched_of(L)->has_manager = true;
 	return 1;
 }

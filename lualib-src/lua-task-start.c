@@ -27,9 +27,10 @@ store_class(lua_State *L, struct sched *S, const char *name, int id) {
 	lua_pop(L, 1);
 }
 
+/* Push a class that will have so many fields. */
 static void
-new_class(lua_State *L, const char *name, int id) {
-	lua_newtable(L);
+new_class(lua_State *L, const char *name, int id, int fields) {
+	lua_createtable(L, 0, fields);
 	lua_pushstring(L, name);
 	lua_setfield(L, -2, "name");
 	lua_pushinteger(L, id);
@@ -78,17 +79,17 @@ class_push_builtin(lua_State *L, struct sched *S, int id) {
 	switch (id) {
 	case PTYPE_RESPONSE:
 		name = "response";
-		new_class(L, name, id);
+		new_class(L, name, id, 2);
 		break;
 	case PTYPE_ERROR:
 		name = "error";
-		new_class(L, name, id);
+		new_class(L, name, id, 4);
 		set_function(L, "unpack", identity);
 		set_function(L, "dispatch", task_on_error);
 		break;
 	case PTYPE_RESERVED_DEBUG:
 		name = "debug";
-		new_class(L, name, id);
+		new_class(L, name, id, 5);
 		set_function(L, "pack", luaseri_pack);
 		set_function(L, "unpack", luaseri_unpack);
 		set_function(L, "dispatch", debug_dispatch);
@@ -130,7 +131,7 @@ classes_index(lua_State *L) {
 
 void
 class_init(lua_State *L, struct sched *S) {
-	new_class(L, "lua", PTYPE_RESERVED_LUA);
+	new_class(L, "lua", PTYPE_RESERVED_LUA, 5);
 	set_function(L, "pack", luaseri_pack);
 	set_function(L, "unpack", luaseri_unpack);
 	store_class(L, S, "lua", PTYPE_RESERVED_LUA);

@@ -19,6 +19,9 @@
 /* Entries of package.loaded once a service has started: libraries and modules. */
 #define LOADED_ROOM 20
 
+/* References that the scheduler of a service has in the registry (lua-task-module.c). */
+#define REFERENCES 6
+
 /* Written once, by snlua_init_libs; NULL: libraries are opened in each VM. */
 static const void *image;
 
@@ -36,6 +39,19 @@ open_profile(lua_State *L) {
 	lua_pop(L, 2);
 }
 
+/* Give the registry room for references, so that it need not grow in each VM. */
+static void
+reserve_references(lua_State *L) {
+	int ref[REFERENCES];
+	for (int i = 0; i < REFERENCES; i++) {
+		lua_pushboolean(L, 1);
+		ref[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	for (int i = REFERENCES - 1; i >= 0; i--) {
+		luaL_unref(L, LUA_REGISTRYINDEX, ref[i]);
+	}
+}
+
 /* Everything that all VMs have. */
 static int
 open_all(lua_State *L) {
@@ -50,6 +66,7 @@ open_all(lua_State *L) {
 	snlua_open_search(L);
 	luaL_requiref(L, "skynet.require", snlua_open_require, 0);
 	lua_pop(L, 1);
+	reserve_references(L);
 	return 0;
 }
 

@@ -11,6 +11,15 @@ test.case("the module is the skynet table", function()
 	test.eq(rawequal(manager, skynet), true)
 end)
 
+test.case("requiring the module adds its functions, and nothing else does", function()
+	local s = skynet.newservice "core_libs"
+	local r = skynet.call(s, "lua", "manager")
+	test.match(r.where, "Invalid name")
+	r.where = nil
+	test.eq(r, { is_skynet = true, launch = "function", same = true, listed = "function" })
+	skynet.send(s, "lua", "quit")
+end)
+
 test.case("launch creates services that the launcher does not know", function()
 	test.eq(select("#", skynet.launch "nosuch_module"), 0)
 	local h = skynet.launch("snlua", "rt_agent", 1)

@@ -1,4 +1,4 @@
--- Changes the libraries of its VM, and tells what they look like.
+-- Changes the libraries of its VM and its table `skynet`, and tells what they look like.
 
 local skynet = require "skynet"
 
@@ -45,6 +45,25 @@ end
 function command.mode()
 	local before = collectgarbage "incremental"
 	return before, collectgarbage "generational"
+end
+
+-- What skynet.manager changes in `skynet`.
+function command.manager()
+	local before = skynet.launch
+	local manager = require "skynet.manager"
+	local names = {}
+	for k, v in pairs(skynet) do
+		names[k] = type(v)
+	end
+	return {
+		before = before,
+		is_skynet = manager == skynet and skynet == require "skynet.task",
+		launch = type(skynet.launch),
+		same = skynet.launch == manager.launch,
+		listed = names.forward_type,
+		other = manager.no_such_function,
+		where = select(2, pcall(skynet.name, ":wrong", skynet.self())),
+	}
 end
 
 skynet.start(function()

@@ -1,17 +1,12 @@
--- skynet.manager: launching, ending and naming services. Requiring it adds its
--- functions to `skynet`, which it returns. Owns nothing.
+-- skynet.managing: what skynet.manager adds to `skynet`: launching, ending and naming
+-- services. Many services require that module and never use it, so this one is loaded
+-- when one of its functions is first read. Owns nothing.
 
 local skynet = require "skynet"
-
--- Most services require this module without using it, so the core is loaded late.
-local loaded
-local function core()
-	loaded = loaded or require "skynet.core"
-	return loaded
-end
+local c = require "skynet.core"
 
 ---@class skynet.manager
-local M = skynet
+local M = {}
 
 ---Create a service without waiting until it has started and without telling the
 ---launcher.
@@ -19,7 +14,7 @@ local M = skynet
 ---@param ... string|number
 ---@return integer? handle nil when it could not be created
 function M.launch(module, ...)
-	return core().addresscommand("LAUNCH", table.concat({ module, ... }, " "))
+	return c.addresscommand("LAUNCH", table.concat({ module, ... }, " "))
 end
 
 -- The handle that a local address means, or nil.
@@ -27,7 +22,7 @@ local function to_handle(addr)
 	if type(addr) == "number" then
 		return math.tointeger(addr)
 	end
-	return core().addresscommand("QUERY", addr)
+	return c.addresscommand("QUERY", addr)
 end
 
 ---End a service at once; its requesters get errors.
@@ -35,19 +30,19 @@ end
 function M.kill(addr)
 	if type(addr) == "string" and not addr:find "^[.:]" then
 		-- The kernel logs what is wrong with it.
-		core().command("KILL", addr)
+		c.command("KILL", addr)
 		return
 	end
 	local handle = to_handle(addr)
 	if handle then
 		skynet.send(".launcher", "lua", "REMOVE", handle, true)
-		core().command("KILL", skynet.address(handle))
+		c.command("KILL", skynet.address(handle))
 	end
 end
 
 ---End all services and with them the process.
 function M.abort()
-	core().command "ABORT"
+	c.command "ABORT"
 end
 
 -- Give handle a name that all nodes know.
@@ -66,7 +61,7 @@ end
 ---@return boolean # false: the local name is taken
 function M.register(name)
 	if name:byte() == 46 then -- "."
-		return core().command("REG", name) ~= nil
+		return c.command("REG", name) ~= nil
 	end
 	return register_global(name, skynet.self())
 end
@@ -80,10 +75,10 @@ function M.name(name, handle)
 		return register_global(name, handle)
 	end
 	local text = skynet.address(handle)
-	if core().command("QUERY", text) == nil then
+	if c.command("QUERY", text) == nil then
 		return false
 	end
-	return core().command("NAME", name .. " " .. text) ~= nil
+	return c.command("NAME", name .. " " .. text) ~= nil
 end
 
 ---Instead of skynet.start: messages of the types that are keys of map are
@@ -92,14 +87,14 @@ end
 ---@param map table<integer, integer>
 ---@param start_func fun()
 function M.forward_type(map, start_func)
-	local dispatch, trash = skynet.dispatch_message, core().trash
-	core().callback(function(ptype, msg, size, session, source)
+	local dispatch = skynet.dispatch_message
+	c.callback(function(ptype, msg, size, session, source)
 		local mapped = map[ptype]
 		if mapped then
 			return dispatch(mapped, msg, size, session, source)
 		end
 		local ok, err = pcall(dispatch, ptype, msg, size, session, source)
-		trash(msg, size)
+		c.trash(msg, size)
 		if not ok then
 			error(err, 0)
 		end
@@ -112,7 +107,7 @@ end
 ---@param start_func fun()
 function M.filter(f, start_func)
 	local dispatch = skynet.dispatch_message
-	core().callback(function(...)
+	c.callback(function(...)
 		dispatch(f(...))
 	end)
 	skynet._begin(start_func)
@@ -126,7 +121,7 @@ end
 function M.monitor(service, query)
 	local find = query and skynet.queryservice or skynet.uniqueservice
 	local monitor = assert(find(true, service), "Monitor launch failed")
-	core().command("MONITOR", skynet.address(monitor))
+	c.command("MONITOR", skynet.address(monitor))
 	return monitor
 end
 
