@@ -18,6 +18,8 @@
 /* Registry fields: light userdata, the context and the container. */
 #define LUA_CONTEXT_FIELD "skynet_context"
 #define LUA_CONTAINER_FIELD "skynet_container"
+/* The scheduler's, once `skynet` is loaded (lua-task-module.c). */
+#define LUA_SCHED_FIELD "skynet_sched"
 
 /* Something to be done when a VM is gone; see lua_container.endings. */
 struct lua_container_ending {

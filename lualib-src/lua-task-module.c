@@ -24,13 +24,12 @@
 #include "skynet_malloc.h"
 #include "skynet_server.h"
 
-#define SCHED_KEY "skynet_sched"
 #define INITIAL_SLOTS 8
 
 /* The scheduler of L's VM, or NULL. */
 static struct sched *
 find_sched(lua_State *L) {
-	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_SCHED_FIELD);
 	struct sched *S = lua_touserdata(L, -1);
 	lua_pop(L, 1);
 	return S;
@@ -134,11 +133,17 @@ static const char *const managing[] = {
 /* Fields of the table in a service that does little. */
 #define USUAL_FIELDS 4
 
+/* Most names differ in the first letter. */
+static bool
+is_name(const char *a, const char *b) {
+	return *a == *b && strcmp(a, b) == 0;
+}
+
 static bool
 push_function(lua_State *L, const char *name) {
 	for (size_t g = 0; g < COUNT(groups); g++) {
 		for (const luaL_Reg *r = groups[g]; r->name != NULL; r++) {
-			if (strcmp(r->name, name) == 0) {
+			if (is_name(r->name, name)) {
 				lua_pushcfunction(L, r->func);
 				return true;
 			}
@@ -150,7 +155,7 @@ push_function(lua_State *L, const char *name) {
 static bool
 push_constant(lua_State *L, const char *name) {
 	for (size_t i = 0; i < COUNT(constants); i++) {
-		if (strcmp(constants[i].name, name) == 0) {
+		if (is_name(constants[i].name, name)) {
 			lua_pushinteger(L, constants[i].value);
 			return true;
 		}
@@ -161,12 +166,12 @@ push_constant(lua_State *L, const char *name) {
 static const char *
 home_module(const struct sched *S, const char *name) {
 	for (size_t i = 0; S->has_manager && i < COUNT(managing); i++) {
-		if (strcmp(managing[i], name) == 0) {
+		if (is_name(managing[i], name)) {
 			return MANAGING_MODULE;
 		}
 	}
 	for (size_t i = 0; i < COUNT(borrowed); i++) {
-		if (strcmp(borrowed[i].name, name) == 0) {
+		if (is_name(borrowed[i].name, name)) {
 			return borrowed[i].module;
 		}
 	}
@@ -331,7 +336,7 @@ new_sched(lua_State *L) {
 	S->all = skynet_calloc(INITIAL_SLOTS, sizeof(*S->all));
 	pending_init(S);
 	set_gc(L, sched_gc);
-	lua_setfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
+	lua_setfield(L, LUA_REGISTRYINDEX, LUA_SCHED_FIELD);
 	luaL_checkstack(S->main.L, SCHED_SCRATCH_STACK, NULL);
 	S->ref_threads = new_ref(L);
 	S->ref_values = new_ref(L);
@@ -358,7 +363,7 @@ lay_sentinel(lua_State *L, struct sched *S) {
 int
 luaopen_skynet_task(lua_State *L) {
 	luaL_checkversion(L);
-	lua_getfield(L, LUA_REGISTRYINDEX, SCHED_KEY);
+	lua_getfield(L, LUA_REGISTRYINDEX, LUA_SCHED_FIELD);
 	if (!lua_isnil(L, -1)) {
 		return luaL_error(L, "module skynet.task is loaded already");
 	}
@@ -369,7 +374,8 @@ luaopen_skynet_task(lua_State *L) {
 	return 1;
 }
 
-int luaopen_skynet(lua_State *L);
+int
+luaopen_skynet(lua_State *L);
 
 int
 luaopen_skynet(lua_State *L) {
@@ -377,7 +383,8 @@ luaopen_skynet(lua_State *L) {
 	return 1;
 }
 
-int luaopen_skynet_manager(lua_State *L);
+int
+luaopen_skynet_manager(lua_State *L);
 
 int
 luaopen_skynet_manager(lua_State *L) {

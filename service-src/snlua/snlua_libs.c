@@ -39,10 +39,19 @@ open_profile(lua_State *L) {
 	lua_pop(L, 2);
 }
 
-/* Give the registry room for references, so that it need not grow in each VM. */
+/* Give the registry room for what a service adds, so that it need not grow in each VM. */
 static void
-reserve_references(lua_State *L) {
+reserve_registry(lua_State *L) {
+	static const char *const names[] = {LUA_CONTEXT_FIELD, LUA_CONTAINER_FIELD, LUA_SCHED_FIELD};
 	int ref[REFERENCES];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		lua_pushboolean(L, 1);
+		lua_setfield(L, LUA_REGISTRYINDEX, names[i]);
+	}
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		lua_pushnil(L);
+		lua_setfield(L, LUA_REGISTRYINDEX, names[i]);
+	}
 	for (int i = 0; i < REFERENCES; i++) {
 		lua_pushboolean(L, 1);
 		ref[i] = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -66,7 +75,7 @@ open_all(lua_State *L) {
 	snlua_open_search(L);
 	luaL_requiref(L, "skynet.require", snlua_open_require, 0);
 	lua_pop(L, 1);
-	reserve_references(L);
+	reserve_registry(L);
 	return 0;
 }
 

@@ -97,8 +97,9 @@ static const char walk[] =
 static void
 a_laid_state_is_like_an_opened_one(void **state) {
 	lua_State *A = open_state(), *B;
+	const void *image = take(A);
 	(void)state;
-	B = lay(take(A));
+	B = lay(image);
 	run(A, walk);
 	run(B, walk);
 	lua_getglobal(A, "text");
@@ -107,6 +108,7 @@ a_laid_state_is_like_an_opened_one(void **state) {
 	assert_string_equal(lua_tostring(A, -1), lua_tostring(B, -1));
 	lua_close(A);
 	lua_close(B);
+	lua_freeimage(image);
 }
 
 static const char use_libraries[] =
@@ -137,6 +139,7 @@ the_libraries_of_a_laid_state_work(void **state) {
 		run(L, use_libraries);
 		lua_close(L);
 	}
+	lua_freeimage(image);
 }
 
 static const char change_libraries[] =
@@ -173,6 +176,7 @@ changes_stay_in_the_state(void **state) {
 	}
 	run(other, use_libraries);
 	lua_close(other);
+	lua_freeimage(image);
 }
 
 static void
@@ -206,6 +210,7 @@ finalizers_run_in_each_state(void **state) {
 		assert_int_equal(atomic_exchange(&finalized, 0), 3);
 		assert_memory_equal(finalized_order, "bca", 3);
 	}
+	lua_freeimage(image);
 }
 
 static void
@@ -238,6 +243,7 @@ userdata_and_upvalues_are_copied(void **state) {
 	assert_int_equal(lua_tointeger(A, -1), lua_tointeger(B, -1));
 	lua_close(A);
 	lua_close(B);
+	lua_freeimage(image);
 }
 
 static void
@@ -277,6 +283,7 @@ only_new_states_take_an_image(void **state) {
 	lua_getglobal(L, "a name that no other state has");
 	assert_true(lua_istable(L, -1));
 	lua_close(L);
+	lua_freeimage(image);
 }
 
 static void
@@ -290,6 +297,7 @@ every_byte_is_the_states_own(void **state) {
 	run(L, use_libraries);
 	lua_close(L);
 	assert_int_equal(used, 0);
+	lua_freeimage(image);
 }
 
 static void
@@ -315,6 +323,29 @@ failed_allocations_leave_nothing(void **state) {
 		lua_close(L);
 		assert_int_equal(used, 0);
 	}
+	lua_freeimage(image);
+}
+
+static void
+taking_an_image_may_fail_anywhere(void **state) {
+	lua_State *L = open_state();
+	const void *image = NULL;
+	(void)state;
+	run(L,
+	    "string.own = {('long '):rep(20), ('longer '):rep(30), 'a name of the image', x = {{{}}}}");
+	for (int tries = 0; image == NULL; tries++) {
+		const char *error = NULL;
+		atomic_store(&countdown, tries);
+		image = lua_takeimage(L, &error);
+		atomic_store(&countdown, -1);
+		assert_true(image != NULL ? tries > 40 : strcmp(error, "not enough memory") == 0);
+	}
+	lua_close(L);
+	L = lay(image);
+	run(L,
+	    "assert(string.own[2] == ('longer '):rep(30) and string.own[3] == 'a name of the image')");
+	lua_close(L);
+	lua_freeimage(image);
 }
 
 static const void *threads_image;
@@ -343,6 +374,7 @@ threads_lay_one_image(void **state) {
 	for (int i = 0; i < 4; i++) {
 		pthread_join(threads[i], NULL);
 	}
+	lua_freeimage(threads_image);
 }
 
 #else
@@ -355,6 +387,7 @@ there_are_no_images(void **state) {
 	assert_null(lua_takeimage(L, &error));
 	assert_non_null(error);
 	assert_int_equal(lua_layimage(L, NULL), LUA_ERRRUN);
+	lua_freeimage(NULL);
 	lua_close(L);
 }
 
@@ -462,6 +495,7 @@ main(void) {
 	    cmocka_unit_test(only_new_states_take_an_image),
 	    cmocka_unit_test(every_byte_is_the_states_own),
 	    cmocka_unit_test(failed_allocations_leave_nothing),
+	    cmocka_unit_test(taking_an_image_may_fail_anywhere),
 	    cmocka_unit_test(threads_lay_one_image),
 #else
 	    cmocka_unit_test(there_are_no_images),

@@ -104,9 +104,15 @@ LUA_API void(lua_copytable)(lua_State *L, const void *tp);
 ** tables, C functions, userdata and strings can be in it; userdata are copied by
 ** their bytes. Returns NULL, with the reason in *error, when there is something
 ** else, an object is a key, there is no memory, or sharing is not built in. An
-** image lives as long as the process.
+** image lives until lua_freeimage.
 */
 LUA_API const void *(lua_takeimage)(lua_State *L, const char **error);
+
+/*
+** Frees an image. The caller guarantees that all states that it was laid into are
+** closed. NULL is allowed.
+*/
+LUA_API void(lua_freeimage)(const void *image);
 
 /*
 ** Makes L's state, which must be just as lua_newstate returned it, what an image

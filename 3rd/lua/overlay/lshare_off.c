@@ -439,6 +439,11 @@ lua_takeimage(lua_State *L, const char **error) {
 	return NULL;
 }
 
+LUA_API void
+lua_freeimage(const void *image) {
+	(void)image;
+}
+
 LUA_API int
 lua_layimage(lua_State *L, const void *image) {
 	(void)L;

@@ -3,7 +3,8 @@
 ** was made the usual way, and laid into further ones.
 **
 ** An image is a list of *pieces*, each the bytes of one block of a state's
-** memory: an object, or one of the two parts of the table before it. A *link* is
+** memory: an object, or one of the two parts of the table before it; and of the long
+** strings that these refer to, which all states use where they are. A *link* is
 ** a place in a piece that points to an object. Laying an image allocates every
 ** piece through the state, copies its bytes, sets the links, and only then puts
 ** the objects where the collector finds them; so a failed allocation leaves the
@@ -14,8 +15,7 @@
 ** long strings are shared copies, too. Functions are C functions. An object as a
 ** key would be found by its address, so there is none.
 **
-** An image is immutable, lives as long as the process, and may be laid by many
-** threads at once.
+** An image is immutable, and may be laid by many threads at once.
 */
 
 #define LUA_CORE
@@ -42,7 +42,7 @@ enum { MAIN_THREAD, REGISTRY };
 /* What begins every object and belongs to the collector. */
 enum { HEADER = offsetof(GCObject, marked) + sizeof(lu_byte) };
 
-enum piece_kind { EXISTING, OBJECT, ARRAY, NODES };
+enum piece_kind { EXISTING, OBJECT, ARRAY, NODES, STRING };
 
 struct piece {
 	enum piece_kind kind;
@@ -80,6 +80,9 @@ struct taker {
 	const char *error;
 };
 
+/*
+** Adds a piece with a copy of 'bytes', if any. Returns its number.
+*/
 static int
 add_piece(struct taker *t, enum piece_kind kind, const void *bytes, size_t size) {
 	struct piece *p = &t->image->pieces[t->image->npieces];
@@ -97,9 +100,20 @@ add_piece(struct taker *t, enum piece_kind kind, const void *bytes, size_t size)
 			t->error = "not enough memory";
 			return 0;
 		}
-		memcpy(p->bytes, bytes, size);
+		if (bytes != NULL) {
+			memcpy(p->bytes, bytes, size);
+		}
 	}
 	return t->image->npieces++;
+}
+
+static GCObject *
+add_string(struct taker *t, const TString *ts) {
+	size_t size = 0, used = 0;
+	share_copylong(ts, NULL, &size);
+	int n = add_piece(t, STRING, NULL, size);
+	return t->error != NULL ? NULL
+	                        : (GCObject *)share_copylong(ts, t->image->pieces[n].bytes, &used);
 }
 
 static size_t
@@ -150,7 +164,6 @@ enter(struct taker *t, GCObject *o) {
 static void
 take_value(struct taker *t, int piece, size_t offset, lu_byte tt, GCObject *o) {
 	char *place = t->image->pieces[piece].bytes + offset;
-	size_t size = 0;
 	GCObject *copy = NULL;
 	if (!(tt & BIT_ISCOLLECTABLE) || isshared(o)) {
 		return;
@@ -158,10 +171,7 @@ take_value(struct taker *t, int piece, size_t offset, lu_byte tt, GCObject *o) {
 	if (withvariant(tt) == LUA_VSHRSTR) {
 		copy = (GCObject *)share_intern(getshrstr(gco2ts(o)), (size_t)gco2ts(o)->shrlen);
 	} else if (withvariant(tt) == LUA_VLNGSTR) {
-		share_copylong(gco2ts(o), NULL, &size);
-		char *mem = share_alloc(size);
-		size = 0;
-		copy = mem == NULL ? NULL : (GCObject *)share_copylong(gco2ts(o), mem, &size);
+		copy = add_string(t, gco2ts(o));
 	} else {
 		int target = enter(t, o);
 		if (t->error == NULL && t->image->nlinks == MAX_LINKS) {
@@ -173,7 +183,7 @@ take_value(struct taker *t, int piece, size_t offset, lu_byte tt, GCObject *o) {
 		return;
 	}
 	if (copy == NULL) {
-		t->error = "not enough memory";
+		t->error = t->error != NULL ? t->error : "not enough memory";
 		return;
 	}
 	memcpy(place, &copy, sizeof(copy));
@@ -202,14 +212,15 @@ take_array(struct taker *t, int piece, const Table *h) {
 }
 
 /*
-** The key of an entry that was removed is only there to be passed by.
+** An entry that was removed keeps the name that it had, so that it can come back in
+** its place; any other key is only there to be passed by.
 */
 static void
 take_nodes(struct taker *t, int piece, const Table *h) {
 	for (unsigned i = 0; i < sizenode(h) && t->error == NULL; i++) {
 		const Node *n = gnode(h, i);
 		size_t offset = i * sizeof(Node);
-		if (isempty(gval(n))) {
+		if (isempty(gval(n)) && !keyisshrstr(n)) {
 			Node *copy = (Node *)t->image->pieces[piece].bytes + i;
 			if (keyiscollectable(n) || keyisdead(n)) {
 				setdeadkey(copy);
@@ -311,12 +322,21 @@ lua_takeimage(lua_State *L, const char **error) {
 	if (t.error == NULL) {
 		return t.image;
 	}
-	for (int i = 0; i < t.image->npieces; i++) {
-		share_free(t.image->pieces[i].bytes, t.image->pieces[i].size);
-	}
-	share_free(t.image, sizeof(*t.image));
+	lua_freeimage(t.image);
 	*error = t.error;
 	return NULL;
+}
+
+LUA_API void
+lua_freeimage(const void *image) {
+	struct image *im = (struct image *)image;
+	if (im == NULL) {
+		return;
+	}
+	for (int i = 0; i < im->npieces; i++) {
+		share_free(im->pieces[i].bytes, im->pieces[i].size);
+	}
+	share_free(im, sizeof(*im));
 }
 
 /*------------------------------------------------------------------- laying */
@@ -354,6 +374,8 @@ lay(lua_State *L, void *ud) {
 			break;
 		case NODES:
 			l->blocks[i] = (char *)share_newnodes(L, h, gco2t(template)->lsizenode, p->bytes);
+			break;
+		case STRING:
 			break;
 		default:
 			template = (const GCObject *)p->bytes;
