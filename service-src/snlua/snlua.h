@@ -229,6 +229,12 @@ int snlua_script(lua_State *L);
 
 /* ------------------------------------------------------------ snlua_require.c */
 
+/*
+ * Registry field: the functions that skynet.init registered on the main thread, or
+ * nil; false once they have run.
+ */
+#define SNLUA_INIT_FIELD "skynet_init"
+
 /* Push the module skynet.require. */
 int snlua_open_require(lua_State *L);
 

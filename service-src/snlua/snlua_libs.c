@@ -20,7 +20,7 @@
 #define LOADED_ROOM 20
 
 /* References that the scheduler of a service has in the registry (lua-task-module.c). */
-#define REFERENCES 6
+#define REFERENCES 5
 
 /* Written once, by snlua_init_libs; NULL: libraries are opened in each VM. */
 static const void *image;
@@ -42,7 +42,8 @@ open_profile(lua_State *L) {
 /* Give the registry room for what a service adds, so that it need not grow in each VM. */
 static void
 reserve_registry(lua_State *L) {
-	static const char *const names[] = {LUA_CONTEXT_FIELD, LUA_CONTAINER_FIELD, LUA_SCHED_FIELD};
+	static const char *const names[] = {LUA_CONTEXT_FIELD, LUA_CONTAINER_FIELD, LUA_SCHED_FIELD,
+	                                    SNLUA_INIT_FIELD};
 	int ref[REFERENCES];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		lua_pushboolean(L, 1);

@@ -13,9 +13,6 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-/* Registry field: the functions registered on the main thread, or nil; false once they have run. */
-#define INIT_FIELD "skynet_init"
-
 /* Upvalues of the functions here. */
 enum { UP_STANDARD = 1, UP_PACKAGE };
 
@@ -148,11 +145,11 @@ init(lua_State *L) {
 		lua_callk(L, 1, 0, 0, results_of);
 		return 0;
 	}
-	switch (lua_getfield(L, LUA_REGISTRYINDEX, INIT_FIELD)) {
+	switch (lua_getfield(L, LUA_REGISTRYINDEX, SNLUA_INIT_FIELD)) {
 	case LUA_TNIL:
 		lua_createtable(L, 1, 0);
 		lua_pushvalue(L, -1);
-		lua_setfield(L, LUA_REGISTRYINDEX, INIT_FIELD);
+		lua_setfield(L, LUA_REGISTRYINDEX, SNLUA_INIT_FIELD);
 		break;
 	case LUA_TTABLE:
 		break;
@@ -178,12 +175,12 @@ run_rest(lua_State *L, int status, lua_KContext n) {
 static int
 init_all(lua_State *L) {
 	lua_settop(L, 0);
-	int type = lua_getfield(L, LUA_REGISTRYINDEX, INIT_FIELD);
+	int type = lua_getfield(L, LUA_REGISTRYINDEX, SNLUA_INIT_FIELD);
 	if (type == LUA_TBOOLEAN) {
 		return luaL_error(L, "module init functions have run already");
 	}
 	lua_pushboolean(L, 0);
-	lua_setfield(L, LUA_REGISTRYINDEX, INIT_FIELD);
+	lua_setfield(L, LUA_REGISTRYINDEX, SNLUA_INIT_FIELD);
 	return type == LUA_TTABLE ? run_rest(L, LUA_OK, 0) : 0;
 }
 
