@@ -39,7 +39,7 @@ open_profile(lua_State *L) {
 	lua_pop(L, 2);
 }
 
-/* Give the registry room for what a service adds, so that it need not grow in each VM. */
+/* Give the registry of an image room for what a service adds, so that it need not grow. */
 static void
 reserve_registry(lua_State *L) {
 	static const char *const names[] = {LUA_CONTEXT_FIELD, LUA_CONTAINER_FIELD, LUA_SCHED_FIELD,
@@ -76,6 +76,12 @@ open_all(lua_State *L) {
 	snlua_open_search(L);
 	luaL_requiref(L, "skynet.require", snlua_open_require, 0);
 	lua_pop(L, 1);
+	return 0;
+}
+
+static int
+open_first(lua_State *L) {
+	open_all(L);
 	reserve_registry(L);
 	return 0;
 }
@@ -90,7 +96,7 @@ snlua_init_libs(void) {
 	atomic_init(&next_seed, start);
 	lua_State *L = luaL_newstate();
 	if (L != NULL) {
-		lua_pushcfunction(L, open_all);
+		lua_pushcfunction(L, open_first);
 		if (lua_pcall(L, 0, 0, 0) == LUA_OK) {
 			image = lua_takeimage(L, &error);
 		}
