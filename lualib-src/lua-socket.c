@@ -154,6 +154,12 @@ lstart(lua_State *L) {
 }
 
 static int
+laccept(lua_State *L) {
+	skynet_socket_accept(context(L), check_id(L, 1));
+	return 0;
+}
+
+static int
 lpause(lua_State *L) {
 	skynet_socket_pause(context(L), check_id(L, 1));
 	return 0;
@@ -523,6 +529,7 @@ luaopen_skynet_socketdriver(lua_State *L) {
 		{ "close", lclose },
 		{ "shutdown", lshutdown },
 		{ "start", lstart },
+		{ "accept", laccept },
 		{ "pause", lpause },
 		{ "nodelay", lnodelay },
 		{ "option", loption },

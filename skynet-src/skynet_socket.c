@@ -315,6 +315,13 @@ skynet_socket_start(struct skynet_context *ctx, int id) {
 }
 
 void
+skynet_socket_accept(struct skynet_context *ctx, int id) {
+	if (S != NULL) {
+		socket_server_accept(S, owner_of(ctx), id);
+	}
+}
+
+void
 skynet_socket_pause(struct skynet_context *ctx, int id) {
 	if (S != NULL) {
 		socket_server_pause(S, owner_of(ctx), id);

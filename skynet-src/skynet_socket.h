@@ -123,6 +123,9 @@ void skynet_socket_close(struct skynet_context *ctx, int id);
 void skynet_socket_shutdown(struct skynet_context *ctx, int id);
 // Begins to read or accept, resumes, or takes the socket over (net.md 1.11).
 void skynet_socket_start(struct skynet_context *ctx, int id);
+// Starts a listener that starts what it accepts: ACCEPT comes with an id that is read
+// already, by the listener's owner and without CONNECT. A start of it transfers it.
+void skynet_socket_accept(struct skynet_context *ctx, int id);
 void skynet_socket_pause(struct skynet_context *ctx, int id);
 // TCP_NODELAY is on from the beginning; this is for those who ask for it.
 void skynet_socket_nodelay(struct skynet_context *ctx, int id);

@@ -236,6 +236,7 @@ struct socket_slot {
 	bool closing;			// [lock] close was asked for: accepts no more sends
 	bool draining;			// [both] close was served: ends when all is written
 	bool close_told;		// [loop] CLOSE was sent, or nobody wants it
+	bool starts_accepted;		// [loop] a listener: what it accepts is read at once
 	bool relays;			// [lock] sends go to the owner
 	bool writer_active;		// [lock] some thread is inside a write call
 	bool flush_posted;		// [lock] a FLUSH request is under way
@@ -324,7 +325,7 @@ enum command_op {
 	COMMAND_LISTEN,
 	COMMAND_BIND,
 	COMMAND_UDP,
-	COMMAND_START,
+	COMMAND_START,		// value: a listener starts what it accepts, too
 	COMMAND_STRANGER,	// the start of an id that does not exist, or is another's
 	COMMAND_ACCEPTED,	// a connection for this loop
 	COMMAND_PAUSE,
@@ -491,7 +492,7 @@ int socket_open_bound(struct socket_server *ss, const char *host, int port, int 
 	const struct listen_limits *limits);
 
 void stream_accept(struct socket_loop *loop, struct socket_slot *s);
-// COMMAND_ACCEPTED: another loop has accepted it.
+// A new connection is here; from another loop by COMMAND_ACCEPTED.
 void stream_accepted(struct socket_loop *loop, struct socket_slot *s);
 // Returns true if more may be there: a hang-up must wait until it is read.
 bool stream_read(struct socket_loop *loop, struct socket_slot *s);

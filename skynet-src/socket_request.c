@@ -73,16 +73,28 @@ socket_server_shutdown(struct socket_server *ss, uintptr_t opaque, int id) {
 	post_end(ss, COMMAND_SHUTDOWN, "shut down", id, opaque);
 }
 
-void
-socket_server_start(struct socket_server *ss, uintptr_t opaque, int id) {
+static void
+start(struct socket_server *ss, uintptr_t opaque, int id, bool starts_accepted) {
+	struct socket_command c = { .op = COMMAND_START, .id = id, .opaque = opaque };
 	struct socket_slot *s = lock_for(ss, "start", id, opaque);
+	c.value = starts_accepted;
 	if (s == NULL) {
 		post_to(&ss->loops[0], COMMAND_STRANGER, id, opaque);
 		return;
 	}
 	struct socket_loop *loop = s->loop;
 	slot_unlock(s);
-	post_to(loop, COMMAND_START, id, opaque);
+	command_post(loop, &c);
+}
+
+void
+socket_server_start(struct socket_server *ss, uintptr_t opaque, int id) {
+	start(ss, opaque, id, false);
+}
+
+void
+socket_server_accept(struct socket_server *ss, uintptr_t opaque, int id) {
+	start(ss, opaque, id, true);
 }
 
 void

@@ -167,8 +167,9 @@ take_over(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
 }
 
 static void
-on_start(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
-	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_command *c) {
+	int id = c->id;
+	uintptr_t opaque = c->opaque;
 	if (s->draining || s->state == SLOT_HALFCLOSE_READ) {
 		emit_to(loop, SOCKET_ERR, id, opaque, "socket closed");
 		return;
@@ -183,6 +184,7 @@ on_start(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
 		emit_to(loop, SOCKET_ERR, id, opaque, "enable read failed");
 		return;
 	}
+	s->starts_accepted |= c->value != 0;
 	if (s->state == SLOT_PACCEPT || s->state == SLOT_PLISTEN) {
 		if (s->owner != opaque) {
 			slot_set_owner(loop->ss, s, opaque);
@@ -354,7 +356,7 @@ serve(struct socket_loop *loop, struct socket_command *c) {
 	if (c->op == COMMAND_STRANGER || (c->op == COMMAND_START && s == NULL)) {
 		emit_to(loop, SOCKET_ERR, c->id, c->opaque, "invalid socket");
 	} else if (c->op == COMMAND_START) {
-		on_start(loop, s, c->opaque);
+		on_start(loop, s, c);
 	} else if (s != NULL) {
 		serve_slot(loop, s, c);
 	}

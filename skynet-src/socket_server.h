@@ -103,6 +103,9 @@ void socket_server_exit(struct socket_server *);
 void socket_server_close(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_shutdown(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_start(struct socket_server *, uintptr_t opaque, int id);
+// Starts a listener, and each connection that it accepts: these belong to its owner, send
+// no OPEN, and are read at once.
+void socket_server_accept(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_pause(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_nodelay(struct socket_server *, int id);
 // Sets options of an id. 0, or -1: unknown id, or bad option (logged). Limits hold at once,

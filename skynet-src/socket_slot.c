@@ -265,7 +265,7 @@ reset(struct socket_slot *s, int kind, int state) {
 	s->polled = 0;
 	s->closing = s->draining = s->close_told = s->relays = false;
 	s->writer_active = s->flush_posted = s->reap = false;
-	s->restore_blocking = false;
+	s->restore_blocking = s->starts_accepted = false;
 	s->high.head = s->high.tail = NULL;
 	s->low.head = s->low.tail = NULL;
 	s->backlog = s->warn_level = 0;

@@ -187,7 +187,8 @@ admit(struct socket_loop *loop, struct socket_slot *listener, const struct socke
 	pthread_mutex_lock(&listener->lock);
 	struct socket_settings settings = listener->settings;
 	slot_unlock(listener);
-	struct socket_slot *s = slot_reserve(loop->ss, listener->owner, KIND_STREAM, SLOT_PACCEPT);
+	int state = listener->starts_accepted ? SLOT_CONNECTED : SLOT_PACCEPT;
+	struct socket_slot *s = slot_reserve(loop->ss, listener->owner, KIND_STREAM, state);
 	if (s == NULL) {
 		admission_leave(a, peer);
 		report_accept_error(loop, listener, "reach skynet socket number limit");
@@ -201,8 +202,12 @@ admit(struct socket_loop *loop, struct socket_slot *listener, const struct socke
 
 void
 stream_accepted(struct socket_loop *loop, struct socket_slot *s) {
-	if (loop_watch(loop, s, false, false) != 0) {
+	// The owner of a started one knows it, and may have sent or closed already.
+	bool reading = s->state != SLOT_PACCEPT && !s->draining;
+	if (loop_watch(loop, s, reading, s->write_polled) != 0) {
 		loop_abort(loop, s, strerror(errno));
+	} else if (reading) {
+		loop_limit_idle(loop, s);
 	}
 }
 
@@ -226,13 +231,19 @@ welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
 	address_text(&peer, text);
 	atomic_fetch_add_explicit(&listener->read_count, 1, memory_order_relaxed);
 	atomic_store_explicit(&listener->read_time, loop->ss->clock(), memory_order_relaxed);
+	// Before anything else of the id, whichever loop tells it.
+	if (listener->starts_accepted) {
+		loop_emit(loop, listener, SOCKET_ACCEPT, c.id, text);
+	}
 	// Before anybody can ask for more.
 	if (home == loop) {
 		stream_accepted(loop, s);
 	} else {
 		command_post(home, &c);
 	}
-	loop_emit(loop, listener, SOCKET_ACCEPT, c.id, text);
+	if (!listener->starts_accepted) {
+		loop_emit(loop, listener, SOCKET_ACCEPT, c.id, text);
+	}
 }
 
 void

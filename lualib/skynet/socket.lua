@@ -9,6 +9,9 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
+-- What every read and every event needs.
+local running, wait, wake = coroutine.running, skynet.wait, skynet.wakeup
+local readall = driver.readall
 
 ---@class skynet.socket
 local socket = {}
@@ -31,6 +34,7 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field paused boolean?
 ---@field limit integer?
 ---@field overflow boolean?
+---@field is_refused boolean? closed already; only CLOSE is awaited, by nobody
 ---@field failure string? the error that ended the connection
 ---@field callback function?
 ---@field warning function?
@@ -50,23 +54,21 @@ local function wakeup(s)
 	local co = s.waiter
 	if co then
 		s.waiter = nil
-		skynet.wakeup(co)
+		wake(co)
 	end
 end
 
 -- Tasks in close wait until the reader has had its turn.
 local function wake_closers(s)
 	local closers = s.closers
-	if closers then
-		s.closers = nil
-		for i = 1, #closers do
-			skynet.wakeup(closers[i])
-		end
+	s.closers = nil
+	for i = 1, #closers do
+		wake(closers[i])
 	end
 end
 
 local function resume_reading(s)
-	if s.paused and s.connected then
+	if s.connected then
 		s.paused = false
 		skynet.error(string.format("Resume socket (%d)", s.id))
 		driver.start(s.id)
@@ -77,25 +79,25 @@ end
 -- before. Yields.
 local function suspend(s, need, timeout)
 	assert(not s.busy)
-	local co = coroutine.running()
+	local co = running()
 	s.waiter = co
 	s.busy = true
 	s.need = need
-	resume_reading(s)
-	local timed_out = false
-	if timeout then
-		timed_out = skynet.sleep(timeout, co) ~= "BREAK"
-	else
-		skynet.wait(co)
+	if s.paused then
+		resume_reading(s)
 	end
-	if timed_out and s.waiter == co then
+	local timed_out = false
+	if not timeout then
+		wait(co)
+	elseif skynet.sleep(timeout, co) ~= "BREAK" and s.waiter == co then
+		timed_out = true
 		s.waiter = nil
 		s.need = nil
-	else
-		timed_out = false
 	end
 	s.busy = false
-	wake_closers(s)
+	if s.closers then
+		wake_closers(s)
+	end
 	return timed_out
 end
 
@@ -151,13 +153,20 @@ local on = {}
 -- DATA
 on[1] = function(id, size, data)
 	local s = pool[id]
-	if s == nil or s.buffer == nil then
-		skynet.error("socket: drop package from " .. id)
+	local buffer = s and s.buffer
+	if not buffer then
+		if not (s and s.is_refused) then
+			skynet.error("socket: drop package from " .. id)
+		end
 		driver.drop(data, size)
 		return
 	end
-	size = driver.push(s.buffer, nodes, data, size)
-	if exceeds_limit(s, size) then
+	size = driver.push(buffer, nodes, data, size)
+	if s.need == 1 and size <= PAUSE_SIZE then
+		-- Most tasks take what there is.
+		s.need = nil
+		wakeup(s)
+	elseif exceeds_limit(s, size) then
 		overflow(s, size)
 	elseif s.need == nil then
 		if size > PAUSE_SIZE then
@@ -211,15 +220,17 @@ end
 -- CLOSE
 on[3] = function(id)
 	local s = pool[id]
-	if s then
+	if s == nil then
+		driver.close(id)
+	elseif s.is_refused then
+		pool[id] = nil
+	else
 		s.connected = false
 		if s.connecting == true then
 			s.connecting = "socket closed"
 		end
 		s.need = nil
 		wakeup(s)
-	else
-		driver.close(id)
 	end
 	local cb = onclose[id]
 	if cb then
@@ -232,6 +243,8 @@ end
 on[4] = function(id, new_id, addr)
 	local s = pool[id]
 	if s == nil or s.callback == nil then
+		-- It may be read already, see accept; CLOSE ends the record.
+		pool[new_id] = { id = new_id, kind = "stream", connected = true, is_refused = true }
 		driver.close(new_id)
 		return
 	end
@@ -300,12 +313,28 @@ skynet.register_protocol {
 	name = "socket",
 	id = skynet.PTYPE_SOCKET,
 	unpack = driver.unpack,
-	dispatch = function(_, _, event, ...)
-		on[event](...)
+	dispatch = function(_, _, event, id, ud, payload, from)
+		return on[event](id, ud, payload, from)
 	end,
 }
 
 ----------------------------------------------------------------- opening
+
+-- The record of a connection that is open.
+---@return skynet.socket.record
+local function new_stream(id)
+	-- With all the fields that are used soon, so that the table need not grow.
+	return {
+		id = id,
+		kind = "stream",
+		buffer = driver.buffer(),
+		connected = true,
+		waiter = nil,
+		busy = false,
+		need = nil,
+		warning = nil,
+	}
+end
 
 -- Waits until the id, whose request is under way, is connected. Yields.
 local function connect(id, kind, callback, timeout)
@@ -429,6 +458,24 @@ function socket.listen(host, port, backlog)
 	return id, s.addr, s.port
 end
 
+---Begin to accept on a listener; what it accepts is read at once and belongs to this
+---service. Cheaper than start for each connection. Yields.
+---@param id integer
+---@param func fun(id: integer, addr: string) called for each connection, which is open; may yield
+---@return integer? # id, or nil
+---@return string? # why not
+function socket.accept(id, func)
+	local old = pool[id]
+	if old and (old.kind ~= "listener" or old.callback) then
+		error("socket is not closed", 2)
+	end
+	driver.accept(id)
+	return connect(id, "listener", function(new_id, addr)
+		pool[new_id] = new_stream(new_id)
+		func(new_id, addr)
+	end)
+end
+
 ---Begin to accept on a listener (with `func`), or take over a connection that was
 ---accepted here or given up by another service. Yields.
 ---@param id integer
@@ -475,14 +522,14 @@ end
 function socket.read(id, n, timeout)
 	local s = record(id)
 	if n == nil then
-		local data = driver.readall(s.buffer, nodes)
+		local data = readall(s.buffer, nodes)
 		if data ~= "" then
 			return data
 		end
 		if s.connected and suspend(s, 1, timeout) then
 			return nil, "timeout"
 		end
-		data = driver.readall(s.buffer, nodes)
+		data = readall(s.buffer, nodes)
 		if data ~= "" then
 			return data
 		end
@@ -620,6 +667,27 @@ function socket.close(id)
 		driver.clear(s.buffer, nodes)
 	end
 	if pool[id] == s then
+		pool[id] = nil
+	end
+end
+
+---Close as close does, but without waiting for the end: what still arrives is thrown
+---away. Unknown ids are ignored. Does not yield.
+---@param id integer
+function socket.drop(id)
+	local s = pool[id]
+	if s == nil then
+		return
+	elseif s.busy or s.connecting == true or s.kind ~= "stream" then
+		skynet.fork(socket.close, id)
+		return
+	end
+	driver.close(id)
+	driver.clear(s.buffer, nodes)
+	s.buffer = nil
+	s.is_refused = true
+	if not s.connected then
+		-- CLOSE has come already.
 		pool[id] = nil
 	end
 end

@@ -74,6 +74,111 @@ test.case("an echo service greets, echoes and closes", function()
 	socket.close(listener)
 end)
 
+test.case("accept: a connection is open when its function is called", function()
+	local listener, _, port = socket.listen("127.0.0.1", 0, 64)
+	local ends = {}
+	socket.accept(listener, function(id, addr)
+		test.eq(addr:match "^(.*):%d+$", "127.0.0.1")
+		socket.write(id, "welcome\n")
+		local line = socket.readline(id)
+		socket.write(id, line .. "!")
+		ends[#ends + 1] = id
+		socket.close(id)
+	end)
+	test.err(function() socket.accept(listener, print) end, "socket is not closed")
+	local clients = {}
+	for i = 1, 20 do
+		clients[i] = assert(socket.open("127.0.0.1", port))
+		socket.write(clients[i], i .. "\n")
+	end
+	for i = 1, 20 do
+		test.eq(socket.readline(clients[i]), "welcome")
+		test.eq(socket.readall(clients[i]), i .. "!")
+		socket.close(clients[i])
+	end
+	test.wait_for(function() return #ends == 20 and socket.invalid(ends[20]) end)
+	socket.close(listener)
+end)
+
+test.case("accept: who connects while the listener is closed is closed without a word", function()
+	local listener, _, port = socket.listen("127.0.0.1", 0, 64)
+	local served = 0
+	socket.accept(listener, function(id)
+		served = served + 1
+		socket.close(id)
+	end)
+	local lines = logged("drop package", function()
+		local clients = {}
+		for i = 1, 30 do
+			local id = socket.open("127.0.0.1", port)
+			if id then
+				clients[#clients + 1] = id
+				socket.write(id, "hello")
+			end
+			if i == 10 then
+				skynet.fork(socket.close, listener)
+			end
+		end
+		for _, id in ipairs(clients) do
+			socket.readall(id)
+			socket.close(id)
+		end
+	end)
+	test.eq(lines, {})
+	test.eq(served >= 1, true)
+end)
+
+test.case("accept: a connection can be given to somebody else", function()
+	local listener, _, port = socket.listen("127.0.0.1", 0, 64)
+	local got
+	socket.accept(listener, function(id)
+		socket.abandon(id)
+		assert(socket.start(id))
+		got = socket.read(id)
+		socket.close(id)
+	end)
+	local client = socket.open("127.0.0.1", port)
+	test.wait_for(function() return #socket.netstat() >= 3 end)
+	repeat
+		socket.write(client, "now")
+		skynet.sleep(1)
+	until got
+	test.eq(got:sub(1, 3), "now")
+	close(client, listener)
+end)
+
+test.case("drop closes without waiting", function()
+	local client, id = pair()
+	socket.write(id, "last words")
+	local lines = logged("drop package", function()
+		socket.write(client, "unheard")
+		socket.drop(id)
+		test.eq(socket.write(id, "more"), false)
+		socket.drop(id)
+		socket.write(client, "unheard")
+		test.eq(socket.readall(client), "last words")
+		test.wait_for(function() return socket.invalid(id) end)
+	end)
+	test.eq(lines, {})
+	socket.drop(id)
+	-- After the peer has closed; and with a task that reads.
+	close(client)
+	client, id = pair()
+	close(client)
+	test.eq(socket.read(id), false)
+	socket.drop(id)
+	test.eq(socket.invalid(id), true)
+	client, id = pair()
+	local result
+	skynet.fork(function() result = { socket.read(id, 100) } end)
+	skynet.yield()
+	socket.drop(id)
+	test.wait_for(function() return result end)
+	test.eq(result, { false, "" })
+	test.wait_for(function() return socket.invalid(id) end)
+	close(client)
+end)
+
 test.case("open tells why it failed", function()
 	local port, listener = listen(function() end)
 	socket.close(listener)

@@ -56,6 +56,65 @@ connect_and_accept_tell_addresses(void **state) {
 	assert_int_equal(count_events(w, listener, SOCKET_ACCEPT), 1);
 }
 
+static int
+index_of(struct world *w, int id, int type) {
+	int i = 0;
+	while (i < w->n && (w->ev[i].id != id || w->ev[i].type != type)) {
+		i++;
+	}
+	return i;
+}
+
+static void
+accept_starts_what_is_accepted(void **state) {
+	struct world *w = *state;
+	int listener = socket_server_listen(w->ss, ME, "127.0.0.1", 0, 32);
+	int port = await(w, listener, SOCKET_OPEN)->ud;
+	struct socket_option idle = { SOCKET_OPTION_IDLE, 30 };
+	assert_int_equal(socket_server_option(w->ss, ME, listener, &idle, 1), 0);
+	socket_server_accept(w->ss, ME, listener);
+	assert_string_equal(await(w, listener, SOCKET_OPEN)->data, "start");
+	int client = plain_connect(port);
+	assert_int_equal(write(client, "hi", 2), 2);
+	int id = await(w, listener, SOCKET_ACCEPT)->ud;
+	struct event *e = await(w, id, SOCKET_DATA);
+	assert_memory_equal(e->data, "hi", 2);
+	assert_int_equal(e->opaque, ME);
+	assert_true(index_of(w, listener, SOCKET_ACCEPT) < index_of(w, id, SOCKET_DATA));
+	assert_int_equal(count_events(w, id, SOCKET_OPEN), 0);
+	assert_int_equal(send_text(w, id, "ho"), 0);
+	assert_int_equal(drain_plain(w, client, NULL, 2), 2);
+	socket_server_start(w->ss, OTHER, id);
+	e = await(w, id, SOCKET_OPEN);
+	assert_true(strcmp(e->data, "transfer") == 0 && e->opaque == OTHER);
+	// Silent from now on.
+	await(w, id, SOCKET_CLOSE);
+	close(client);
+}
+
+static void
+pause_of_a_listener_keeps_what_accept_asked_for(void **state) {
+	struct world *w = *state;
+	int port, client;
+	int listener = start_listener(w, &port);
+	int id = accept_plain(w, listener, port, &client);
+	socket_server_pause(w->ss, ME, listener);
+	socket_server_accept(w->ss, ME, listener);
+	int second, third;
+	int started = accept_plain(w, listener, port, &second);
+	socket_server_pause(w->ss, ME, listener);
+	socket_server_start(w->ss, ME, listener);
+	int last = accept_plain(w, listener, port, &third);
+	assert_int_equal(write(client, "x", 1) + write(second, "x", 1) + write(third, "x", 1), 3);
+	await(w, started, SOCKET_DATA);
+	await(w, last, SOCKET_DATA);
+	settle(w);
+	assert_int_equal(count_events(w, id, SOCKET_DATA), 0);
+	close(client);
+	close(second);
+	close(third);
+}
+
 static void
 connect_over_ipv6(void **state) {
 	struct world *w = *state;
@@ -405,6 +464,8 @@ static const struct CMUnitTest claims[] = {
 	CLAIM(listen_without_host_is_any_ipv4),
 	CLAIM(listen_fails_synchronously),
 	CLAIM(connect_and_accept_tell_addresses),
+	CLAIM(accept_starts_what_is_accepted),
+	CLAIM(pause_of_a_listener_keeps_what_accept_asked_for),
 	CLAIM(connect_over_ipv6),
 	CLAIM(connect_by_name_uses_all_addresses),
 	CLAIM(refused_connect_is_an_error),
