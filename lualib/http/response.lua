@@ -161,9 +161,11 @@ end
 -- A compressor if this body is to be compressed; the header that then goes with it.
 local function compressor(self, status, header, length)
 	local smallest = self.conn.server.gzip
+	if not smallest or length and length < smallest or status == 206 then
+		return nil, header
+	end
 	local kind = header_value(header, "content-type")
-	if not smallest or length and length < smallest or status == 206 or type(kind) ~= "string"
-		or not compressible(kind) or header_value(header, "content-encoding") then
+	if type(kind) ~= "string" or not compressible(kind) or header_value(header, "content-encoding") then
 		return nil, header
 	end
 	local changed = {}

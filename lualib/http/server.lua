@@ -138,12 +138,10 @@ end
 -- The next head in the reader: what codec's request gives. Yields.
 local function next_head(conn)
 	local reader = conn.reader
-	local method, target, header, length, flags, minor
-	if reader:size() > 0 then
-		method, target, header, length, flags, minor = reader:request()
-	end
+	local method, target, header, length, flags, minor = reader:request()
 	while method == nil do
-		if reader:size() == 0 then
+		-- So much of a head is there.
+		if target == 0 then
 			conn:enter("idle", conn.server.idle_timeout)
 		elseif conn.phase ~= "header" then
 			conn:enter("header", conn.server.header_timeout)
@@ -278,7 +276,7 @@ local function close(conn)
 	if conn.session then
 		conn.session:close()
 	end
-	socket.close(conn.id)
+	socket.drop(conn.id)
 end
 
 -------------------------------------------------------------------------- TLS
@@ -310,34 +308,26 @@ end
 local methods = {}
 methods.__index = methods
 
-local function overloaded(self, fd, peer)
+local function refuse_connection(self, fd, peer)
 	skynet.error(string.format("http: %s: more than %d connections", peer, self.max_connections))
 	if not self.tls then
 		socket.write(fd, response.bare(503, true))
 	end
-	socket.close_fd(fd)
 end
 
----Serve a connection until it ends. Yields.
----@param fd integer accepted, and not started yet
----@param peer string "ip:port"
-function methods:serve(fd, peer)
-	if self.closing then
-		return socket.close_fd(fd)
-	elseif self.count >= self.max_connections then
-		return overloaded(self, fd, peer)
-	end
-	self.count = self.count + 1
-	if not socket.start(fd) then
-		self.count = self.count - 1
-		return
-	end
+-- Serve a connection that is open, and counted, until it ends. Yields.
+local function serve_connection(self, fd, peer)
+	-- With all the fields that are used soon, so that the table need not grow.
 	local conn = setmetatable({
 		id = fd,
 		peer = peer,
 		server = self,
 		reader = take_reader(self),
 		served = 0,
+		phase = nil,
+		deadline = nil,
+		responding = nil,
+		lingers = nil,
 	}, connection)
 	self.connections[fd] = conn
 	flow.attach(conn)
@@ -347,6 +337,37 @@ function methods:serve(fd, peer)
 		conn:log(tostring(err))
 	end
 	close(conn)
+end
+
+-- A connection of the server's own listener. Yields.
+local function accepted(self, fd, peer)
+	if self.closing then
+		socket.drop(fd)
+	elseif self.count >= self.max_connections then
+		refuse_connection(self, fd, peer)
+		socket.drop(fd)
+	else
+		self.count = self.count + 1
+		serve_connection(self, fd, peer)
+	end
+end
+
+---Serve a connection until it ends. Yields.
+---@param fd integer accepted, and not started yet
+---@param peer string "ip:port"
+function methods:serve(fd, peer)
+	if self.closing then
+		return socket.close_fd(fd)
+	elseif self.count >= self.max_connections then
+		refuse_connection(self, fd, peer)
+		return socket.close_fd(fd)
+	end
+	self.count = self.count + 1
+	if not socket.start(fd) then
+		self.count = self.count - 1
+		return
+	end
+	serve_connection(self, fd, peer)
 end
 
 ---Stop listening and end the connections: idle ones at once, the others after their
@@ -405,8 +426,8 @@ function server.listen(host, port, handler, options)
 		error(string.format("http.server cannot listen on %s:%d: %s", host, port, ip), 2)
 	end
 	self.listener, self.host, self.port = id, ip, bound
-	socket.start(id, function(fd, peer)
-		self:serve(fd, peer)
+	socket.accept(id, function(fd, peer)
+		accepted(self, fd, peer)
 	end)
 	return self
 end
