@@ -157,12 +157,17 @@ lbuffer(lua_State *L) {
 	return 1;
 }
 
+// As luaL_checkudata, but the metatable is at hand: each event of a socket comes here
+// several times.
 static struct buffer *
 check_buffer(lua_State *L) {
-	struct buffer *b = luaL_testudata(L, 1, BUFFER_META);
-	if (b == NULL) {
+	struct buffer *b = lua_touserdata(L, 1);
+	bool is_buffer = b != NULL && lua_getmetatable(L, 1) &&
+		lua_rawequal(L, -1, lua_upvalueindex(1));
+	if (!is_buffer) {
 		luaL_error(L, "need buffer object at param 1");
 	}
+	lua_pop(L, 1);
 	return b;
 }
 
@@ -434,7 +439,8 @@ socket_buffer_register(lua_State *L) {
 		{ "header", lheader },
 		{ NULL, NULL },
 	};
-	new_meta(L, BUFFER_META, NULL);
 	new_meta(L, CHUNK_META, lchunk_gc);
-	luaL_setfuncs(L, functions, 0);
+	new_meta(L, BUFFER_META, NULL);
+	luaL_getmetatable(L, BUFFER_META);
+	luaL_setfuncs(L, functions, 1);
 }

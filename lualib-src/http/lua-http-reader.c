@@ -38,9 +38,17 @@ struct reader {
 
 //---------------------------------------------------------------------- bytes
 
+// As luaL_checkudata, but the metatable is at hand: each request comes here several times.
 static struct reader *
 check_reader(lua_State *L) {
-	return luaL_checkudata(L, 1, READER_META);
+	struct reader *r = lua_touserdata(L, 1);
+	bool is_reader = r != NULL && lua_getmetatable(L, 1) &&
+	                 lua_rawequal(L, -1, lua_upvalueindex(1));
+	if (!is_reader) {
+		luaL_typeerror(L, 1, READER_META);
+	}
+	lua_pop(L, 1);
+	return r;
 }
 
 static void
@@ -250,7 +258,9 @@ take_head(lua_State *L, bool is_request) {
 		if (direct) {
 			append(L, r, p, n);
 		}
-		return 0;
+		lua_pushnil(L);
+		lua_pushinteger(L, (lua_Integer)r->size);
+		return 2;
 	}
 	memset(&r->scan, 0, sizeof(r->scan));
 	if (is_request && end == 2) {
@@ -275,7 +285,7 @@ take_head(lua_State *L, bool is_request) {
 }
 
 // request([bytes]) -> method, target, header, length | nil, flags, minor
-//   nothing when more bytes are needed; false, status, why when it is refused
+//   nil, bytes held when more are needed; false, status, why when it is refused
 static int
 lrequest(lua_State *L) {
 	return take_head(L, true);
@@ -428,9 +438,12 @@ http_reader_register(lua_State *L) {
 	    {"size", lsize},       {"chunk", lchunk},       {"release", lrelease}, {NULL, NULL},
 	};
 	if (luaL_newmetatable(L, READER_META)) {
-		luaL_newlib(L, methods);
+		luaL_newlibtable(L, methods);
+		lua_pushvalue(L, -2);
+		luaL_setfuncs(L, methods, 1);
 		lua_setfield(L, -2, "__index");
-		lua_pushcfunction(L, lrelease);
+		lua_pushvalue(L, -1);
+		lua_pushcclosure(L, lrelease, 1);
 		lua_setfield(L, -2, "__gc");
 	}
 	lua_pop(L, 1);

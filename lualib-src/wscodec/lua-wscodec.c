@@ -103,9 +103,17 @@ lnew(lua_State *L) {
 	return 1;
 }
 
+// As luaL_checkudata, but the metatable is at hand: each message comes here several times.
 static struct codec *
 check_codec(lua_State *L) {
-	return luaL_checkudata(L, 1, CODEC_META);
+	struct codec *c = lua_touserdata(L, 1);
+	bool is_codec = c != NULL && lua_getmetatable(L, 1) &&
+	                lua_rawequal(L, -1, lua_upvalueindex(2));
+	if (!is_codec) {
+		luaL_typeerror(L, 1, CODEC_META);
+	}
+	lua_pop(L, 1);
+	return c;
 }
 
 static void
@@ -500,7 +508,8 @@ luaopen_wscodec(lua_State *L) {
 	int context = lua_gettop(L);
 	if (luaL_newmetatable(L, CODEC_META)) {
 		lua_pushvalue(L, context);
-		luaL_setfuncs(L, methods, 1);
+		lua_pushvalue(L, -2);
+		luaL_setfuncs(L, methods, 2);
 		lua_pushvalue(L, -1);
 		lua_setfield(L, -2, "__index");
 	}
