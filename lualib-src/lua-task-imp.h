@@ -73,6 +73,11 @@ struct task {
 	bool own_token;  /* the token of its wait is the coroutine itself */
 	bool escaped;    /* user code holds the coroutine: never reuse it */
 	uint16_t rigid;  /* resumes in the chain that may not be suspended */
+	/*
+	 * 1 + the message type whose class lies at the bottom of the coroutine's stack, also
+	 * while the task is in the pool; 0 = nothing does. A class is never replaced.
+	 */
+	uint16_t kept_class;
 };
 
 struct task_queue {
@@ -244,6 +249,9 @@ task_bind(lua_State *L, struct task *t) {
  */
 struct task *
 task_new(struct sched *S, lua_State *L);
+/* The same, but the coroutine may have the class of kept_class on its stack. */
+struct task *
+task_new_kept(struct sched *S, lua_State *L);
 /* Start or continue t with nargs values on its stack; settles the outcome. */
 void
 task_run(struct sched *S, struct task *t, int nargs);

@@ -118,6 +118,16 @@ create_task(lua_State *L) {
 
 struct task *
 task_new(struct sched *S, lua_State *L) {
+	struct task *t = task_new_kept(S, L);
+	if (t != NULL && t->kept_class != 0) {
+		lua_settop(t->L, 0);
+		t->kept_class = 0;
+	}
+	return t;
+}
+
+struct task *
+task_new_kept(struct sched *S, lua_State *L) {
 	struct task *t = S->pool;
 	if (t != NULL) {
 		S->pool = t->next;
@@ -284,7 +294,7 @@ task_finished(struct sched *S, struct task *t) {
 		trace_end(S, t);
 	}
 	lua_container_task_end(S->container, t->L);
-	lua_settop(t->L, 0);
+	lua_settop(t->L, t->kept_class != 0 ? 1 : 0);
 	if (S->init_slot == t->slot) {
 		S->init_slot = 0;
 	}

@@ -27,7 +27,7 @@ static int
 request_unpacked(lua_State *L, int status, lua_KContext ctx) {
 	(void)status;
 	(void)ctx;
-	lua_callk(L, lua_gettop(L) - 3, 0, 0, request_done);
+	lua_callk(L, lua_gettop(L) - 2, 0, 0, request_done);
 	return 0;
 }
 
@@ -86,8 +86,8 @@ is_shutdown(const struct inbound *in) {
 }
 
 /*
- * Body of a task that a message starts. Stack: 1 protocol tables, 2 class,
- * 3 dispatch, 4 session, 5 source, then the unpacked values.
+ * Body of a task that a message starts. Stack: 1 class, if it is known, 2 dispatch,
+ * 3 session, 4 source, then the unpacked values.
  */
 static int
 request_body(lua_State *L) {
@@ -95,28 +95,23 @@ request_body(lua_State *L) {
 	struct sched *S = t->S;
 	const struct inbound in = S->in;
 	begin_debt(t, &in);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
-	bool known = lua_rawgeti(L, 1, in.type) == LUA_TTABLE;
-	if (!known) {
-		lua_pop(L, 1);
-		known = class_push_builtin(L, S, in.type);
-	}
+	bool known = lua_gettop(L) > 0 || class_push_builtin(L, S, in.type);
 	if (!known && is_shutdown(&in)) {
 		t->debt = false;
 		sched_push_hook(L, S, "shutdown");
 		lua_callk(L, 0, 0, 0, request_done);
 		return 0;
 	}
-	bool handled = known && lua_getfield(L, 2, "dispatch") != LUA_TNIL;
+	bool handled = known && lua_getfield(L, 1, "dispatch") != LUA_TNIL;
 	if (known) {
-		trace_adopt(L, S, t, 2, handled);
+		trace_adopt(L, S, t, 1, handled);
 	}
 	if (!handled) {
-		return unhandled(L, S, t, &in, 2);
+		return unhandled(L, S, t, &in, 1);
 	}
 	lua_pushinteger(L, in.session);
 	lua_pushinteger(L, in.source);
-	lua_getfield(L, 2, "unpack");
+	lua_getfield(L, 1, "unpack");
 	if (lua_tocfunction(L, -1) == luaseri_unpack) {
 		lua_pop(L, 1);
 		int n = luaseri_unpack_buffer(L, in.msg, in.sz);
@@ -129,17 +124,45 @@ request_body(lua_State *L) {
 	return request_unpacked(L, LUA_OK, 0);
 }
 
+/*
+ * Put the class of a message type at the bottom of t's stack, which has nothing else
+ * on it. It stays there while the coroutine serves messages of that type: with many
+ * services, each table on the way to it is a line that no cache has. False: there is
+ * no such class, or it is made when it is first asked for.
+ */
+static bool
+keep_class(struct sched *S, struct task *t, int type) {
+	lua_State *L = t->L;
+	if (t->kept_class == type + 1) {
+		return true;
+	}
+	lua_settop(L, 0);
+	t->kept_class = 0;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
+	if (lua_rawgeti(L, 1, type) != LUA_TTABLE) {
+		lua_settop(L, 0);
+		return false;
+	}
+	lua_remove(L, 1);
+	t->kept_class = (uint16_t)(type + 1);
+	return true;
+}
+
 static void
 start_request(struct sched *S, lua_State *L, const struct inbound *in) {
-	struct task *t = task_new(S, L);
+	struct task *t = task_new_kept(S, L);
 	if (t == NULL) {
 		if (in->session != 0) {
 			sched_send_error(S, in->source, in->session, "not enough memory");
 		}
 		return;
 	}
+	bool is_kept = keep_class(S, t, in->type);
 	lua_pushcfunction(t->L, request_body);
-	task_run(S, t, 0);
+	if (is_kept) {
+		lua_pushvalue(t->L, 1);
+	}
+	task_run(S, t, is_kept ? 1 : 0);
 }
 
 /* -------------------------------------------------------------- answers */

@@ -161,6 +161,35 @@ test.case("dispatch_message handles a message given by hand", function()
 	skynet.trash(msg, size)
 end)
 
+test.case("messages of many classes, ticks and forks use the same coroutines", function()
+	local got = {}
+	local function note(name)
+		return function(_, _, text) got[#got + 1] = name .. text end
+	end
+	local classes = {}
+	for i = 1, 3 do
+		classes[i] = { name = "mixed" .. i, id = 219 + i, pack = skynet.packstring,
+			unpack = skynet.unpack, dispatch = note("m" .. i .. ":") }
+		skynet.register_protocol(classes[i])
+	end
+	local want = {}
+	for round = 1, 20 do
+		for i = 1, 3 do
+			skynet.send(skynet.self(), "mixed" .. (round * i % 3 + 1), round)
+			want[#want + 1] = "m" .. (round * i % 3 + 1) .. ":" .. round
+			skynet.fork(function(a, b, ...)
+				assert(a == round and b == nil and select("#", ...) == 1)
+			end, round, nil, false)
+			skynet.timeout(0, function(...) assert(select("#", ...) == 0) end)
+		end
+		skynet.sleep(0)
+		classes[1].dispatch = note "m1:"
+		skynet.dispatch("mixed2", note "m2:")
+	end
+	test.wait_for(function() return #got == #want end)
+	test.eq(got, want)
+end)
+
 test.case("a size without data is taken for no data", function()
 	local null
 	skynet.register_protocol {
