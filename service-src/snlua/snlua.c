@@ -29,6 +29,9 @@
 
 #define KIBIBYTE 1024.0
 
+/* Twice the memory of a VM that does nothing. */
+#define SMALL_VM ((size_t)32 * 1024)
+
 /* The launcher hears at most this much of why a service failed to start. */
 #define REASON_SIZE 512
 
@@ -184,12 +187,20 @@ make_state(struct snlua *l) {
 
 /*
  * Start collecting. What the service is made of now will mostly stay, so all of it
- * is old, unless the script chose another mode.
+ * becomes old, and the next collections need not look at it, unless the script chose
+ * another mode. Of a small VM not even this one does; in a bigger one there may be
+ * garbage worth the time.
  */
 static void
-start_collector(lua_State *L) {
+start_collector(struct snlua *l) {
+	lua_State *L = l->L;
 	if (lua_isgenerational(L)) {
-		lua_gcsettle(L);
+		if (snlua_memory_used(&l->base) > SMALL_VM) {
+			lua_gc(L, LUA_GCINC);
+			lua_gc(L, LUA_GCGEN);
+		} else {
+			lua_gcsettle(L);
+		}
 	}
 	lua_gc(L, LUA_GCRESTART);
 }
@@ -217,7 +228,7 @@ launch(struct snlua *l) {
 		return false;
 	}
 	lua_settop(L, 0);
-	start_collector(L);
+	start_collector(l);
 	snlua_measure_code(l);
 	return true;
 }

@@ -90,6 +90,13 @@ test.case("the collector runs in the generational mode and can be changed", func
 	skynet.send(s, "lua", "quit")
 end)
 
+test.case("garbage of the main chunk is gone when the service has started", function()
+	local s = skynet.newservice("core_libs", 5000)
+	local kib = skynet.call(s, "lua", "collector", "count")
+	test.ok(kib < 100, kib .. " KiB")
+	skynet.send(s, "lua", "quit")
+end)
+
 test.case("a service with a folder finds its own modules first", function()
 	local s = skynet.newservice "core_dir"
 	local name, path, first, part = skynet.call(s, "lua", "path")

@@ -1,6 +1,12 @@
 -- Changes the libraries of its VM and its table `skynet`, and tells what they look like.
+-- The argument is how many kilobytes of garbage the main chunk makes.
 
 local skynet = require "skynet"
+
+local litter = tonumber((...)) or 0
+for i = 1, litter do
+	local _ = { ("x"):rep(1000) .. i }
+end
 
 local command = {}
 
