@@ -114,7 +114,10 @@ make_seed(void) {
 	return (lua_Integer)(z ^ (z >> 31));
 }
 
-/* As in a VM that opens math itself, no two have the same random numbers. */
+/*
+ * No two VMs have the same random numbers. (Lua's own seed is made of the time in
+ * seconds and of addresses, which later VMs have again.)
+ */
 static void
 seed_random(lua_State *L) {
 	lua_getglobal(L, LUA_MATHLIBNAME);
@@ -132,9 +135,8 @@ snlua_lay_libs(lua_State *L) {
 
 void
 snlua_open_libs(lua_State *L) {
-	if (image != NULL) {
-		seed_random(L);
-	} else {
+	if (image == NULL) {
 		open_all(L);
 	}
+	seed_random(L);
 }
