@@ -6,9 +6,9 @@
 ** memory: an object, or one of the two parts of the table before it; and of the long
 ** strings that these refer to, which all states use where they are. A *link* is
 ** a place in a piece that points to an object. Laying an image allocates every
-** piece through the state, copies its bytes, sets the links, and only then puts
-** the objects where the collector finds them; so a failed allocation leaves the
-** state as it was, but for garbage.
+** piece through the state, copies its bytes, sets the links, and only then lets the
+** state refer to the objects; so a failed allocation leaves the state as it was, but
+** for garbage.
 **
 ** What makes the bytes valid in another state: short strings are shared, hence
 ** the same everywhere, and so are their hashes, on which places in tables depend;
@@ -62,11 +62,10 @@ struct image {
 	struct link links[MAX_LINKS];
 	unsigned short finalized[MAX_PIECES];    /* objects to be finalized, oldest first */
 	unsigned short metatables[LUA_NUMTYPES]; /* of basic types; 0 is none */
-	unsigned short globals;
 };
 
 /*
-** Both ends of a copy: the pieces in the state.
+** An image, and its pieces in a state.
 */
 struct laying {
 	const struct image *image;
@@ -292,11 +291,8 @@ take_finalizers(struct taker *t, const GCObject *list) {
 
 static void
 take(struct taker *t, global_State *g) {
-	TValue globals;
 	add_piece(t, EXISTING, mainthread(g), 0);
 	enter(t, gcvalue(&g->l_registry));
-	luaH_getint(hvalue(&g->l_registry), LUA_RIDX_GLOBALS, &globals);
-	t->image->globals = (unsigned short)enter(t, gcvalue(&globals));
 	for (int i = 0; i < LUA_NUMTYPES && t->error == NULL; i++) {
 		if (g->mt[i] != NULL) {
 			t->image->metatables[i] = (unsigned short)enter(t, (GCObject *)g->mt[i]);
@@ -390,7 +386,7 @@ set_links(const struct laying *l) {
 	const struct image *im = l->image;
 	for (int i = 0; i < im->nlinks; i++) {
 		const struct link *k = &im->links[i];
-		*(char **)(void *)(l->blocks[k->piece] + k->offset) = l->blocks[k->target];
+		memcpy(l->blocks[k->piece] + k->offset, &l->blocks[k->target], sizeof(void *));
 	}
 }
 
@@ -434,11 +430,33 @@ is_new(global_State *g) {
 	       g->gcstate == GCSpause && g->strt.nuse == 0;
 }
 
+/*
+** Gives the state what was laid, in place of its first registry and globals, which
+** come right after the new objects. Cannot fail.
+*/
+static void
+install(lua_State *L, const struct laying *l) {
+	global_State *g = G(L);
+	GCObject *last = (GCObject *)l->blocks[REGISTRY]; /* it was laid first */
+	GCObject *globals = last->next, *registry = globals->next;
+	lua_assert(registry == gcvalue(&g->l_registry));
+	set_links(l);
+	sethvalue(L, &g->l_registry, gco2t(last));
+	for (int i = 0; i < LUA_NUMTYPES; i++) {
+		if (l->image->metatables[i] != 0) {
+			g->mt[i] = (Table *)l->blocks[l->image->metatables[i]];
+		}
+	}
+	last->next = registry->next;
+	luaH_free(L, gco2t(registry));
+	luaH_free(L, gco2t(globals));
+	set_finalizers(g, l, last->next);
+}
+
 LUA_API int
 lua_layimage(lua_State *L, const void *image) {
 	global_State *g = G(L);
 	struct laying l = {.image = image};
-	GCObject *globals = g->allgc, *first;
 	lu_byte stopped = g->gcstp;
 	int status;
 	if (!is_new(g)) {
@@ -450,22 +468,8 @@ lua_layimage(lua_State *L, const void *image) {
 	status = luaD_rawrunprotected(L, lay, &l);
 	g->gcstopem = 0;
 	g->gcstp = stopped;
-	if (status != LUA_OK) {
-		return status;
+	if (status == LUA_OK) {
+		install(L, &l);
 	}
-	set_links(&l);
-	sethvalue(L, &g->l_registry, (Table *)l.blocks[REGISTRY]);
-	for (int i = 0; i < LUA_NUMTYPES; i++) {
-		if (l.image->metatables[i] != 0) {
-			g->mt[i] = (Table *)l.blocks[l.image->metatables[i]];
-		}
-	}
-	/* The first piece that was laid is the registry. */
-	first = (GCObject *)l.blocks[REGISTRY];
-	lua_assert(first->next == globals);
-	first->next = globals->next->next;
-	luaH_free(L, gco2t(globals->next));
-	luaH_free(L, gco2t(globals));
-	set_finalizers(g, &l, obj2gco(mainthread(g)));
-	return LUA_OK;
+	return status;
 }
