@@ -108,6 +108,30 @@ check_table(void) {
 	lua_freeshared(t);
 }
 
+static void
+check_image(void) {
+	const char *error = "";
+	lua_State *A = luaL_newstate(), *B = luaL_newstate();
+	const void *image;
+	check(A != NULL && B != NULL, "no state");
+	luaL_openlibs(A);
+	run(A, "string.list = {1, 2, 3, {x = ('long '):rep(20)}} string.self = string");
+	image = lua_takeimage(A, &error);
+	check(image != NULL, error);
+	lua_close(A);
+	check(lua_layimage(B, image) == LUA_OK, "an image cannot be laid");
+	run(B,
+	    "assert(string.list[4].x == ('long '):rep(20) and string.self == string and _G._G == _G) "
+	    "for i = 1, 100 do string['k' .. i] = {i} _G['g' .. i] = i end "
+	    "for k in pairs(math) do math[k] = nil end assert(io.type(io.stdout) == 'file')");
+	lua_gcsettle(B);
+	run(B, "for i = 1, 20 do for j = 1, 1000 do string['k' .. j % 100] = {j, tostring(j)} end "
+	       "collectgarbage('step') end collectgarbage() collectgarbage 'incremental' "
+	       "collectgarbage() assert(string.k99[1] == 999 and ('x'):rep(2) == 'xx' and g7 == 7)");
+	lua_close(B);
+	lua_freeimage(image);
+}
+
 int
 main(int argc, char **argv) {
 	char name[1024];
@@ -123,6 +147,7 @@ main(int argc, char **argv) {
 	write_script(name);
 	check_code(name);
 	check_table();
+	check_image();
 	remove(name);
 	printf("good\n");
 	return 0;
