@@ -30,6 +30,7 @@ struct codec {
 	const char *at;
 	size_t left;
 	char *block;
+	size_t capacity; // of the block
 	// Output.
 	struct ws_flate deflate;
 	size_t threshold;
@@ -121,7 +122,7 @@ drop_input(struct codec *c) {
 	skynet_free(c->block);
 	c->block = NULL;
 	c->at = NULL;
-	c->left = 0;
+	c->left = c->capacity = 0;
 }
 
 static int
@@ -135,50 +136,66 @@ lgc(lua_State *L) {
 
 //-------------------------------------------------------------------- receive
 
-// Puts what is left and n bytes more into one block.
+// Puts what is left and n bytes more into one block. Many small pieces cost no more
+// than a large one. The codec is at 1.
 static void
-append_input(struct codec *c, const char *bytes, size_t n) {
-	char *block = skynet_malloc(c->left + n);
+append_input(lua_State *L, struct codec *c, const char *bytes, size_t n) {
 	size_t left = c->left;
-	memcpy(block, c->at, left);
-	memcpy(block + left, bytes, n);
-	drop_input(c);
-	c->block = block;
-	c->at = block;
+	size_t used = c->block == NULL ? 0 : (size_t)(c->at - c->block) + left;
+	if (c->block == NULL || c->capacity - used < n) {
+		size_t capacity = left < n ? left + n : 2 * left;
+		char *block = skynet_malloc(capacity);
+		memcpy(block, c->at, left);
+		drop_input(c);
+		c->block = block;
+		c->capacity = capacity;
+		c->at = block;
+		used = left;
+		lua_pushnil(L);
+		lua_setiuservalue(L, 1, 1);
+	}
+	memcpy(c->block + used, bytes, n);
 	c->left = left + n;
 }
 
-// feed(string) or feed(block, size): bytes that arrived. Takes the block.
-static int
-lfeed(lua_State *L) {
-	struct codec *c = check_codec(L);
+// The string at 2, or the block at 2 with its size at 3: bytes that arrived.
+static void
+feed(lua_State *L, struct codec *c) {
 	if (lua_islightuserdata(L, 2)) {
 		char *block = lua_touserdata(L, 2);
 		lua_Integer n = luaL_checkinteger(L, 3);
 		luaL_argcheck(L, n >= 0, 3, "size out of range");
 		if (c->left > 0) {
-			append_input(c, block, (size_t)n);
+			append_input(L, c, block, (size_t)n);
 			skynet_free(block);
-			return 0;
+			return;
 		}
 		drop_input(c);
 		c->block = block;
 		c->at = block;
-		c->left = (size_t)n;
-		return 0;
+		c->left = c->capacity = (size_t)n;
+		return;
 	}
 	size_t n;
 	const char *bytes = luaL_checklstring(L, 2, &n);
 	if (c->left > 0) {
-		append_input(c, bytes, n);
-		return 0;
+		append_input(L, c, bytes, n);
+		return;
 	}
 	drop_input(c);
 	c->at = bytes;
 	c->left = n;
 	lua_settop(L, 2);
 	lua_setiuservalue(L, 1, 1);
-	return 0;
+}
+
+// feed(string) or feed(block, size) -> bytes held: what arrived. Takes the block.
+static int
+lfeed(lua_State *L) {
+	struct codec *c = check_codec(L);
+	feed(L, c);
+	lua_pushinteger(L, (lua_Integer)c->left);
+	return 1;
 }
 
 // Number of bytes that were fed and not decoded.
@@ -212,13 +229,17 @@ push_event(lua_State *L, int kind, const struct ws_event *ev) {
 
 static int
 decode(lua_State *L, struct codec *c, struct ws_event *ev) {
+	if (c->left == 0 && !c->decoder.is_failed) {
+		return WS_MORE;
+	}
+	bool is_string = c->block == NULL;
 	int kind = ws_decode(&c->decoder, &c->at, &c->left, ev);
 	if (kind == WS_FAILED || c->left == 0) {
 		drop_input(c);
-	}
-	if (kind == WS_MORE) {
-		lua_pushnil(L);
-		lua_setiuservalue(L, 1, 1);
+		if (is_string) {
+			lua_pushnil(L);
+			lua_setiuservalue(L, 1, 1);
+		}
 	}
 	return kind;
 }
@@ -232,11 +253,14 @@ lnext(lua_State *L) {
 	if (kind == WS_MORE) {
 		return 0;
 	}
-	if (kind == WS_TEXT || kind == WS_BINARY) {
-		ev.data = c->decoder.message.data;
-		ev.size = c->decoder.message.size;
+	if (kind != WS_TEXT && kind != WS_BINARY) {
+		return push_event(L, kind, &ev);
 	}
-	return push_event(L, kind, &ev);
+	struct ws_buffer *message = &c->decoder.message;
+	lua_pushinteger(L, kind);
+	lua_pushlstring(L, message->size > 0 ? message->data : "", message->size);
+	ws_buffer_clear(message);
+	return 2;
 }
 
 // nextblock(): as next, but a message is given as block and size

@@ -16,6 +16,7 @@ local internal = require "http.internal"
 local sockethelper = require "http.sockethelper"
 local handshake = require "http.wshandshake"
 local wscodec = require "wscodec"
+local await = socket.await
 
 ---@class http.websocket
 local websocket = {}
@@ -76,6 +77,7 @@ local TOO_LARGE = 413
 ---@field id integer
 ---@field codec userdata
 ---@field read fun(): string raises socket_error
+---@field is_plain boolean the socket feeds the codec
 ---@field write fun(data: string)? of TLS; nil = straight to the socket
 ---@field close_tls fun()?
 ---@field handle table<string, function>?
@@ -115,8 +117,7 @@ local function is_open(ws)
 	return pool[ws.id] == ws and not ws.is_closing
 end
 
--- What has arrived; shorter than sockethelper.readfunc, which every message would go
--- through. Yields.
+-- What has arrived; without the room for a rest that sockethelper.readfunc has. Yields.
 local function plain_reader(id)
 	local read, socket_error = socket.read, sockethelper.socket_error
 	return function()
@@ -141,7 +142,9 @@ end
 
 local function record(id)
 	local ws = pool[id]
-	assert(ws and not ws.is_closing, "websocket is not open")
+	if not ws or ws.is_closing then
+		error("websocket is not open", 0)
+	end
 	return ws
 end
 
@@ -154,7 +157,11 @@ end
 function websocket.write(id, data, fmt, masking_key)
 	local ws = record(id)
 	local op = OPCODE[fmt or "text"] or error("websocket: invalid format " .. tostring(fmt), 2)
-	send(ws, op, data, masking_key)
+	if ws.write then
+		send(ws, op, data, masking_key)
+	elseif not ws.codec:send(id, op, data, masking_key) then
+		error(sockethelper.socket_error, 0)
+	end
 end
 
 ---Send a ping. Does not yield.
@@ -240,13 +247,20 @@ end
 -- The next message or frame. Raises socket_error. Yields.
 local function receive(ws)
 	local codec = ws.codec
-	while true do
-		local kind, a, b = codec:next()
-		if kind then
-			return kind, a, b
+	local kind, a, b = codec:next()
+	while not kind do
+		local is_over = false
+		if ws.is_plain then
+			is_over = not await(ws.id)
+		else
+			codec:feed(ws.read())
 		end
-		codec:feed(ws.read())
+		kind, a, b = codec:next()
+		if is_over and not kind then
+			error(sockethelper.socket_error, 0)
+		end
 	end
+	return kind, a, b
 end
 
 -- After our close frame: drops what arrives until the peer's, or the end. Yields.
@@ -263,6 +277,9 @@ local function drain(ws)
 	if ws.is_failed then
 		-- Frames can't be told apart any more: wait for the end.
 		pcall(function()
+			if ws.is_plain then
+				socket.feed(ws.id, nil)
+			end
 			local size = 0
 			repeat
 				size = size + #ws.read()
@@ -428,13 +445,17 @@ local function open_transport(id, protocol, options)
 	local given = options.upgrade and options.upgrade.interface
 	local session = options.upgrade and options.upgrade.session
 	if given then
-		return given.read, given.write
-	elseif session then
-		return session_functions(session)
-	elseif protocol == "wss" then
-		return server_tls(id, options)
+		return { read = given.read, write = given.write }
 	end
-	return plain_reader(id)
+	local transport = {}
+	if session then
+		transport.read, transport.write, transport.close = session_functions(session)
+	elseif protocol == "wss" then
+		transport.read, transport.write, transport.close = server_tls(id, options)
+	else
+		transport.read, transport.is_plain = plain_reader(id), true
+	end
+	return transport
 end
 
 -- Takes in what is left of a request, so that its refusal is not lost in a reset. Yields.
@@ -479,8 +500,12 @@ local function upgrade(id, transport, options)
 	ws.protocol = agreed.protocol
 	ws.real_ip = handshake.last(request.header["x-real-ip"])
 	ws.read, ws.write, ws.close_tls = transport.read, transport.write, transport.close
+	ws.is_plain = transport.is_plain
 	if request.rest and request.rest ~= "" then
 		ws.codec:feed(request.rest)
+	end
+	if ws.is_plain then
+		socket.feed(id, ws.codec)
 	end
 	return ws, request, response
 end
@@ -490,13 +515,11 @@ end
 local function none() end
 local NO_HANDLER = { __index = function() return none end }
 
--- One frame of the peer. True when the connection is over, and why if that was not in
+-- One control frame of the peer, or its failure. True when the connection is over, and why if that was not in
 -- order.
 local function serve_frame(ws, kind, a, b)
 	local handle, id = ws.handle, ws.id
-	if kind == TEXT or kind == BINARY then
-		handle.message(id, a, KIND[kind])
-	elseif kind == PING then
+	if kind == PING then
 		send(ws, PONG, a)
 		handle.ping(id)
 	elseif kind == PONG then
@@ -525,6 +548,8 @@ local function serve(ws)
 			if kind == CLOSE then
 				ws.is_done = true
 			end
+		elseif kind == TEXT or kind == BINARY then
+			ws.handle.message(ws.id, a, KIND[kind])
 		else
 			local is_over, failure = serve_frame(ws, kind, a, b)
 			if is_over then
@@ -567,8 +592,7 @@ end
 
 -- The whole life of a connection whose socket is started. Yields.
 local function run(id, handle, protocol, addr, options)
-	local transport = {}
-	transport.read, transport.write, transport.close = open_transport(id, protocol, options)
+	local transport = open_transport(id, protocol, options)
 	local placeholder = { id = id, addr = addr, is_closing = true, close_tls = transport.close, options = options }
 	pool[id] = placeholder
 	handle.connect(id)
@@ -714,10 +738,14 @@ local function open_client(id, protocol, host, authority, path, header, options)
 		deflate = agreed.deflate,
 	}, options)
 	ws.read, ws.write, ws.close_tls = read, write, close
+	ws.is_plain = protocol == "ws"
 	ws.protocol = agreed.protocol
 	ws.addr = authority
 	if rest ~= "" then
 		ws.codec:feed(rest)
+	end
+	if ws.is_plain then
+		socket.feed(id, ws.codec)
 	end
 	return ws
 end

@@ -34,6 +34,7 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field paused boolean?
 ---@field limit integer?
 ---@field overflow boolean?
+---@field sink table? what takes the bytes in place of the buffer
 ---@field is_refused boolean? closed already; only CLOSE is awaited, by nobody
 ---@field failure string? the error that ended the connection
 ---@field callback function?
@@ -161,7 +162,12 @@ on[1] = function(id, size, data)
 		driver.drop(data, size)
 		return
 	end
-	size = driver.push(buffer, nodes, data, size)
+	local sink = s.sink
+	if sink then
+		size = sink:feed(data, size)
+	else
+		size = driver.push(buffer, nodes, data, size)
+	end
 	if s.need == 1 and size <= PAUSE_SIZE then
 		-- Most tasks take what there is.
 		s.need = nil
@@ -559,6 +565,32 @@ function socket.read(id, n, timeout)
 		return data
 	end
 	return ended(s)
+end
+
+---Have what arrives from now on given to `sink:feed(block, size)`, which takes the block of
+---the allocator and returns how many bytes the sink holds, as it is taken in; what is
+---buffered goes first, as a string. nil ends that. Wait with `await`. Does not yield.
+---@param id integer
+---@param sink table|userdata|nil
+function socket.feed(id, sink)
+	local s = record(id)
+	s.sink = sink
+	local rest = sink and readall(s.buffer, nodes) or ""
+	if rest ~= "" then
+		sink:feed(rest)
+	end
+end
+
+---Wait until the sink was fed; false when the connection has ended, which the sink may have
+---been fed before. Yields.
+---@param id integer
+---@return boolean
+function socket.await(id)
+	local s = record(id)
+	if s.connected then
+		suspend(s, 1)
+	end
+	return s.connected
 end
 
 ---Read everything until the peer closes. False if it has closed and nothing is

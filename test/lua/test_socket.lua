@@ -147,6 +147,56 @@ test.case("accept: a connection can be given to somebody else", function()
 	close(client, listener)
 end)
 
+test.case("feed hands what arrives to a sink", function()
+	local client, id = pair()
+	local driver = require "skynet.socketdriver"
+	local sink = { got = "", held = 0 }
+	function sink:feed(data, size)
+		local text = data
+		if type(data) ~= "string" then
+			text = skynet.tostring(data, size)
+			driver.drop(data, size)
+		end
+		self.got = self.got .. text
+		self.held = self.held + #text
+		return self.held
+	end
+	socket.write(client, "line\nbuffered,")
+	test.eq(socket.readline(id), "line")
+	socket.feed(id, sink)
+	skynet.fork(socket.write, client, "fed,")
+	while #sink.got < #"buffered,fed," do
+		test.eq(socket.await(id), true)
+	end
+	test.eq(sink.got, "buffered,fed,")
+	-- Too much for a sink that nobody empties.
+	local text = ("x"):rep(4 * 1024 * 1024)
+	test.eq(#logged("Pause socket", function()
+		socket.write(client, text)
+		test.wait_for(function() return sink.held > 128 * 1024 end)
+		skynet.sleep(5)
+	end), 1)
+	test.ok(sink.held < #text)
+	while #sink.got < #text + #"buffered,fed," do
+		sink.held = 0
+		test.eq(socket.await(id), true)
+	end
+	-- The last bytes come with the end.
+	socket.write(client, "end")
+	socket.close(client)
+	while socket.await(id) do
+	end
+	test.eq(sink.got:sub(-4), "xend")
+	test.eq(socket.await(id), false)
+	close(id)
+	client, id = pair()
+	socket.feed(id, sink)
+	socket.feed(id, nil)
+	socket.write(client, "as usual")
+	test.eq(socket.read(id), "as usual")
+	close(client, id)
+end)
+
 test.case("drop closes without waiting", function()
 	local client, id = pair()
 	socket.write(id, "last words")

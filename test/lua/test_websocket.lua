@@ -402,6 +402,49 @@ test.case("the callbacks get what the peer sent, and accept returns true", funct
 	test.eq(results[1], { true, nil, n = 2 })
 end)
 
+test.case("a handler that waits: what arrives meanwhile is kept in order, and the peer waits", function()
+	local got, go_on = {}, false
+	local port, results = serve {
+		message = function(_, data)
+			if not go_on then
+				go_on = coroutine.running()
+				skynet.wait(go_on)
+			end
+			got[#got + 1] = data
+		end,
+	}
+	local id = raw.connect(port)
+	local count, body = 8000, ("x"):rep(600)
+	local list = {}
+	for i = 1, count do
+		list[i] = frame(2, string.pack(">I4", i) .. body)
+	end
+	local bytes = table.concat(list)
+	-- In pieces that end anywhere in a frame.
+	for i = 1, #bytes, 997 do
+		socket.write(id, bytes:sub(i, i + 996))
+	end
+	test.wait_for(function() return go_on end)
+	local sizes = {}
+	test.wait_for(function()
+		-- Nothing moves any more: the server reads no further.
+		local left = 0
+		for _, s in ipairs(socket.netstat()) do
+			left = left + (s.id == id and s.wbuffer or 0)
+		end
+		sizes[#sizes + 1] = left
+		return #sizes > 20 and left > 0 and sizes[#sizes - 20] == left
+	end)
+	skynet.wakeup(go_on)
+	test.wait_for(function() return #got == count end)
+	for i = 1, count do
+		test.eq(string.unpack(">I4", got[i]), i)
+		test.eq(#got[i], 4 + #body)
+	end
+	socket.close(id)
+	test.eq(test.wait_for(function() return results[1] end)[1], true)
+end)
+
 test.case("a code of two bytes without a reason is a code", function()
 	local handle, notes = recorder()
 	local port = serve(handle)
