@@ -15,15 +15,22 @@
 #include <sys/mman.h>
 
 #define MAX_RANGES 4096
+/* Ranges up to here are not worth a huge page: small nodes never have larger ones. */
+#define SMALL_RANGE ((size_t)2 << 20)
+/* That part of a range is given back: no more huge pages there. */
+#define GIVEN_BACK 8
 
 struct range {
 	uintptr_t start;
 	uintptr_t end;
+	size_t given_back; /* bytes, while is_huge */
+	bool is_huge;      /* the system was asked for huge pages */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct range ranges[MAX_RANGES]; /* under lock, as the count */
 static size_t count;
+static bool wants_huge; /* under lock */
 
 static void
 fork_prepare(void) {
@@ -55,23 +62,32 @@ erase(size_t i) {
 	memmove(&ranges[i], &ranges[i + 1], (count - i) * sizeof(ranges[0]));
 }
 
+/* Make the range at i and the next one a single one, if they are of a kind. */
+static void
+join(size_t i) {
+	struct range *a = &ranges[i];
+	const struct range *b = a + 1;
+	if (i + 1 < count && a->end == b->start && a->is_huge == b->is_huge) {
+		a->end = b->end;
+		a->given_back += b->given_back;
+		erase(i + 1);
+	}
+}
+
 /* A range that overlaps none. */
 static void
 add(struct range r) {
 	size_t i = 0;
-	while (i < count && ranges[i].end < r.start) {
+	while (i < count && ranges[i].end <= r.start) {
 		i++;
 	}
-	if (i < count && ranges[i].end == r.start) {
-		ranges[i].end = r.end;
-		if (i + 1 < count && ranges[i + 1].start == r.end) {
-			ranges[i].end = ranges[i + 1].end;
-			erase(i + 1);
+	size_t before = count;
+	insert(i, r);
+	if (count > before) {
+		join(i);
+		if (i > 0) {
+			join(i - 1);
 		}
-	} else if (i < count && ranges[i].start == r.end) {
-		ranges[i].start = r.start;
-	} else {
-		insert(i, r);
 	}
 }
 
@@ -82,7 +98,8 @@ take_away(struct range r) {
 		if (x->end <= r.start || x->start >= r.end) {
 			continue;
 		}
-		struct range rest = {.start = r.end, .end = x->end};
+		struct range rest = *x;
+		rest.start = r.end;
 		if (x->start < r.start) {
 			x->end = r.start;
 			if (rest.start < rest.end) {
@@ -96,16 +113,62 @@ take_away(struct range r) {
 	}
 }
 
+/* Whether the system has taken the advice. */
+static bool
+advise_huge(const struct range *r, bool on) {
+	int advice = on ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
+	return madvise((void *)r->start, r->end - r->start, advice) == 0;
+}
+
 void *
 je_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
 	void *p = mmap(address, size, protection, flags, fd, offset);
 	/* With MAP_FIXED it only changes pages that it has. */
 	if (p != MAP_FAILED && (flags & MAP_FIXED) == 0) {
+		struct range r = {.start = (uintptr_t)p, .end = (uintptr_t)p + size};
 		pthread_mutex_lock(&lock);
-		add((struct range){.start = (uintptr_t)p, .end = (uintptr_t)p + size});
+		r.is_huge = wants_huge && size > SMALL_RANGE && advise_huge(&r, true);
+		add(r);
 		pthread_mutex_unlock(&lock);
 	}
 	return p;
+}
+
+/* Pages of a range are given back to the system. */
+static void
+note_given_back(uintptr_t start, size_t size) {
+	for (size_t i = 0; i < count; i++) {
+		struct range *r = &ranges[i];
+		if (!r->is_huge || start < r->start || start >= r->end) {
+			continue;
+		}
+		r->given_back += size;
+		if (r->given_back > (r->end - r->start) / GIVEN_BACK) {
+			advise_huge(r, false);
+			r->is_huge = false;
+		}
+		return;
+	}
+}
+
+int
+je_madvise(void *address, size_t size, int advice) {
+	if (advice == MADV_DONTNEED || advice == MADV_FREE) {
+		pthread_mutex_lock(&lock);
+		if (wants_huge) {
+			note_given_back((uintptr_t)address, size);
+		}
+		pthread_mutex_unlock(&lock);
+	}
+	return madvise(address, size, advice);
+}
+
+bool
+malloc_pages_huge(void) {
+	pthread_mutex_lock(&lock);
+	wants_huge = true;
+	pthread_mutex_unlock(&lock);
+	return true;
 }
 
 int
@@ -138,6 +201,15 @@ malloc_pages_resident(void) {
 		pthread_mutex_unlock(&lock);
 		bytes += platform_resident((const void *)next.start, next.end - next.start);
 	}
+}
+
+#else
+
+#include "malloc_pages.h"
+
+bool
+malloc_pages_huge(void) {
+	return false;
 }
 
 #endif

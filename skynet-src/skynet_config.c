@@ -413,6 +413,14 @@ check_number(lua_State *L, const char *key, double least) {
 
 /* The defaults of sockets; skynet_socket.c reads them. */
 static void
+check_flag(lua_State *L, const char *key) {
+	const char *text = env_default(key, "false");
+	if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
+		luaL_error(L, "%s: Invalid %s %s , should be true or false", push_position(L, key), key, text);
+	}
+}
+
+static void
 check_socket_options(lua_State *L) {
 	for (int i = 0; i < SOCKET_OPTION_COUNT; i++) {
 		const struct socket_option_info *info = socket_option_info(i);
@@ -457,6 +465,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	check_number(L, "memory_quota", 0);
 	check_number(L, "memory_quota_warn", 0);
 	check_number(L, "memory_quarantine", 0);
+	check_flag(L, "memory_hugepages");
 }
 
 static int

@@ -7,6 +7,7 @@
 
 #include "epoch.h"
 #include "malloc_hook.h"
+#include "malloc_pages.h"
 #include "malloc_report.h"
 #include "skynet_context.h"
 #include "skynet_env.h"
@@ -15,6 +16,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DEFAULT_RESERVE (256 << 10)
 #define RANKING 10 /* services listed when memory has ended */
@@ -72,12 +74,22 @@ env_bytes(const char *key, size_t fallback) {
 	return bytes >= 0 && bytes < 0x1p50 ? (size_t)bytes : fallback;
 }
 
+static bool
+env_flag(const char *key) {
+	const char *text = skynet_getenv(key);
+
+	return text && strcmp(text, "true") == 0;
+}
+
 void
 skynet_memory_init(void) {
 	size_t reserve = env_bytes("memory_reserve", DEFAULT_RESERVE);
 
 	malloc_set_namer(describe);
 	malloc_set_oom_hook(list_largest);
+	if (env_flag("memory_hugepages") && !malloc_pages_huge()) {
+		fprintf(stderr, "memory_hugepages needs a build with jemalloc\n");
+	}
 	malloc_set_quarantine(env_bytes("memory_quarantine", 0));
 	if (malloc_set_reserve(reserve) != 0) {
 		fprintf(stderr, "Can't reserve %zu bytes of memory\n", reserve);

@@ -15,7 +15,7 @@ JEMALLOC_PUBLIC := malloc calloc realloc free memalign aligned_alloc posix_memal
 	malloc_conf_2_conf_harder
 
 # Calls of the system's that malloc_pages.c makes for jemalloc.
-JEMALLOC_SYSTEM := mmap munmap
+JEMALLOC_SYSTEM := mmap munmap madvise
 
 # jemalloc_cpp defines the C++ operators; libstdc++'s call malloc, which is
 # the one that counts.

@@ -1,0 +1,92 @@
+"""memory_hugepages: large nodes get huge pages, give them back, and small ones get none."""
+
+import mmap
+import re
+
+from harness import VARIANT, Node, Skip
+
+SYSTEM = "/sys/kernel/mm/transparent_hugepage/enabled"
+PROBE = 16 << 20
+SERVICE = """
+local skynet = require "skynet"
+local memory = require "skynet.memory"
+require "skynet.manager"
+
+if ... == "idle" then
+	skynet.start(function() skynet.dispatch("lua", function() skynet.ret() end) end)
+	return
+end
+
+local function kb(file, key)
+	for line in io.lines("/proc/self/" .. file) do
+		local n = line:match("^" .. key .. ":%s+(%d+) kB")
+		if n then return tonumber(n) end
+	end
+end
+
+skynet.start(function()
+	skynet.error("rest", kb("smaps_rollup", "AnonHugePages"))
+	local list = {}
+	for i = 1, 2000 do
+		list[i] = skynet.newservice("pages", "idle")
+	end
+	local rss = kb("status", "VmRSS")
+	skynet.error("full", kb("smaps_rollup", "AnonHugePages"))
+	for _, address in ipairs(list) do
+		skynet.kill(address)
+	end
+	local n = 0
+	repeat
+		skynet.sleep(1)
+		memory.trim()
+		n = n + 1
+	until n == 1000 or kb("status", "VmRSS") < rss / 2
+	skynet.error("left", kb("status", "VmRSS") * 100 // rss)
+	skynet.abort()
+end)
+"""
+
+
+def gives_huge_pages():
+    """Whether this process would get some now."""
+    with mmap.mmap(-1, PROBE) as m:
+        try:
+            m.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            return False
+        m.write(b"x" * PROBE)
+        with open("/proc/self/smaps_rollup") as rollup:
+            return int(re.search(r"AnonHugePages:\s+(\d+)", rollup.read()).group(1)) > 0
+
+
+def figures(setting):
+    if VARIANT in ("asan", "tsan"):
+        raise Skip("this build's allocator is the sanitizer's")
+    if not gives_huge_pages():
+        raise Skip("this system gives no huge pages")
+    with Node(f'start = "pages"\nluaservice = "./?.lua;" .. luaservice\n{setting}\n',
+              files={"pages.lua": SERVICE}) as node:
+        assert node.wait_exit() == 0, node.text
+        return {k: int(n) for k, n in re.findall(r"\] (rest|full|left) (\d+)", node.text)}
+
+
+def test_a_large_node_has_huge_pages_and_gives_them_back():
+    f = figures("memory_hugepages = true")
+    assert f["rest"] == 0, f
+    assert f["full"] >= 2048, f
+    assert f["left"] <= 50, f
+
+
+def test_without_the_setting_there_are_none():
+    with open(SYSTEM) as system:
+        if "[always]" in system.read():
+            raise Skip("this system gives huge pages to everybody")
+    f = figures("")
+    assert f["full"] == 0, f
+    assert f["left"] <= 50, f
+
+
+def test_other_values_are_refused():
+    with Node("memory_hugepages = 1\n") as node:
+        assert node.wait_exit() == 1
+        assert re.search(r":\d+: Invalid memory_hugepages 1 , should be true or false", node.text), node.text
