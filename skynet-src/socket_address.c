@@ -4,7 +4,6 @@
 
 #include <arpa/inet.h>
 #include <netdb.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "skynet_malloc.h"
@@ -64,12 +63,35 @@ address_port(const struct socket_udp_address *a) {
 	return a->byte[1] << 8 | a->byte[2];
 }
 
+// Every accepted connection has its address written out, and printf is dear. Gives the
+// end of the text.
+static char *
+put_number(char *p, unsigned n) {
+	char digits[16];
+	int count = 0;
+	do {
+		digits[count++] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	while (count > 0) {
+		*p++ = digits[--count];
+	}
+	*p = '\0';
+	return p;
+}
+
 void
 address_ip_text(const struct socket_udp_address *a, char *text) {
-	int family = a->byte[0] == ADDRESS_V4 ? AF_INET : AF_INET6;
 	text[0] = '\0';
-	if (address_size(a) > 0) {
-		inet_ntop(family, a->byte + 3, text, ADDRESS_TEXT_SIZE);
+	if (a->byte[0] == ADDRESS_V4) {
+		for (int i = 0; i < 4; i++) {
+			if (i > 0) {
+				*text++ = '.';
+			}
+			text = put_number(text, a->byte[3 + i]);
+		}
+	} else if (address_size(a) > 0) {
+		inet_ntop(AF_INET6, a->byte + 3, text, ADDRESS_TEXT_SIZE);
 	}
 }
 
@@ -77,8 +99,9 @@ void
 address_text(const struct socket_udp_address *a, char *text) {
 	address_ip_text(a, text);
 	if (text[0] != '\0') {
-		size_t n = strlen(text);
-		snprintf(text + n, ADDRESS_TEXT_SIZE - n, ":%d", address_port(a));
+		text += strlen(text);
+		*text++ = ':';
+		put_number(text, (unsigned)address_port(a));
 	}
 }
 

@@ -28,15 +28,6 @@ function flow.settle(object)
 	end
 end
 
-local function on_warning(id, kib)
-	local object = attached[id]
-	if object and kib > 0 then
-		object.congested = true
-	elseif object then
-		flow.settle(object)
-	end
-end
-
 -- The peer has ended its side. It may still read, or be gone altogether.
 local function on_close(id)
 	local object = attached[id]
@@ -46,12 +37,22 @@ local function on_close(id)
 	end
 end
 
+local function on_warning(id, kib)
+	local object = attached[id]
+	if object and kib > 0 then
+		object.congested = true
+		-- Only now it matters; most connections never come here.
+		socket.onclose(id, on_close)
+	elseif object then
+		flow.settle(object)
+	end
+end
+
 ---Take the warnings and the end of a started socket.
 ---@param object http.flowing
 function flow.attach(object)
 	attached[object.id] = object
 	socket.warning(object.id, on_warning)
-	socket.onclose(object.id, on_close)
 end
 
 ---@param object http.flowing

@@ -280,6 +280,34 @@ the_longest_address_is_not_cut(void **state) {
 	assert_string_equal(text, "fd12:3456:789a:bcde:f012:3456:789a:bcde:65535");
 }
 
+static void
+addresses_are_written_as_the_system_does(void **state) {
+	(void)state;
+	static const char *const host[] = {
+		"0.0.0.0", "255.255.255.255", "127.0.0.1", "10.20.30.4", "100.101.9.99", "::", "::1",
+	};
+	static const int port[] = { 0, 7, 80, 1000, 40960, 65535 };
+	for (size_t i = 0; i < sizeof(host) / sizeof(host[0]); i++) {
+		for (size_t k = 0; k < sizeof(port) / sizeof(port[0]); k++) {
+			char text[ADDRESS_TEXT_SIZE];
+			char expected[ADDRESS_TEXT_SIZE];
+			struct socket_udp_address a;
+			struct address_list *list = address_list_numeric(host[i], port[k], SOCK_STREAM);
+			address_from_sockaddr(&a, &list->addr[0].any);
+			free(list);
+			address_ip_text(&a, text);
+			assert_string_equal(text, host[i]);
+			snprintf(expected, sizeof(expected), "%s:%d", host[i], port[k]);
+			address_text(&a, text);
+			assert_string_equal(text, expected);
+		}
+	}
+	struct socket_udp_address none = { { 0 } };
+	char text[ADDRESS_TEXT_SIZE] = "x";
+	address_text(&none, text);
+	assert_string_equal(text, "");
+}
+
 static int
 refusing_add(struct poller *p, int fd, uintptr_t tag, bool want_read, bool want_write) {
 	(void)p, (void)fd, (void)tag, (void)want_read, (void)want_write;
@@ -350,6 +378,7 @@ an_exclusive_socket_obeys_its_owner_only(void **state) {
 static const struct CMUnitTest claims[] = {
 	CLAIM(an_exclusive_socket_obeys_its_owner_only),
 	CLAIM(the_longest_address_is_not_cut),
+	CLAIM(addresses_are_written_as_the_system_does),
 	cmocka_unit_test(a_full_poller_is_told_once_and_leaks_nothing),
 	CLAIM(attached_pipe_reads_and_detaches),
 	CLAIM(attached_pipe_writes_through_the_queue),
