@@ -134,6 +134,7 @@ struct spread {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	int port;
+	bool starts_accepted;	// the listener does
 	int accepted;
 	int opened;
 	int closed;
@@ -164,10 +165,13 @@ spread_sink(void *ud, int type, struct socket_message *m) {
 	case SOCKET_ACCEPT:
 		sp->accepted++;
 		// Moved to another owner on the way.
-		socket_server_start(sp->ss, ME, m->ud);
+		if (!sp->starts_accepted) {
+			socket_server_start(sp->ss, ME, m->ud);
+		}
 		socket_server_start(sp->ss, OTHER, m->ud);
 		break;
 	case SOCKET_DATA:
+		sp->is_out_of_order |= sp->accepted == 0;
 		check_order(sp, m);
 		sp->received += (size_t)m->ud;
 		free(m->data);
@@ -207,10 +211,10 @@ poll_loop(void *ud) {
 	} while (0)
 
 static void
-loops_share_connections_and_keep_their_order(void **state) {
-	(void)state;
+spread_connections(bool starts_accepted) {
 	struct spread *sp = calloc(1, sizeof(*sp));
 	struct spread_poller poller[LOOPS];
+	sp->starts_accepted = starts_accepted;
 	pthread_mutex_init(&sp->lock, NULL);
 	pthread_cond_init(&sp->changed, NULL);
 	sp->ss = socket_server_create_with(ops, LOOPS, clock_of_test, spread_sink, sp);
@@ -223,7 +227,11 @@ loops_share_connections_and_keep_their_order(void **state) {
 	pthread_mutex_lock(&sp->lock);
 	int port = sp->port;
 	pthread_mutex_unlock(&sp->lock);
-	socket_server_start(sp->ss, ME, listener);
+	if (starts_accepted) {
+		socket_server_accept(sp->ss, ME, listener);
+	} else {
+		socket_server_start(sp->ss, ME, listener);
+	}
 	int id[PAIRS];
 	for (int i = 0; i < PAIRS; i++) {
 		id[i] = socket_server_connect(sp->ss, ME, "127.0.0.1", port);
@@ -269,10 +277,23 @@ loops_share_connections_and_keep_their_order(void **state) {
 	free(sp);
 }
 
+static void
+loops_share_connections_and_keep_their_order(void **state) {
+	(void)state;
+	spread_connections(false);
+}
+
+static void
+loops_share_connections_that_are_started_as_they_come(void **state) {
+	(void)state;
+	spread_connections(true);
+}
+
 static const struct CMUnitTest claims[] = {
 	CLAIM(concurrent_senders_lose_nothing),
 	CLAIM(shutdown_during_sends_is_clean),
 	cmocka_unit_test(loops_share_connections_and_keep_their_order),
+	cmocka_unit_test(loops_share_connections_that_are_started_as_they_come),
 };
 
 int
