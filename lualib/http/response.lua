@@ -101,7 +101,8 @@ local function merged(self, header)
 end
 
 local function connection_line(self)
-	if self.conn.server.closing or not request.can_drain(self.req, DRAIN_LIMIT) then
+	local req = self.req
+	if self.conn.server.closing or not (req.at_end or request.can_drain(req, DRAIN_LIMIT)) then
 		self.keep_alive = false
 	end
 	if not self.keep_alive then
@@ -200,8 +201,9 @@ function response:send(status, body, header)
 		body = nil
 	else
 		body = body or ""
-		local gzip
-		if header and #body > 0 then
+		local smallest = self.conn.server.gzip
+		if header and smallest and #body >= smallest and body ~= "" then
+			local gzip
 			gzip, header = compressor(self, status, header, #body)
 			if gzip then
 				body = gzip:write(body, true)

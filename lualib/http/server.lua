@@ -57,6 +57,8 @@ local DRAIN_LIMIT = 64 * 1024
 local LINGER_BYTES = 1024 * 1024
 -- Connections that may wait to be accepted.
 local BACKLOG = 1024
+-- Flags of requests that are not served.
+local REFUSED = codec.NO_HOST | codec.EXPECT_OTHER
 -- Requests of one connection that are served before others get a turn.
 local TURN = 64
 
@@ -188,11 +190,12 @@ local function serve_request(conn)
 		end
 		return false
 	end
-	if flags & codec.NO_HOST ~= 0 then
-		refuse(conn, 400, "no Host")
-		return false
-	elseif flags & codec.EXPECT_OTHER ~= 0 then
-		refuse(conn, 417, "unknown expectation")
+	if flags & REFUSED ~= 0 then
+		if flags & codec.NO_HOST ~= 0 then
+			refuse(conn, 400, "no Host")
+		else
+			refuse(conn, 417, "unknown expectation")
+		end
 		return false
 	end
 	conn.phase, conn.deadline = "handler", nil
@@ -209,7 +212,12 @@ local function serve_request(conn)
 	if not res.keep_alive or conn.server.closing then
 		return false
 	end
-	return conn:flush() and request.drain(req, DRAIN_LIMIT)
+	if conn.congested or conn.closed or conn.expired then
+		if not conn:flush() then
+			return false
+		end
+	end
+	return req.at_end or request.drain(req, DRAIN_LIMIT)
 end
 
 -- Other connections get a turn while this one has requests in a row.
