@@ -49,7 +49,7 @@ end)
 
 def gives_huge_pages():
     """Whether this process would get some now."""
-    with mmap.mmap(-1, PROBE) as m:
+    with mmap.mmap(-1, PROBE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as m:
         try:
             m.madvise(mmap.MADV_HUGEPAGE)
         except OSError:
