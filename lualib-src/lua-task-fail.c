@@ -38,6 +38,7 @@ static void
 handler_position(struct sched *S, const struct task *t, char *buf, size_t sz) {
 	lua_State *L = t->L;
 	lua_Debug ar;
+	int top = lua_gettop(L);
 	snprintf(buf, sz, "?");
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	if (lua_rawgeti(L, -1, t->type) == LUA_TTABLE) {
@@ -47,7 +48,7 @@ handler_position(struct sched *S, const struct task *t, char *buf, size_t sz) {
 			snprintf(buf, sz, "%s:%d", ar.source, ar.linedefined);
 		}
 	}
-	lua_settop(L, 0);
+	lua_settop(L, top);
 }
 
 void
@@ -68,7 +69,7 @@ task_fail_debt(struct sched *S, struct task *t, const char *cause) {
 void
 task_forgot_debt(struct sched *S, struct task *t) {
 	char where[LUA_IDSIZE + 256];
-	lua_settop(t->L, 0);
+	task_clear(t);
 	handler_position(S, t, where, sizeof(where));
 	skynet_error(S->ctx, "Maybe forgot response session %d from :%08x : %s", t->debt_session,
 	             t->debt_source, where);

@@ -243,6 +243,12 @@ task_bind(lua_State *L, struct task *t) {
 	*(struct task **)lua_getextraspace(L) = t;
 }
 
+/* Take everything off the coroutine's stack but the class that is kept there. */
+static inline void
+task_clear(struct task *t) {
+	lua_settop(t->L, t->kept_class != 0 ? 1 : 0);
+}
+
 /*
  * A task with an empty coroutine, state TASK_READY. NULL when memory is
  * exhausted (the failure is recorded). Never raises. L lends its stack.

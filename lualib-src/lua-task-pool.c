@@ -294,10 +294,7 @@ task_finished(struct sched *S, struct task *t) {
 		trace_end(S, t);
 	}
 	lua_container_task_end(S->container, t->L);
-	if (lua_gettop(t->L) == 0) {
-		t->kept_class = 0; /* what was said about a forgotten answer took it off */
-	}
-	lua_settop(t->L, t->kept_class != 0 ? 1 : 0);
+	task_clear(t);
 	if (S->init_slot == t->slot) {
 		S->init_slot = 0;
 	}

@@ -190,6 +190,23 @@ test.case("messages of many classes, ticks and forks use the same coroutines", f
 	test.eq(got, want)
 end)
 
+test.case("a coroutine that forgot an answer serves the next message", function()
+	local got = {}
+	skynet.register_protocol {
+		name = "forgets", id = 230, pack = skynet.packstring, unpack = skynet.unpack,
+		dispatch = function(session, _, text)
+			got[#got + 1] = text
+			if session ~= 0 and text ~= 2 then
+				skynet.retpack(text)
+			end
+		end,
+	}
+	test.eq(skynet.call(skynet.self(), "forgets", 1), 1)
+	test.err(function() skynet.call(skynet.self(), "forgets", 2) end, "without an answer")
+	test.eq(skynet.call(skynet.self(), "forgets", 3), 3)
+	test.eq(got, { 1, 2, 3 })
+end)
+
 test.case("a size without data is taken for no data", function()
 	local null
 	skynet.register_protocol {
