@@ -34,6 +34,8 @@
 // second value, while a worker attends.
 #define TICK_MIN_NS 1000000u
 #define TICK_MAX_NS 64000000u
+// Longest wait of a socket thread that polls in place of busy workers.
+#define STAND_IN_MS 2
 // How often busy workers poll, together.
 #define GLANCE_NS 50000
 
@@ -44,6 +46,7 @@
 struct duty {
 	_Alignas(64) _Atomic(uint32_t) backup;	// what the socket thread does
 	atomic_bool is_attended;	// a worker sleeps in the loop
+	atomic_bool stands_in;		// the socket thread waits for events
 	// Rounds of polling. Relaxed: only a change matters, some time.
 	_Atomic(uint64_t) rounds;
 	// Ticks of the last round. Relaxed: it spreads glances, nothing else.
@@ -169,11 +172,30 @@ rest(struct duty *d) {
 	}
 }
 
-// Waits for events here: every worker is busy for long, or sleeps elsewhere.
+// Waits for events here: every worker sleeps elsewhere, or is busy for long. Busy ones
+// may hold back what they have sent, so this must not take long then. Sequentially
+// consistent: either this sees that a worker has been woken, or skynet_poll_rouse sees
+// that the thread waits.
 static void
 stand_in(int loop) {
-	skynet_socket_poll_loop(loop);
-	count_round(&duties[loop]);
+	struct duty *d = &duties[loop];
+	atomic_store(&d->stands_in, true);
+	if (scheduler_is_asleep()) {
+		skynet_socket_poll_loop(loop);
+	} else {
+		skynet_socket_trypoll(loop, STAND_IN_MS);
+	}
+	atomic_store(&d->stands_in, false);
+	count_round(d);
+}
+
+void
+skynet_poll_rouse(void) {
+	for (int i = 0; i < P.loops; i++) {
+		if (atomic_load(&duties[i].stands_in)) {
+			skynet_socket_wakeup(i);
+		}
+	}
 }
 
 void
@@ -184,7 +206,8 @@ skynet_poll_thread(int loop) {
 	uint64_t seen = 0;
 	while (atomic_load(&d->backup) != BACKUP_ENDS) {
 		if (is_surplus && !atomic_load(&d->is_attended)) {
-			stand_in(loop);
+			skynet_socket_poll_loop(loop);
+			count_round(d);
 			continue;
 		}
 		platform_wait(&d->backup, BACKUP_TICKS, platform_monotonic_ns() + tick);
@@ -221,6 +244,7 @@ skynet_poll_init(void) {
 	for (int i = 0; i < P.loops; i++) {
 		atomic_store(&duties[i].backup, BACKUP_TICKS);
 		atomic_store(&duties[i].is_attended, false);
+		atomic_store(&duties[i].stands_in, false);
 	}
 	P.glance_ticks = platform_ns_to_ticks(GLANCE_NS);
 	scheduler_on_idle(look, NULL);

@@ -8,6 +8,9 @@
 void skynet_poll_init(void);
 // Body of a loop's socket thread; returns after skynet_poll_exit.
 void skynet_poll_thread(int loop);
+// The first worker of a sleeping node was woken: socket threads that wait in place of
+// workers look after it again. Any thread.
+void skynet_poll_rouse(void);
 // Ends the socket threads. Any thread.
 void skynet_poll_exit(void);
 

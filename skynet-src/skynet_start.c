@@ -473,6 +473,12 @@ wait_for_end(void) {
 /*----------------------------------------------------------------- the start */
 
 static void
+on_rouse(void) {
+	monitor_rouse();
+	skynet_poll_rouse();
+}
+
+static void
 init_parts(struct skynet_config *config) {
 	sem_init(&P.events, 0, 0);
 	P.check_ns = env_seconds("endless_check", 5);
@@ -484,7 +490,7 @@ init_parts(struct skynet_config *config) {
 	skynet_module_init(config->module_path);
 	skynet_timer_init();
 	scheduler_init(config->thread);
-	scheduler_on_rouse(monitor_rouse);
+	scheduler_on_rouse(on_rouse);
 	/* Workers start awake: nobody rouses the monitor for them. */
 	atomic_store(&P.watch, MONITOR_WATCHES);
 	context_on_gone(on_gone);

@@ -22,6 +22,8 @@
 #define IOV_BATCH 64
 // What one socket may write before the others get their turn.
 #define FLUSH_SHARE (1024 * 1024)
+// How much more than its send_limit a socket may hold while some thread writes.
+#define WRITING_SLACK (128 * 1024)
 // Backlog of the first warning; each further one needs twice as much.
 #define WARNING_BASE (1024 * 1024)
 
@@ -229,9 +231,9 @@ overflow(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
 }
 
 static bool
-exceeds_limit(const struct socket_slot *s, size_t sz) {
-	uint32_t limit = s->settings.send_limit;
-	return limit > 0 && (sz > limit || s->backlog > limit - sz);
+exceeds_limit(const struct socket_slot *s, size_t sz, size_t slack) {
+	uint64_t limit = s->settings.send_limit;
+	return limit > 0 && s->backlog + (uint64_t)sz > limit + slack;
 }
 
 static void
@@ -331,13 +333,17 @@ write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece
 }
 
 // Whether there is no room for sz more bytes, not even when what was queued to be sent
-// soon goes out now. With the lock, which may be given up meanwhile.
+// soon goes out now. What another thread is writing just now may be as good as sent.
+// With the lock, which may be given up meanwhile.
 static bool
 is_full(struct socket_server *ss, struct socket_slot *s, size_t sz) {
-	if (exceeds_limit(s, sz) && !is_empty(s) && can_write_here(s)) {
+	if (!exceeds_limit(s, sz, 0)) {
+		return false;
+	}
+	if (!is_empty(s) && can_write_here(s)) {
 		flush_share(ss, s);
 	}
-	return exceeds_limit(s, sz);
+	return exceeds_limit(s, sz, s->writer_active && !s->write_polled ? WRITING_SLACK : 0);
 }
 
 int

@@ -125,7 +125,8 @@ function test.skip(reason)
 end
 
 local function out(fmt, ...)
-	io.stdout:write(string.format(fmt, ...), "\n")
+	-- One piece: the log is printed as well.
+	io.stdout:write(string.format(fmt, ...) .. "\n")
 	io.stdout:flush()
 end
 

@@ -11,7 +11,9 @@ skynet.register_protocol {
 	unpack = skynet.tostring,
 	dispatch = function(_, source, text)
 		lines[#lines + 1] = string.format("[:%08x] %s", source, text or "")
-		print(lines[#lines])
+		-- One piece: other services print as well.
+		io.stdout:write(lines[#lines] .. "\n")
+		io.stdout:flush()
 	end,
 }
 
