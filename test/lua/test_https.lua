@@ -22,7 +22,7 @@ test.case("an https server answers, with large bodies both ways", function()
 	end, {
 		tls = { cert = certs.path "server.pem", key = certs.path "server.key" },
 		body_limit = 4 << 20,
-		header_timeout = 50,
+		header_timeout = 300,
 	})
 	httpc.tls = trusting
 	local host = "https://localhost:" .. server.port

@@ -69,7 +69,8 @@ test.case("datagrams travel between names", function()
 	local probe = socket.udp(function() end, host, 0)
 	socket.close(probe)
 	local port
-	for p = 20000, 65000, 977 do
+	-- Not where another test looks: datagram ports can be bound twice.
+	for p = math.random(20000, 30000), 65000, 977 do
 		ok, server = pcall(socket.udp_listen, "localhost", p, function(data) got[#got + 1] = data end)
 		if ok then
 			port = p

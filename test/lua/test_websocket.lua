@@ -414,7 +414,8 @@ test.case("a handler that waits: what arrives meanwhile is kept in order, and th
 		end,
 	}
 	local id = raw.connect(port)
-	local count, body = 8000, ("x"):rep(600)
+	-- More than the buffers of the system on both sides.
+	local count, body = 8000, ("x"):rep(1500)
 	local list = {}
 	for i = 1, count do
 		list[i] = frame(2, string.pack(">I4", i) .. body)
