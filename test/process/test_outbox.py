@@ -102,6 +102,30 @@ function command.limited(id)
 	assert(driver.send(id, "\\n"))
 end
 
+-- To more sockets in one callback than are gathered at a time, several times each.
+local everybody = {}
+
+function command.join(id)
+	everybody[#everybody + 1] = id
+	driver.send(id, "joined\\n")
+end
+
+function command.all()
+	for i = 1, 3 do
+		for _, id in ipairs(everybody) do
+			driver.send(id, i == 3 and "3\\n" or i .. " ")
+		end
+	end
+end
+
+-- More to one socket than is held back, in pieces smaller than that and one larger.
+function command.much(id)
+	for i = 1, 60 do
+		driver.send(id, string.char(64 + i):rep(i == 30 and 100000 or 10000))
+	end
+	driver.send(id, "\\n")
+end
+
 skynet.start(function()
 	local listener, _, port = socket.listen("127.0.0.1", 0)
 	socket.start(listener, function(id)
@@ -214,3 +238,21 @@ def test_a_limit_counts_only_what_the_peer_does_not_take():
         for _ in range(500):
             peer.ask("limited")
             assert peer.line() == "x" * 8000
+
+
+def test_a_callback_may_send_to_many_sockets():
+    with Sender() as node:
+        peers = [Peer(node) for _ in range(100)]
+        for peer in peers:
+            peer.ask("join")
+            assert peer.line() == "joined"
+        peers[0].ask("all")
+        for peer in peers:
+            assert peer.line() == "1 2 3"
+            peer.sock.close()
+
+
+def test_a_callback_may_send_much_to_one_socket():
+    with Sender() as node, Peer(node) as peer:
+        peer.ask("much")
+        assert peer.line() == "".join(chr(64 + i) * (100000 if i == 30 else 10000) for i in range(1, 61))
