@@ -36,6 +36,7 @@ struct piece {
 };
 
 static int flush_share(struct socket_server *ss, struct socket_slot *s);
+static void unlock_and_post_flush(struct socket_slot *s);
 
 //-------------------------------------------------------------------- pieces
 
@@ -215,7 +216,8 @@ overflow(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
 	struct socket_udp_address peer = s->peer;
 	struct socket_loop *loop = s->loop;
 	s->closing |= !drops;
-	slot_unlock(s);
+	// is_full may have kept the loop from writing what is left.
+	unlock_and_post_flush(s);
 	piece_drop(ss, p);
 	if (drops) {
 		char text[ADDRESS_TEXT_SIZE];
