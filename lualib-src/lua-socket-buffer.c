@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "lua-udata.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
 
@@ -157,17 +158,12 @@ lbuffer(lua_State *L) {
 	return 1;
 }
 
-// As luaL_checkudata, but the metatable is at hand: each event of a socket comes here
-// several times.
 static struct buffer *
 check_buffer(lua_State *L) {
-	struct buffer *b = lua_touserdata(L, 1);
-	bool is_buffer = b != NULL && lua_getmetatable(L, 1) &&
-		lua_rawequal(L, -1, lua_upvalueindex(1));
-	if (!is_buffer) {
+	struct buffer *b = udata_of(L, 1, 1);
+	if (b == NULL) {
 		luaL_error(L, "need buffer object at param 1");
 	}
-	lua_pop(L, 1);
 	return b;
 }
 

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "../lua-udata.h"
 #include "http_chunk.h"
 #include "http_head.h"
 #include "skynet_malloc.h"
@@ -38,16 +39,12 @@ struct reader {
 
 //---------------------------------------------------------------------- bytes
 
-// As luaL_checkudata, but the metatable is at hand: each request comes here several times.
 static struct reader *
 check_reader(lua_State *L) {
-	struct reader *r = lua_touserdata(L, 1);
-	bool is_reader = r != NULL && lua_getmetatable(L, 1) &&
-	                 lua_rawequal(L, -1, lua_upvalueindex(1));
-	if (!is_reader) {
+	struct reader *r = udata_of(L, 1, 1);
+	if (r == NULL) {
 		luaL_typeerror(L, 1, READER_META);
 	}
-	lua_pop(L, 1);
 	return r;
 }
 

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "../lua-udata.h"
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
 #include "ws_closing.h"
@@ -104,16 +105,12 @@ lnew(lua_State *L) {
 	return 1;
 }
 
-// As luaL_checkudata, but the metatable is at hand: each message comes here several times.
 static struct codec *
 check_codec(lua_State *L) {
-	struct codec *c = lua_touserdata(L, 1);
-	bool is_codec = c != NULL && lua_getmetatable(L, 1) &&
-	                lua_rawequal(L, -1, lua_upvalueindex(2));
-	if (!is_codec) {
+	struct codec *c = udata_of(L, 1, 2);
+	if (c == NULL) {
 		luaL_typeerror(L, 1, CODEC_META);
 	}
-	lua_pop(L, 1);
 	return c;
 }
 

@@ -1,0 +1,25 @@
+/*
+ * lua-udata: the check of an object whose metatable is at hand as an upvalue of the
+ * called function. luaL_checkudata looks it up by name, which is noticed where each
+ * message comes by several times. Owns nothing; the thread that runs the service.
+ */
+#ifndef LUA_UDATA_H
+#define LUA_UDATA_H
+
+#include <stddef.h>
+
+#include <lua.h>
+
+/* The block of the userdata at `arg` if upvalue `n` is its metatable, else NULL. */
+static inline void *
+udata_of(lua_State *L, int arg, int n) {
+	void *p = lua_touserdata(L, arg);
+	if (p == NULL || !lua_getmetatable(L, arg)) {
+		return NULL;
+	}
+	int is_same = lua_rawequal(L, -1, lua_upvalueindex(n));
+	lua_pop(L, 1);
+	return is_same ? p : NULL;
+}
+
+#endif
