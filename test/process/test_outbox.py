@@ -126,6 +126,24 @@ function command.much(id)
 	driver.send(id, "\\n")
 end
 
+-- Is refused again and again; says how much was not.
+function command.flood(id)
+	assert(driver.option(id, { send_limit = 200000, send_policy = "drop" }))
+	local taken, refused = 0, 0
+	local piece = ("x"):rep(9000)
+	repeat
+		if driver.send(id, piece) then
+			taken = taken + #piece
+		else
+			refused = refused + 1
+			skynet.yield()
+		end
+	until refused == 3000
+	while not driver.send(id, taken .. "\\n") do
+		skynet.sleep(1)
+	end
+end
+
 skynet.start(function()
 	local listener, _, port = socket.listen("127.0.0.1", 0)
 	socket.start(listener, function(id)
@@ -140,9 +158,9 @@ end)
 
 
 class Sender(Node):
-    def __init__(self, threads=4):
+    def __init__(self, threads=4, more=""):
         super().__init__('start = "outbox"\nluaservice = "./?.lua;" .. luaservice\n'
-                         f'thread = {threads}\n', files={"outbox.lua": SERVICE})
+                         f'thread = {threads}\n{more}\n', files={"outbox.lua": SERVICE})
 
 
 class Peer(Client):
@@ -153,10 +171,12 @@ class Peer(Client):
         self.sock.sendall(word.encode() + b"\n")
 
     def line(self):
-        while b"\n" not in self.buf:
+        pieces = [self.buf]
+        while b"\n" not in pieces[-1]:
             data = self.sock.recv(65536)
-            assert data, "the connection ended before " + repr(self.buf)
-            self.buf += data
+            assert data, "the connection ended before " + repr(pieces[-1])
+            pieces.append(data)
+        self.buf = b"".join(pieces)
         line, _, self.buf = self.buf.partition(b"\n")
         return line.decode()
 
@@ -256,3 +276,13 @@ def test_a_callback_may_send_much_to_one_socket():
     with Sender() as node, Peer(node) as peer:
         peer.ask("much")
         assert peer.line() == "".join(chr(64 + i) * (100000 if i == 30 else 10000) for i in range(1, 61))
+
+
+def test_what_was_not_refused_arrives():
+    for more in ("", "socket_thread = 3"):
+        with Sender(more=more) as node, Peer(node) as peer:
+            peer.ask("flood")
+            line = peer.line()
+            assert line.startswith("x" * 9000)
+            taken = line.lstrip("x")
+            assert len(line) - len(taken) == int(taken)
