@@ -470,6 +470,8 @@ def test_guessing_leads_to_tcp():
         assert n.resolve("a.com") == GOOD
         assert [q.transport for q in s.asked] == ["udp", "tcp"]
         # One line about it, not one for each.
+        n.wait_for("Recv an invalid package")
+        n.run("")
         assert n.text.count("Recv an invalid package") == 1
 
 

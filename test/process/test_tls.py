@@ -198,6 +198,7 @@ def test_renegotiation_is_refused():
         assert "RENEGOTIATING" in out, out
         # Either way of refusing it is fine, doing it is not.
         assert "no renegotiation" in out or "echo hello" in out, out
+        s.node.wait_for("accepted")
         assert s.node.text.count("accepted") == 1
 
 
