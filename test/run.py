@@ -205,7 +205,7 @@ def main():
     if ARGS.list:
         print("\n".join(j[0] for j in work))
         return 0
-    passed, failed, skipped, times = 0, 0, 0, []
+    passed, failed, skipped, times = 0, [], 0, []
 
     def run_once(job):
         try:
@@ -232,11 +232,14 @@ def main():
             for what in r.skipped:
                 print(f"  skipped {what}", flush=True)
             passed += r.passed
-            failed += len(r.failed)
+            failed += [what for what, _ in r.failed]
             skipped += len(r.skipped)
     for seconds, name in sorted(times, reverse=True)[:5]:
         print(f"slowest: {seconds:6.1f} s  {name}")
-    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    # Again, where who reads the end alone finds them.
+    for what in failed:
+        print(f"FAILED {what}")
+    print(f"{passed} passed, {len(failed)} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed or not passed else 0
 
 
