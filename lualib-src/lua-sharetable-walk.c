@@ -251,13 +251,13 @@ use_key(struct walk *w, size_t found, Table *t) {
 }
 
 static void
-add_version(struct search *s, const void *table, size_t size) {
+add_version(struct search *s, const void *table) {
 	struct version_use *v = &s->versions[s->n++];
-	/* A few bytes of `size` lie before the root table: rather too far than not enough. */
-	v->low = (uintptr_t)table;
-	v->high = v->low + size;
-	v->is_used = table == NULL;
+	*v = (struct version_use){ .is_used = table == NULL };
 	if (table != NULL) {
+		/* Not a byte more: what the allocator put behind it may be this VM's. */
+		v->low = (uintptr_t)table;
+		v->high = (uintptr_t)lua_sharedend(table);
 		s->base.low = v->low < s->base.low ? v->low : s->base.low;
 		s->base.high = v->high > s->base.high ? v->high : s->base.high;
 	}
@@ -273,10 +273,8 @@ lua_sharetable_release(lua_State *L) {
 	};
 	s.versions = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof(*s.versions), 0);
 	for (lua_Integer i = 1; i <= n; i++) {
-		size_t size = 0;
 		lua_rawgeti(L, 1, i);
-		const void *table = lua_sharetable_leased(L, -1, &size);
-		add_version(&s, table, size);
+		add_version(&s, lua_sharetable_leased(L, -1));
 		lua_pop(L, 1);
 	}
 	walk_vm(&s.base, L);
@@ -405,8 +403,7 @@ add_children(struct rebind *r, size_t n) {
 
 static void
 add_version_pairs(struct rebind *r) {
-	size_t size;
-	const void *table = lua_sharetable_leased(r->L, -1, &size);
+	const void *table = lua_sharetable_leased(r->L, -1);
 	if (table != NULL) {
 		lua_clonetable(r->L, table);
 		lua_replace(r->L, -2);

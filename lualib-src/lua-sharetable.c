@@ -384,14 +384,12 @@ core_lease(lua_State *L) {
 }
 
 const void *
-lua_sharetable_leased(lua_State *L, int idx, size_t *size) {
+lua_sharetable_leased(lua_State *L, int idx) {
 	const struct lease *l = luaL_testudata(L, idx, LEASE);
 	if (l == NULL || l->h == NULL) {
 		return NULL;
 	}
-	const struct version *v = (const struct version *)l->h->use.o;
-	*size = v->size;
-	return v->table;
+	return ((const struct version *)l->h->use.o)->table;
 }
 
 void
@@ -406,9 +404,8 @@ lua_sharetable_close_lease(lua_State *L, int idx) {
 /* lease:table(): the shared table (sharing off: a new copy) */
 static int
 lease_table(lua_State *L) {
-	size_t size;
 	luaL_checkudata(L, 1, LEASE);
-	const void *table = lua_sharetable_leased(L, 1, &size);
+	const void *table = lua_sharetable_leased(L, 1);
 	luaL_argcheck(L, table != NULL, 1, "the lease has ended");
 	lua_clonetable(L, table);
 	return 1;

@@ -5,15 +5,13 @@
 #ifndef LUA_SHARETABLE_H
 #define LUA_SHARETABLE_H
 
-#include <stddef.h>
-
 #include <lua.h>
 
 /*
- * The frozen table that the lease at stack index `idx` stands for and its size
- * in bytes, or NULL when the value is no lease or a closed one.
+ * The frozen table that the lease at stack index `idx` stands for, or NULL when
+ * the value is no lease or a closed one.
  */
-const void *lua_sharetable_leased(lua_State *L, int idx, size_t *size);
+const void *lua_sharetable_leased(lua_State *L, int idx);
 
 /* Close the lease at `idx`: nothing in this VM points into its table any more. */
 void lua_sharetable_close_lease(lua_State *L, int idx);

@@ -427,6 +427,23 @@ test.case("release ends what is not in use, and nothing else", function()
 	end
 end)
 
+test.case("a neighbour in memory does not keep a version", function()
+	-- Strings of the same size as the versions: where an allocator keeps blocks of
+	-- one size side by side, some lie directly behind a version.
+	local header, names, strings = 33, {}, {}
+	for i = 1, 64 do
+		names[i] = "neighbour " .. i
+		sharetable.loadtable(names[i], { n = i, sub = { n = i } })
+		sharetable.query(names[i])
+		strings[i] = ("x"):rep(info(names[i]).size - header)
+	end
+	test.eq(sharetable.release(table.unpack(names)), 0)
+	test.eq(#strings, 64)
+	for _, name in ipairs(names) do
+		sharetable.unload(name)
+	end
+end)
+
 test.case("unload takes a name away, holders keep the table", function()
 	publish("un", "return { 'kept' }")
 	local t = sharetable.query "un"

@@ -51,6 +51,40 @@ shared_tables_read_like_tables(void **state) {
 	lua_freeshared(t);
 }
 
+#ifdef LUA_CACHELIB
+/* Remembers the block that the last allocation gave. */
+static char *last_block;
+static size_t last_size;
+
+static void *
+remembering_allocator(void *block, size_t osize, size_t nsize) {
+	void *p = share_allocator(block, osize, nsize);
+	if (nsize > 0) {
+		last_block = p;
+		last_size = nsize;
+	}
+	return p;
+}
+
+/* Whoever asks what points into a table must not count what lies beside it. */
+static void
+a_shared_table_ends_where_its_block_does(void **state) {
+	static const char *const tables[] = { "{}", "{n = 1, sub = {n = 1}}", SAMPLE };
+	lua_State *L = open_state();
+	(void)state;
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		lua_freeshared(share(L, tables[i])); /* its strings are known from now on */
+		lua_setsharealloc(remembering_allocator);
+		const void *t = share(L, tables[i]);
+		lua_setsharealloc(share_allocator);
+		assert_ptr_equal(lua_sharedend(t), last_block + last_size);
+		assert_in_range((uintptr_t)t, (uintptr_t)last_block, (uintptr_t)last_block + last_size);
+		lua_freeshared(t);
+	}
+	lua_close(L);
+}
+#endif
+
 static const char check_copy[] =
     "assert(t[1] == 10 and t[3] == 30 and #t == 3 and t.name == 'sample' and t[2.5] == 'float')\n"
     "t.name = 'mine' t[4] = 40 t[2] = nil t.added = {} t[true] = nil\n"
@@ -465,6 +499,7 @@ main(void) {
 	    cmocka_unit_test(every_write_raises),
 	    cmocka_unit_test(every_write_through_the_api_raises),
 	    cmocka_unit_test(a_shared_table_is_the_same_everywhere),
+	    cmocka_unit_test(a_shared_table_ends_where_its_block_does),
 #endif
 	    cmocka_unit_test(a_copied_table_is_an_ordinary_one),
 	    cmocka_unit_test(shared_tables_read_like_tables),

@@ -148,6 +148,13 @@ LUA_API int(lua_issharedtable)(lua_State *L, int idx);
 LUA_API size_t(lua_sharedsize)(const void *tp);
 
 /*
+** Returns the first byte behind a table made by lua_sharetable: all that belongs
+** to it, but those strings, lies from 'tp' to there, and nothing else does.
+** Without sharing, 'tp' itself.
+*/
+LUA_API const void *(lua_sharedend)(const void *tp);
+
+/*
 ** What sharing holds in the whole process, in bytes and pieces.
 */
 struct lua_ShareStats {

@@ -475,6 +475,11 @@ lua_sharedsize(const void *tp) {
 	return f == NULL ? 0 : size_of(f->L);
 }
 
+LUA_API const void *
+lua_sharedend(const void *tp) {
+	return tp;
+}
+
 /*-------------------------------------------------------------- statistics */
 
 LUA_API void

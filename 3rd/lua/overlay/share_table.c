@@ -439,6 +439,12 @@ lua_sharedsize(const void *tp) {
 	return tp == NULL ? 0 : version_of(tp)->size;
 }
 
+LUA_API const void *
+lua_sharedend(const void *tp) {
+	const struct version *v = version_of(tp);
+	return (const char *)v + v->size;
+}
+
 /*
 ** Enters a short string of a shared object as the one that the state uses, and
 ** keeps it on the stack.
