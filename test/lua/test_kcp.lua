@@ -194,15 +194,20 @@ test.case("messages have a largest size", function()
 end)
 
 test.case("a silent peer is noticed, a live one is not", function()
-	local client, peer, server = pair { idle_timeout = 200, keepalive = 50 }
-	skynet.sleep(300) -- longer than idle_timeout: only the probes keep it alive
+	local options = { idle_timeout = 500, keepalive = 50 }
+	local client, peer, server = pair(options)
+	-- A client that vanishes without a word.
+	local gone, left, other = pair(options)
+	gone.on_end = function() end
+	gone:shutdown()
+	skynet.sleep(600) -- longer than idle_timeout: only the probes keep one alive
 	test.ok(client:write("still there"))
 	test.eq(peer:receive(), "still there")
-	-- A client that vanishes without a word.
-	client.on_end = function() end
-	client:shutdown()
-	test.eq(table.pack(peer:receive()), table.pack(false, "timeout"))
+	test.eq(table.pack(left:receive()), table.pack(false, "timeout"))
+	client:close()
+	test.wait_for(function() return server:connection_count() == 0 end)
 	server:close()
+	other:close()
 end)
 
 test.case("nobody answers: connect gives up", function()

@@ -41,8 +41,9 @@ function command.count()
 	return #lines
 end
 
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		skynet.retpack(command[cmd](...))
-	end)
+-- Here and not in start(): whoever asks first may do so before that has run.
+skynet.dispatch("lua", function(_, _, cmd, ...)
+	skynet.retpack(command[cmd](...))
 end)
+
+skynet.start(function() end)
