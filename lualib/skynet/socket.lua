@@ -13,7 +13,8 @@ local driver = require "skynet.socketdriver"
 local running, wait, wake = coroutine.running, skynet.wait, skynet.wakeup
 local readall = driver.readall
 
----@class skynet.socket
+---@class skynet.socket : skynet.socket.udp
+---@field resolve fun(host: string): string[] see skynet.socket.name
 local socket = {}
 
 -- Buffered bytes that nobody asked for; beyond, the socket is paused.
@@ -369,44 +370,15 @@ local function connect(id, kind, callback, timeout)
 	return nil, s.connecting or "socket closed"
 end
 
--- The addresses of a host, or nil and the reason. Yields for a name, unless no task
--- runs: then it waits.
-local function lookup(host)
-	local id = coroutine.isyieldable() and driver.lookup(host)
-	if not id then
-		local ok, list = pcall(driver.resolve, host)
-		if ok then
-			return list
-		end
-		return nil, list
-	end
-	if id < 0 then
-		return nil, "invalid name or no free socket id"
-	end
-	local ok, err = connect(id, "name")
-	if not ok then
-		return nil, err
-	end
-	local list = {}
-	for text in pool[id].addr:gmatch "%S+" do
-		list[#list + 1] = text
-	end
-	pool[id] = nil
-	return list
-end
+-- skynet.socket.name, once it is loaded.
+local names
 
--- An address to bind or to send to, and the port. Raises `problem` for a name without
--- one. Yields for a name.
-local function numeric(host, port, problem)
-	host, port = driver.split(host, port)
-	if host == "" then
-		return host, port
+local function load_names()
+	if not names then
+		names = require "skynet.socket.name"(pool, connect)
+		socket.resolve = names.resolve
 	end
-	local list = lookup(host)
-	if not list then
-		error(problem, 3)
-	end
-	return list[1], port
+	return names
 end
 
 ---Connect to a TCP server. Yields.
@@ -451,7 +423,7 @@ end
 ---@return string # bound address, or why not
 ---@return integer? # bound port
 function socket.listen(host, port, backlog)
-	host, port = numeric(host, port, "Listen error")
+	host, port = load_names().numeric(host, port, "Listen error")
 	local id = driver.listen(host, port, backlog)
 	local ok, err = connect(id, "listener")
 	if not ok then
@@ -816,103 +788,24 @@ end
 ---Every socket of the node.
 ---@type fun(): table[]
 socket.netstat = driver.info
----Numeric addresses of a host name, each once. Raises when there are none. Yields for a
----name, not for an address.
----@param host string
----@return string[]
-function socket.resolve(host)
-	local list, err = lookup(host)
-	if not list then
-		error(err, 2)
-	end
-	return list
-end
-
----@class skynet.socket.options
----@field send_limit integer? bytes that may wait to be sent
----@field send_policy "close"|"drop"|nil what a write beyond that does
----@field receive_limit integer? bytes that may wait in the mailbox before reading rests
----@field idle integer? 1/100 s without a byte received, then it is closed
----@field linger integer? 1/100 s that a closed one waits for a peer that reads nothing
----@field connect_timeout integer? 1/100 s
----@field nodelay boolean?
----@field keepalive integer? 1/100 s of silence before the peer is probed, 0 = never
----@field keepalive_interval integer? 1/100 s
----@field keepalive_count integer?
----@field exclusive boolean? only the owner closes, pauses or starts it
----@field max_connections integer? of a listener
----@field max_per_peer integer? of a listener
----@field peer_rate integer? of a listener: new connections per second and peer
----@field peer_burst integer? of a listener
----@field backlog integer? only in listen
----@field reuseport boolean? only in listen
----@field v6only boolean? only in listen
 
 ---Change options of a socket; of a listener, also for the connections that it accepts from then on.
 ---False if the id does not exist. Does not yield.
 ---@type fun(id: integer, options: skynet.socket.options): boolean
 socket.option = driver.option
 
------------------------------------------------------------------ UDP
+------------------------------------------------ what few services use
 
-local function new_udp(id, cb)
-	pool[id] = { id = id, kind = "udp", connected = true, callback = cb }
-	return id
-end
-
----Make a UDP socket; close it with close. Yields if the host is a name.
----@param cb fun(data: string, from: string) called for each datagram; may yield
----@param host string? address to bind
----@param port integer?
----@return integer id
-function socket.udp(cb, host, port)
-	if host then
-		host, port = numeric(host, port, "udp init failed")
+-- It is loaded when a service first reads one of its names.
+setmetatable(socket, { __index = function(_, name)
+	if name == "resolve" then
+		load_names()
+	elseif name == "sendto" or tostring(name):find "^udp" then
+		for key, f in pairs(require "skynet.socket.udp"(pool, load_names().numeric)) do
+			socket[key] = f
+		end
 	end
-	return new_udp(driver.udp(host, port), cb)
-end
-
----Set the destination of write. Yields if the address is a name.
----@param id integer
----@param addr string
----@param port integer?
----@param cb fun(data: string, from: string)? replaces the callback
-function socket.udp_connect(id, addr, port, cb)
-	local s = pool[id]
-	if s == nil then
-		new_udp(id, cb)
-	elseif cb then
-		s.callback = cb
-	end
-	addr, port = numeric(addr, port, "udp connect failed")
-	driver.udp_connect(id, addr, port)
-end
-
----A UDP socket bound to an address. Yields if that is a name.
----@param addr string
----@param port integer?
----@param cb fun(data: string, from: string)
----@return integer id
-function socket.udp_listen(addr, port, cb)
-	addr, port = numeric(addr, port, "udp listen host failed")
-	return new_udp(driver.udp_listen(addr, port), cb)
-end
-
----A UDP socket that writes to an address. Yields if that is a name.
----@param addr string
----@param port integer?
----@param cb fun(data: string, from: string)
----@return integer id
-function socket.udp_dial(addr, port, cb)
-	addr, port = numeric(addr, port, "udp dial host failed")
-	return new_udp(driver.udp_dial(addr, port), cb)
-end
-
----Send a datagram to an address as callbacks get it. Does not yield.
----@type fun(id: integer, to: string, data: string): boolean
-socket.sendto = driver.udp_send
----The text of such an address: ip, port.
----@type fun(addr: string): string, integer
-socket.udp_address = driver.udp_address
+	return rawget(socket, name)
+end })
 
 return socket

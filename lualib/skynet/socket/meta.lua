@@ -1,0 +1,24 @@
+---@meta
+
+-- The options that functions of skynet.socket take, for editors and for the reference
+-- pages. Never loaded. doc/reference/socket.md says what each does when it is not given.
+
+---@class skynet.socket.options
+---@field send_limit integer? bytes that may wait to be sent
+---@field send_policy "close"|"drop"|nil what a write beyond that does
+---@field receive_limit integer? bytes that may wait in the mailbox before reading rests
+---@field idle integer? 1/100 s without a byte received, then it is closed
+---@field linger integer? 1/100 s that a closed one waits for a peer that reads nothing
+---@field connect_timeout integer? 1/100 s
+---@field nodelay boolean?
+---@field keepalive integer? 1/100 s of silence before the peer is probed, 0 = never
+---@field keepalive_interval integer? 1/100 s
+---@field keepalive_count integer?
+---@field exclusive boolean? only the owner closes, pauses or starts it
+---@field max_connections integer? of a listener
+---@field max_per_peer integer? of a listener
+---@field peer_rate integer? of a listener: new connections per second and peer
+---@field peer_burst integer? of a listener
+---@field backlog integer? only in listen
+---@field reuseport boolean? only in listen
+---@field v6only boolean? only in listen
