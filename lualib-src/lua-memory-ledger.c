@@ -203,6 +203,7 @@ push_parts(lua_State *L, const struct malloc_ledger *m, const struct owners *o, 
 	lua_pushinteger(L, -(lua_Integer)m->untouched);
 	lua_setfield(L, -2, "jemalloc: counted but never touched");
 	*sum -= m->untouched;
+	add_part(L, "jemalloc: filled up by huge pages", m->filled_up, sum);
 	add_part(L, "accounts and page map", m->tables, sum);
 	add_part(L, "memory_reserve", m->reserve, sum);
 	add_part(L, "thread stacks", m->stacks, sum);

@@ -35,6 +35,7 @@ read_jemalloc(struct malloc_ledger *out) {
 	out->metadata = resident > pages ? resident - pages : 0;
 	size_t there = malloc_pages_resident();
 	out->untouched = resident > there ? resident - there : 0;
+	out->filled_up = there > resident ? there - resident : 0;
 }
 
 static void

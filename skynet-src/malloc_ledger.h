@@ -13,7 +13,7 @@
  *
  *   rss = file + what our threads' stacks and static data take + tables
  *         + reserve + jemalloc's resident part (and what libraries mmap)
- *   jemalloc's resident part = active + dirty + metadata - untouched
+ *   jemalloc's resident part = active + dirty + metadata - untouched + filled_up
  *   active = allocated + fragments
  *   allocated = accounted + stocks + cached + Lua heaps + rounding to classes
  */
@@ -26,6 +26,7 @@ struct malloc_ledger {
 	size_t dirty;     /* free pages not yet given back */
 	size_t metadata;  /* jemalloc's own */
 	size_t untouched; /* of the last three: pages that were never written to */
+	size_t filled_up; /* free pages that the system made part of a huge page */
 	size_t retained;  /* address space without memory; in no sum */
 	size_t tables;    /* the accounts, the page map, the checked build's register */
 	size_t reserve;   /* kept for the report when memory ends */

@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 
 #define MAX_RANGES 4096
-/* Ranges up to here are not worth a huge page: small nodes never have larger ones. */
+/* Ranges up to here are not worth a huge page: small nodes hardly have larger ones. */
 #define SMALL_RANGE ((size_t)2 << 20)
 /* That part of a range is given back: no more huge pages there. */
 #define GIVEN_BACK 8
