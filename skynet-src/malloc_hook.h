@@ -12,6 +12,7 @@
 
 #include "malloc_account.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,11 +28,17 @@ struct malloc_thread {
 };
 extern __thread struct malloc_thread malloc_thread_tls __attribute__((tls_model("initial-exec")));
 
-/* From now on this thread allocates for handle. */
+/*
+ * From now on this thread allocates for handle. Compilers know that malloc and calloc
+ * read no variable of the program, which is not so here: without the fences they leave
+ * out an owner that is set for one allocation, or set it back too early.
+ */
 static inline void
 malloc_set_owner(uint32_t handle) {
+	atomic_signal_fence(memory_order_seq_cst);
 	malloc_thread_tls.owner = handle;
 	malloc_thread_tls.charged = handle == 0 ? MALLOC_ACCOUNT_PROCESS : handle;
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 /* What was set last on this thread, or 0. */

@@ -2,6 +2,7 @@
 local skynet = require "skynet"
 local core = require "skynet.core"
 local memory = require "skynet.memory"
+local socket = require "skynet.socket"
 local test = require "testlib"
 
 -- A build on the C library's malloc (sanitizers) accounts for nothing.
@@ -78,6 +79,47 @@ else
 		memory.dumpinfo()
 	end)
 end
+
+test.case("what a socket received belongs to its service, before and after it gets it", function()
+	local SIZE = 50000
+	local listener, ip, port = socket.listen("127.0.0.1", 0)
+	local accepted, may_read, got
+	socket.start(listener, function(fd)
+		socket.start(fd)
+		accepted = fd
+		test.wait_for(function() return may_read end)
+		got = #assert(socket.read(fd, SIZE))
+	end)
+	local id = assert(socket.open(ip, port))
+	test.wait_for(function() return accepted end)
+	local function mine() return memory.services()[skynet.self()] end
+	local before = mine()
+	test.eq(before.undelivered, 0)
+	local function is_charged(m) return not has_accounts or m.c >= before.c + SIZE end
+	socket.write(id, ("u"):rep(SIZE))
+	-- This message goes on: nothing is delivered, whatever arrives.
+	local deadline = skynet.hpc() + 10 * 10 ^ 9
+	local m
+	repeat
+		m = mine()
+	until m.undelivered >= SIZE or skynet.hpc() > deadline
+	test.eq(m.undelivered, SIZE)
+	test.ok(m.messages > 0, "it waits in the mailbox")
+	test.ok(is_charged(m), "it is C memory of its service")
+	test.eq(memory.top(1, "socket")[1].handle, skynet.self())
+	-- It waits in the service for somebody who reads it.
+	test.wait_for(function() return mine().undelivered == 0 end)
+	test.ok(is_charged(mine()), "it still is")
+	may_read = true
+	test.wait_for(function() return got end)
+	test.eq(got, SIZE)
+	if has_accounts then
+		test.wait_for(function() return mine().c < before.c + SIZE // 2 end)
+	end
+	for _, fd in ipairs { listener, id, accepted } do
+		socket.close(fd)
+	end
+end)
 
 test.case("profiling is off and says so", function()
 	test.eq(memory.profactive(), false)

@@ -1,6 +1,7 @@
 /* The pool of equal slices. */
 #include "pool_test.h"
 
+#include "malloc_hook.h"
 #include "pool_fixed.h"
 
 #include <pthread.h>
@@ -103,6 +104,27 @@ a_growable_pool_grows(void **state) {
 		pool_fixed_free(pool, p[i]);
 	}
 	pool_destroy(pool);
+}
+
+/* Two services. */
+enum { ALICE = 5, BOB = 6 };
+
+static void
+growth_is_charged_to_the_maker(void **state) {
+	(void)state;
+	bool has_accounts = malloc_used_memory() > 0;
+	malloc_set_owner(ALICE);
+	struct pool_options options = {.flags = POOL_GROWABLE};
+	struct pool *pool = pool_fixed_create(&options, 100, 8, NULL);
+	malloc_set_owner(BOB);
+	for (int i = 0; i < 1000; i++) {
+		assert_non_null(pool_fixed_alloc(pool));
+	}
+	assert_int_equal(malloc_service_memory(BOB), 0);
+	assert_true(!has_accounts || malloc_service_memory(ALICE) >= 1000 * 100);
+	pool_destroy(pool);
+	assert_int_equal(malloc_service_memory(ALICE), 0);
+	malloc_set_owner(0);
 }
 
 static void *victim;
@@ -291,6 +313,7 @@ main(void) {
 	    cmocka_unit_test(creation_and_sizes_are_checked),
 	    cmocka_unit_test(a_callers_block_is_used_and_left),
 	    cmocka_unit_test(a_growable_pool_grows),
+	    cmocka_unit_test(growth_is_charged_to_the_maker),
 	    cmocka_unit_test(odd_frees_are_reported),
 #ifdef MEMORY_CHECK
 	    cmocka_unit_test(overruns_and_late_writes_are_found),
