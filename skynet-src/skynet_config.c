@@ -401,25 +401,36 @@ check_socket_thread(lua_State *L) {
 	}
 }
 
+/* More bytes, or lines, than any machine has. */
+#define MAX_AMOUNT 1e15
+/* Longer is for ever. */
+#define MAX_SECONDS 86400
+
 /* Keys that other parts of the kernel read from the environment as they need them. */
 static void
-check_number(lua_State *L, const char *key, double least) {
+check_number(lua_State *L, const char *key, double least, double most) {
 	const char *text = skynet_getenv(key);
-	if (text != NULL && (!is_number(text) || strtod(text, NULL) < least)) {
-		luaL_error(L, "%s: Invalid %s %s , should be a number >= %f", push_position(L, key), key,
-		           text, least);
+	if (text == NULL) {
+		return;
+	}
+	double n = strtod(text, NULL);
+	/* Not the other way round: a NaN is in no range. */
+	if (!is_number(text) || !(n >= least && n <= most)) {
+		luaL_error(L, "%s: Invalid %s %s , should be a number in [%f,%f]", push_position(L, key),
+		           key, text, least, most);
 	}
 }
 
-/* The defaults of sockets; skynet_socket.c reads them. */
 static void
 check_flag(lua_State *L, const char *key) {
 	const char *text = env_default(key, "false");
 	if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
-		luaL_error(L, "%s: Invalid %s %s , should be true or false", push_position(L, key), key, text);
+		luaL_error(L, "%s: Invalid %s %s , should be true or false", push_position(L, key), key,
+		           text);
 	}
 }
 
+/* The defaults of sockets; skynet_socket.c reads them. */
 static void
 check_socket_options(lua_State *L) {
 	for (int i = 0; i < SOCKET_OPTION_COUNT; i++) {
@@ -455,16 +466,16 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	config->logservice = env_default("logservice", "logger");
 	/* By contract only the exact text `true` switches accounting on. */
 	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
-	check_number(L, "shutdown_timeout", 0);
+	check_number(L, "shutdown_timeout", 0, MAX_SECONDS);
 	check_socket_options(L);
 	check_socket_thread(L);
-	check_number(L, "logqueue", 1);
-	check_number(L, "endless_check", 0);
-	check_number(L, "memory_reserve", 0);
-	check_number(L, "idle_gc", 0);
-	check_number(L, "memory_quota", 0);
-	check_number(L, "memory_quota_warn", 0);
-	check_number(L, "memory_quarantine", 0);
+	check_number(L, "logqueue", 1, MAX_AMOUNT);
+	check_number(L, "endless_check", 0, MAX_SECONDS);
+	check_number(L, "memory_reserve", 0, MAX_AMOUNT);
+	check_number(L, "idle_gc", 0, MAX_SECONDS);
+	check_number(L, "memory_quota", 0, MAX_AMOUNT);
+	check_number(L, "memory_quota_warn", 0, MAX_AMOUNT);
+	check_number(L, "memory_quarantine", 0, MAX_AMOUNT);
 	check_flag(L, "memory_hugepages");
 }
 

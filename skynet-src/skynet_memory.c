@@ -65,13 +65,12 @@ list_largest(size_t size, uint32_t owner) {
 	}
 }
 
+/* A plain number, as the configuration has checked. */
 static size_t
 env_bytes(const char *key, size_t fallback) {
 	const char *text = skynet_getenv(key);
-	double bytes = text ? strtod(text, NULL) : (double)fallback;
 
-	/* More than a petabyte is a mistake that the reserve would try to honour. */
-	return bytes >= 0 && bytes < 0x1p50 ? (size_t)bytes : fallback;
+	return text ? (size_t)strtod(text, NULL) : fallback;
 }
 
 static bool

@@ -135,7 +135,7 @@ set(struct snlua *l, size_t hard, size_t warn) {
 	snlua_choose_alloc(l);
 }
 
-/* A plain number, as the configuration has checked. */
+/* A plain number, as the configuration has checked; not so if a script has set it. */
 static size_t
 env_bytes(const char *key) {
 	const char *text = skynet_getenv(key);
