@@ -232,6 +232,7 @@ control_failed(lua_State *L, const char *name, int err, bool is_set) {
 	case EPERM:
 		return luaL_error(L, "jemalloc's control '%s' cannot be %s", name, is_set ? "set" : "read");
 	case EINVAL:
+	case EFAULT: /* of the right type, but out of range */
 		return luaL_error(L, "jemalloc's control '%s' %s", name,
 		                  is_set ? "does not take such a value" : "has no value that can be shown");
 	case ENOSYS:

@@ -215,11 +215,21 @@ malloc_rest(void) {
 /* Controls whose value is a text; jemalloc tells no types. */
 static bool
 is_text(const char *name) {
-	static const char *const names[] = {
-	    "version",          "config.malloc_conf",  "opt.dss",         "opt.percpu_arena",
-	    "opt.metadata_thp", "opt.thp",             "opt.junk",        "opt.zero_realloc",
-	    "opt.prof_prefix",  "opt.stats_print_opts", "opt.stats_interval_opts",
-	    "thread.prof.name", "prof.dump"};
+	static const char *const names[] = {"version",
+	                                    "config.malloc_conf",
+	                                    "opt.dss",
+	                                    "opt.percpu_arena",
+	                                    "opt.metadata_thp",
+	                                    "opt.thp",
+	                                    "opt.junk",
+	                                    "opt.zero_realloc",
+	                                    "opt.prof_prefix",
+	                                    "opt.stats_print_opts",
+	                                    "opt.stats_interval_opts",
+	                                    "thread.prof.name",
+	                                    "prof.dump",
+	                                    "prof.prefix",
+	                                    "prof.log_start"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (strcmp(name, names[i]) == 0) {
 			return true;
@@ -227,6 +237,16 @@ is_text(const char *name) {
 	}
 	size_t len = strlen(name);
 	return strncmp(name, "arena.", 6) == 0 && len > 4 && strcmp(name + len - 4, ".dss") == 0;
+}
+
+/* Controls whose value is the address of a function or structure. A number would be
+ * called, sooner or later. */
+static bool
+is_address(const char *name) {
+	static const char hooks[] = ".extent_hooks";
+	size_t len = strlen(name);
+	return strncmp(name, "experimental.", 13) == 0 ||
+	       (len >= sizeof(hooks) && strcmp(name + len - sizeof(hooks) + 1, hooks) == 0);
 }
 
 static int
@@ -259,6 +279,9 @@ int
 malloc_control(const char *name, struct malloc_control *c, const struct malloc_control *set) {
 	if (set == NULL) {
 		return read_control(name, c);
+	}
+	if (is_address(name)) {
+		return EPERM;
 	}
 	if (set->type == MALLOC_CONTROL_NONE) {
 		return je_mallctl(name, NULL, NULL, NULL, 0);

@@ -299,8 +299,18 @@ local function to_bytes(word)
 	return bytes * UNITS[unit] // 1
 end
 
+-- The handle of a service that can answer: one in C would never do.
+local function to_lua_service(word)
+	local handle = to_handle(word)
+	local figures = require "skynet.memory".services()[handle]
+	if figures and figures.lua == 0 then
+		error(skynet.address(handle) .. " is no Lua service", 0)
+	end
+	return handle
+end
+
 function command.memquota(address, hard, warn)
-	local handle = to_handle(address)
+	local handle = to_lua_service(address)
 	return (skynet.call(handle, "debug", "MEMQUOTA", hard and to_bytes(hard), warn and to_bytes(warn)))
 end
 
@@ -309,7 +319,7 @@ local function to_count(word, what)
 end
 
 local function ask_heap(address, what, argument)
-	return (skynet.call(to_handle(address), "debug", "HEAP", what, argument))
+	return (skynet.call(to_lua_service(address), "debug", "HEAP", what, argument))
 end
 
 function command.memsnap(address, limit)
@@ -340,9 +350,15 @@ end
 local PROFILE_HINT = "start the node with MALLOC_CONF=prof:true,prof_active:false in its environment"
 
 function command.dumpheap(file)
-	if not require "skynet.memory".dumpheap(file) then
-		return "No heap profile was written. If profiling is off: " .. PROFILE_HINT
+	local memory = require "skynet.memory"
+	if memory.dumpheap(file) then
+		return
 	end
+	local ok, is_profiling = pcall(memory.control, "opt.prof")
+	if ok and is_profiling then
+		error("No heap profile was written: can " .. (file or "the current folder") .. " be written to?", 0)
+	end
+	return "No heap profile was written: profiling is off, " .. PROFILE_HINT
 end
 
 function command.profactive(flag)
@@ -381,10 +397,12 @@ function command.mallctl(name, value)
 	elseif value ~= nil then
 		memory.control(name, math.tointeger(tonumber(value)) or value)
 	end
-	if value == "run" then
-		return nil
+	if value == nil then
+		return tostring(memory.control(name))
 	end
-	return tostring(memory.control(name))
+	-- Some can only be set, or run.
+	local ok, now = pcall(memory.control, name)
+	return ok and value ~= "run" and tostring(now) or nil
 end
 
 function command.getenv(name)

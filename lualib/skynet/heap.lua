@@ -81,7 +81,8 @@ end
 function M.compare(name, limit)
 	local packed = kept[name]
 	if not packed then
-		error("no snapshot was kept under the name " .. tostring(name), 2)
+		error("no snapshot was kept under the name " .. tostring(name)
+			.. ": call keep first (memsnap in the console)", 2)
 	end
 	-- The new one first: the old one shall not be in it.
 	local after = memory.snapshot(limit)
@@ -167,7 +168,7 @@ function M.command(what, argument)
 		return M.text(M.compare(KEPT, argument), nil, true)
 	elseif what == "sample" then
 		M.sample(argument)
-		return string.format("sampling one allocation in %d bytes", argument)
+		return argument == 0 and "sampling is off" or string.format("sampling one allocation in %d bytes", argument)
 	elseif what == "sites" then
 		return M.sites_text(argument)
 	end
