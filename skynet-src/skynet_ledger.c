@@ -2,7 +2,6 @@
 #include "skynet_ledger.h"
 
 #include "malloc_account.h"
-#include "malloc_hook.h"
 #include "skynet_context.h"
 #include "skynet_handle.h"
 #include "skynet_malloc.h"
@@ -28,20 +27,6 @@ read_context(struct skynet_context *ctx, struct service_memory *out) {
 	out->messages = mailbox_length(&ctx->mailbox);
 	out->mailbox = mailbox_bytes(&ctx->mailbox);
 	out->undelivered = context_inside_bytes(ctx);
-}
-
-bool
-skynet_ledger_service(uint32_t handle, struct service_memory *out) {
-	struct skynet_context *ctx = skynet_handle_grab(handle);
-
-	if (ctx == NULL) {
-		return false;
-	}
-	*out = (struct service_memory){.handle = handle};
-	read_context(ctx, out);
-	skynet_context_release(ctx);
-	out->c = malloc_service_memory(handle);
-	return true;
 }
 
 static int

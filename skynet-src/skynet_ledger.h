@@ -7,7 +7,6 @@
 #ifndef SKYNET_LEDGER_H
 #define SKYNET_LEDGER_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,9 +35,5 @@ service_memory_total(const struct service_memory *m);
  */
 size_t
 skynet_ledger_services(struct service_memory **list);
-
-/* The same of one service without its sockets; false when there is none. */
-bool
-skynet_ledger_service(uint32_t handle, struct service_memory *out);
 
 #endif
