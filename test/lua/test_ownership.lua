@@ -12,9 +12,6 @@ local SIZE = 60000
 local PAYLOAD = ("p"):rep(SIZE)
 local FRAME = string.pack(">s2", PAYLOAD)
 local HOST = "127.0.0.1"
--- Turns of this service after which the victim is killed, one try for each: enough for
--- the longest path to be over.
-local STEPS = 14
 -- What else comes and goes in the process meanwhile: stocks of nodes, log lines.
 local SLACK = SIZE // 2
 
@@ -44,20 +41,46 @@ local function leaves_nothing(name, path)
 	end)
 end
 
--- `start(victim)` sets things in motion; the victim dies after 0, 1, 2, ... turns.
+-- What services have told this one, see `expect`.
+local told = {}
+
+local function find(what)
+	for i, t in ipairs(told) do
+		if t[1] == what then
+			return i
+		end
+	end
+end
+
+local function expect(what)
+	return test.wait_for(function()
+		local i = find(what)
+		return i and table.remove(told, i)
+	end, nil, what)
+end
+
+-- `start(done)` sets things in motion, the last of which is that somebody tells `done`.
+-- It gives the service that is to die, and what to do afterwards. The victim dies after
+-- more and more turns of this service: first at once, at last when all is over.
 local function killed_at_every_step(name, start)
 	leaves_nothing(name .. ", killed at every step", function()
-		for turns = 0, STEPS do
-			local victim = rt.agent()
-			local finish = start(victim)
+		local turns = 0
+		local is_over
+		repeat
+			told = {}
+			-- Of its own for each try: the last victim's word may still be under way.
+			local done = "done after " .. turns
+			local victim, finish = start(done)
 			for _ = 1, turns do
 				skynet.yield()
 			end
+			is_over = find(done)
 			skynet.kill(victim)
 			if finish then
 				finish()
 			end
-		end
+			turns = turns + 1 + turns // 4
+		until is_over
 	end)
 end
 
@@ -112,39 +135,40 @@ leaves_nothing("an answer for who has died", function()
 	skynet.kill(answerer)
 end)
 
-killed_at_every_step("the receiver of sends", function(victim)
+-- For code in agents that get this service and what to tell it.
+local TELL = "skynet.send(select(3, ...), 'lua', 'socket', (select(4, ...))) "
+
+killed_at_every_step("the receiver of sends", function(done)
+	local victim = rt.agent()
 	for _ = 1, 5 do
 		rt.tell(victim, "skynet.sleep(0)", PAYLOAD)
 	end
+	rt.tell(victim, "skynet.sleep(0) " .. TELL, skynet.self(), done)
+	return victim
 end)
 
-killed_at_every_step("who is called and answers late", function(victim)
-	skynet.fork(pcall, rt.run, victim, "skynet.sleep(1) " .. ECHO, PAYLOAD)
+killed_at_every_step("who is called and answers late", function(done)
+	local victim = rt.agent()
+	skynet.fork(function()
+		if pcall(rt.run, victim, "skynet.sleep(1) " .. ECHO, PAYLOAD) then
+			told[#told + 1] = { done }
+		end
+	end)
+	return victim
 end)
 
-killed_at_every_step("who calls", function(victim)
-	local callee = rt.agent()
-	rt.tell(victim, "skynet.call(select(3, ...), 'lua', "
-		.. "[[local skynet = require 'skynet' skynet.sleep(1) skynet.retpack(select(3, ...))]], select(4, ...))", callee, PAYLOAD)
-	return function()
+killed_at_every_step("who calls", function(done)
+	local victim, callee = rt.agent(), rt.agent()
+	rt.tell(victim, "skynet.call(select(5, ...), 'lua', "
+		.. "[[local skynet = require 'skynet' skynet.sleep(1) skynet.retpack(select(3, ...))]], select(6, ...)) "
+		.. TELL, skynet.self(), done, callee, PAYLOAD)
+	return victim, function()
 		rt.run(callee, "skynet.sleep(2) skynet.retpack()")
 		skynet.kill(callee)
 	end
 end)
 
 ----------------------------------------------------------------- gate
-
-local told = {}
-
-local function expect(what)
-	return test.wait_for(function()
-		for i, t in ipairs(told) do
-			if t[1] == what then
-				return table.remove(told, i)
-			end
-		end
-	end, nil, what)
-end
 
 -- A gate with one connection: the gate, its fd, and the client's id.
 local function open_gate()
@@ -160,9 +184,9 @@ local function close_gate(gate, id)
 	skynet.kill(gate)
 end
 
--- An agent that counts clients' packages, or raises.
+-- An agent that counts clients' packages, or raises, or waits and tells of the fourth.
 local CLIENT = [[
-	local how = select(3, ...)
+	local how, boss, done = select(3, ...)
 	skynet.register_protocol {
 		name = "client",
 		id = skynet.PTYPE_CLIENT,
@@ -171,15 +195,19 @@ local CLIENT = [[
 			skynet.ignoreret()
 			SHARED.n = (SHARED.n or 0) + 1
 			if how == "raise" then error "no" end
-			if how == "wait" then skynet.sleep(1) end
+			if how == "wait" then
+				skynet.sleep(1)
+				SHARED.waited = (SHARED.waited or 0) + 1
+				if SHARED.waited == 4 then skynet.send(boss, "lua", "socket", done) end
+			end
 		end,
 	}
 	skynet.retpack()
 ]]
 
-local function client_agent(how)
+local function client_agent(how, done)
 	local agent = rt.agent()
-	rt.run(agent, CLIENT, how)
+	rt.run(agent, CLIENT, how, skynet.self(), done)
 	return agent
 end
 
@@ -219,33 +247,23 @@ leaves_nothing("half a package, when the client goes", function()
 	skynet.kill(gate)
 end)
 
-leaves_nothing("packages under way when the gate is killed, at every step", function()
-	for turns = 0, STEPS do
-		local gate, fd, id = open_gate()
-		skynet.call(gate, "lua", "accept", fd)
-		socket.write(id, FRAME:rep(3) .. FRAME:sub(1, SIZE // 2))
-		for _ = 1, turns do
-			skynet.yield()
-		end
-		skynet.kill(gate)
+killed_at_every_step("a gate with packages under way", function(done)
+	local gate, fd, id = open_gate()
+	skynet.call(gate, "lua", "accept", fd)
+	socket.write(id, FRAME:rep(3) .. string.pack(">s2", done) .. FRAME:sub(1, SIZE // 2))
+	return gate, function()
 		socket.close(id)
 	end
-	told = {}
 end)
 
-leaves_nothing("packages under way when the agent is killed, at every step", function()
-	for turns = 0, STEPS do
-		local gate, fd, id = open_gate()
-		local agent = client_agent "wait"
-		skynet.call(gate, "lua", "forward", fd, nil, agent)
-		socket.write(id, FRAME:rep(4))
-		for _ = 1, turns do
-			skynet.yield()
-		end
-		skynet.kill(agent)
+killed_at_every_step("an agent with packages under way", function(done)
+	local gate, fd, id = open_gate()
+	local agent = client_agent("wait", done)
+	skynet.call(gate, "lua", "forward", fd, nil, agent)
+	socket.write(id, FRAME:rep(4))
+	return agent, function()
 		close_gate(gate, id)
 	end
-	told = {}
 end)
 
 ----------------------------------------------------------------- plain sockets
@@ -254,6 +272,7 @@ end)
 local READER = [[
 	local socket = require "skynet.socket"
 	local id, _, port = socket.listen("127.0.0.1", 0)
+	local boss, done = select(3, ...)
 	socket.start(id, function(fd)
 		assert(socket.start(fd))
 		%s
@@ -261,9 +280,9 @@ local READER = [[
 	skynet.retpack(port)
 ]]
 
-local function reader(code)
+local function reader(code, ...)
 	local agent = rt.agent()
-	return agent, rt.run(agent, READER:format(code))
+	return agent, rt.run(agent, READER:format(code), ...)
 end
 
 local CODES = {
@@ -286,15 +305,14 @@ for what, code in pairs(CODES) do
 	end)
 end
 
-leaves_nothing("a reader killed at every step", function()
-	for turns = 0, STEPS do
-		local agent, port = reader "while socket.read(fd, 1000) do end"
-		local id = assert(socket.open(HOST, port))
-		socket.write(id, PAYLOAD:rep(3))
-		for _ = 1, turns do
-			skynet.yield()
-		end
-		skynet.kill(agent)
+killed_at_every_step("a reader", function(done)
+	local agent, port = reader([[
+		for _ = 1, 179 do socket.read(fd, 1000) end
+		skynet.send(boss, "lua", "socket", done)
+	]], skynet.self(), done)
+	local id = assert(socket.open(HOST, port))
+	socket.write(id, PAYLOAD:rep(3))
+	return agent, function()
 		socket.close(id)
 	end
 end)
@@ -321,7 +339,11 @@ end)
 skynet.init(function()
 	skynet.dispatch("lua", function(session, _, cmd, ...)
 		if cmd == "socket" then
+			local what, _, text = ...
 			told[#told + 1] = table.pack(...)
+			if what == "data" then
+				told[#told + 1] = { text }
+			end
 		elseif session ~= 0 then
 			skynet.retpack()
 		end
