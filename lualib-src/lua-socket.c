@@ -17,6 +17,7 @@
 #include "skynet_socket.h"
 
 #define MAX_PORT 65535
+#define PEER_TEXT_SIZE 64
 
 int luaopen_skynet_socketdriver(lua_State *L);
 
@@ -482,6 +483,17 @@ linfo(lua_State *L) {
 	return 1;
 }
 
+// peer(id) -> "ip:port", or nil
+static int
+lpeer(lua_State *L) {
+	char text[PEER_TEXT_SIZE];
+	if (!skynet_socket_peer(check_id(L, 1), text, sizeof(text))) {
+		return 0;
+	}
+	lua_pushstring(L, text);
+	return 1;
+}
+
 // split(addr [, port]) -> host, port
 static int
 lsplit(lua_State *L) {
@@ -545,6 +557,7 @@ luaopen_skynet_socketdriver(lua_State *L) {
 		{ "udp_address", ludp_address },
 		{ "unpack", lunpack },
 		{ "info", linfo },
+		{ "peer", lpeer },
 		{ "split", lsplit },
 		{ "lookup", llookup },
 		{ "resolve", lresolve },

@@ -451,6 +451,11 @@ skynet_socket_info(void) {
 	return S == NULL ? NULL : socket_server_info(S);
 }
 
+bool
+skynet_socket_peer(int id, char *text, size_t size) {
+	return S != NULL && socket_server_peer(S, id, text, size);
+}
+
 int
 skynet_socket_lookup(struct skynet_context *ctx, const char *host) {
 	return S == NULL ? -1 : socket_server_lookup(S, owner_of(ctx), host);

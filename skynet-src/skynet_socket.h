@@ -168,6 +168,11 @@ const char *skynet_socket_udp_address(struct skynet_socket_message *msg, int *ad
 // Gives a list: free it with socket_info_release.
 struct socket_info *skynet_socket_info(void);
 
+// The `ip:port` of a connection's peer, also after that has closed; of a listener its own,
+// of UDP the default destination. False and unchanged or empty text for an unknown id, or
+// when there is none. 64 bytes hold any. For log lines.
+bool skynet_socket_peer(int id, char *text, size_t size);
+
 // Asks for the addresses of a host name. CONNECT follows, with their texts, each
 // followed by a space, or ERROR with the reason; either way the id is gone then. Waits for
 // nothing. Returns the id, or -1.

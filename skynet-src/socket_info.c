@@ -1,6 +1,7 @@
 // Snapshots of the table: each record is copied under its socket's lock. Any thread.
 #include "socket_impl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "skynet_malloc.h"
@@ -68,6 +69,20 @@ add_record(struct socket_slot *s, void *ud) {
 		address_text(&local, si->local);
 	}
 	*list = si;
+}
+
+bool
+socket_server_peer(struct socket_server *ss, int id, char *text, size_t size) {
+	struct socket_slot *s = slot_lock(ss, id);
+	if (s == NULL) {
+		return false;
+	}
+	struct socket_udp_address peer = s->peer;
+	slot_unlock(s);
+	char full[ADDRESS_TEXT_SIZE];
+	address_text(&peer, full);
+	snprintf(text, size, "%s", full);
+	return text[0] != '\0';
 }
 
 struct socket_info *

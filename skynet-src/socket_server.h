@@ -158,6 +158,8 @@ const struct socket_udp_address *socket_server_udp_address(struct socket_server 
 
 void socket_server_userobject(struct socket_server *, struct socket_object_interface *);
 struct socket_info *socket_server_info(struct socket_server *);
+// See skynet_socket_peer.
+bool socket_server_peer(struct socket_server *, int id, char *text, size_t size);
 // Asks for the addresses of a name; OPEN with their texts, each followed by a space, or ERR
 // comes to the owner, and the id is gone. Returns the id, or -1.
 int socket_server_lookup(struct socket_server *, uintptr_t opaque, const char *host);

@@ -120,10 +120,17 @@ local function pause(s, size)
 	skynet.yield()
 end
 
+-- Who is at the other end, for log lines.
+local function peer_text(id)
+	local peer = driver.peer(id)
+	return peer and " peer=" .. peer or ""
+end
+
 local function overflow(s, size)
 	if not s.overflow then
 		s.overflow = true
-		skynet.error(string.format("socket buffer overflow: fd=%d size=%d", s.id, size))
+		skynet.error(string.format("socket buffer overflow: fd=%d size=%d%s", s.id, size,
+			peer_text(s.id)))
 		driver.close(s.id)
 	end
 end
@@ -272,7 +279,7 @@ on[5] = function(id, _, text)
 		skynet.error("socket: accept error:", text)
 		return
 	else
-		skynet.error("socket: error on", id, text)
+		skynet.error(string.format("socket: error on %d %s%s", id, text, peer_text(id)))
 		if s.kind == "udp" then
 			return
 		end
@@ -306,7 +313,8 @@ on[7] = function(id, kib)
 	if s.warning then
 		s.warning(id, kib)
 	else
-		skynet.error(string.format("WARNING: %d K bytes need to send out (fd = %d)", kib, id))
+		skynet.error(string.format("WARNING: %d K bytes need to send out (fd = %d)%s", kib, id,
+			peer_text(id)))
 	end
 end
 
@@ -788,6 +796,11 @@ end
 ---Every socket of the node.
 ---@type fun(): table[]
 socket.netstat = driver.info
+
+---Who is at the other end of a connection, also after that has closed: "ip:port". Of a
+---listener its own address. nil for an unknown id.
+---@type fun(id: integer): string?
+socket.peer = driver.peer
 
 ---Change options of a socket; of a listener, also for the connections that it accepts from then on.
 ---False if the id does not exist. Does not yield.
