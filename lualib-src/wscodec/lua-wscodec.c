@@ -202,6 +202,13 @@ lpending(lua_State *L) {
 	return 1;
 }
 
+// within(codec) -> whether the beginning of a frame or of a message has come, and not its end
+static int
+lwithin(lua_State *L) {
+	lua_pushboolean(L, ws_is_within(&check_codec(L)->decoder));
+	return 1;
+}
+
 static int
 push_event(lua_State *L, int kind, const struct ws_event *ev) {
 	lua_pushinteger(L, kind);
@@ -513,6 +520,7 @@ luaopen_wscodec(lua_State *L) {
 	static const luaL_Reg methods[] = {
 	    {"feed", lfeed},
 	    {"pending", lpending},
+	    {"within", lwithin},
 	    {"next", lnext},
 	    {"nextblock", lnextblock},
 	    {"send", lcodec_send},

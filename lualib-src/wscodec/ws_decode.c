@@ -43,6 +43,11 @@ ws_is_close_code(int code) {
 	return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006;
 }
 
+bool
+ws_is_within(const struct ws_decoder *d) {
+	return d->header_size > 0 || d->kind != 0;
+}
+
 static int
 failed(struct ws_event *ev, int code, const char *error) {
 	ev->code = code;

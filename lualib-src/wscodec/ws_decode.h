@@ -102,6 +102,10 @@ ws_decoder_free(struct ws_decoder *d);
 int
 ws_decode(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *ev);
 
+// Whether the beginning of a frame or of a message was consumed, and not its end.
+bool
+ws_is_within(const struct ws_decoder *d);
+
 // Whether an endpoint may put this code into a close frame (RFC 6455 7.4).
 bool
 ws_is_close_code(int code);

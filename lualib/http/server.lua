@@ -151,6 +151,9 @@ local function next_head(conn)
 		conn.served = 0
 		local data = conn:read()
 		if not data then
+			if conn.phase == "header" and not conn.expired then
+				conn:log("connection lost in a header")
+			end
 			return nil
 		end
 		method, target, header, length, flags, minor = reader:request(data)
@@ -163,6 +166,8 @@ local function call_handler(conn, req, res)
 	if not ok and getmetatable(err) == request.failure then
 		if err.status then
 			refuse(conn, err.status, err.why)
+		elseif not conn.expired then
+			conn:log(err.why)
 		end
 		return false
 	elseif not ok then

@@ -336,7 +336,8 @@ function websocket.is_close(id)
 	return ws == nil or ws.is_closing
 end
 
----Of a server the address that was given to accept, of a client `host[:port]`.
+---Of a server the address that was given to accept, or else the peer's, of a client
+---`host[:port]`.
 ---@param id integer
 ---@return string?
 function websocket.addrinfo(id)
@@ -415,11 +416,26 @@ end
 
 ------------------------------------------------------------- server: upgrade
 
+-- A line about a peer that is not served any more.
+local function log_refusal(id, why)
+	local ws = pool[id]
+	skynet.error(string.format("websocket: close %d of %s: %s", id, ws and ws.addr or "a lost peer", why))
+end
+
 -- Reads the request. A table, or nil, the status to refuse with, and a body. Yields.
-local function read_request(read)
-	local lines = {}
-	local rest = internal.recvheader(read, lines)
-	if not rest then
+local function read_request(id, read)
+	local lines, has_begun = {}, false
+	local ok, rest = pcall(internal.recvheader, function()
+		local data = read()
+		has_begun = true
+		return data
+	end, lines)
+	if not ok then
+		if has_begun then
+			log_refusal(id, "its request has no end")
+		end
+		error(rest, 0)
+	elseif not rest then
 		return nil, TOO_LARGE
 	end
 	local request, status, body = handshake.parse_request(lines)
@@ -476,7 +492,7 @@ local function upgrade(id, transport, options)
 	local write = transport.write or sockethelper.writefunc(id)
 	local request, status, body = options.upgrade, nil, nil
 	if not request then
-		request, status, body = read_request(transport.read)
+		request, status, body = read_request(id, transport.read)
 	end
 	local response, agreed, extra
 	if request then
@@ -484,6 +500,7 @@ local function upgrade(id, transport, options)
 		status = agreed
 	end
 	if not response then
+		log_refusal(id, "refused with " .. status .. (body and ", " .. body or ""))
 		write(handshake.refusal(status, body, extra))
 		if status == TOO_LARGE then
 			let_go(id)
@@ -531,6 +548,7 @@ local function serve_frame(ws, kind, a, b)
 		return true
 	else
 		fail(ws, a, b)
+		log_refusal(id, b)
 		drain(ws)
 		return true, b
 	end
@@ -571,6 +589,9 @@ local function ended(ws, err)
 		if ws.is_closing then
 			handle.close(ws.id)
 		else
+			if ws.codec:within() then
+				log_refusal(ws.id, "it ended within a message")
+			end
 			handle.error(ws.id, err)
 		end
 		return true
@@ -593,6 +614,7 @@ end
 -- The whole life of a connection whose socket is started. Yields.
 local function run(id, handle, protocol, addr, options)
 	local transport = open_transport(id, protocol, options)
+	addr = addr or socket.peer(id)
 	local placeholder = { id = id, addr = addr, is_closing = true, close_tls = transport.close, options = options }
 	pool[id] = placeholder
 	handle.connect(id)
@@ -621,7 +643,8 @@ local function limit_upgrade(id, options)
 	local state = { id = id }
 	skynet.timeout(options.handshake_timeout or HANDSHAKE_TIMEOUT, function()
 		if not state.is_over and (pool[id] == nil or pool[id].codec == nil) then
-			skynet.error(string.format("websocket: no upgrade on %d in time", id))
+			skynet.error(string.format("websocket: no upgrade on %d in time from %s", id,
+				tostring(socket.peer(id))))
 			socket.shutdown(id)
 		end
 	end)
