@@ -129,8 +129,14 @@ end
 
 ------------------------------------------------------------------- handshake
 
+-- Whether a connection is closed that takes no more.
+local closes_full = true
+
 local function send(fd, payload)
-	driver.send(fd, string.pack(">s2", payload))
+	if not driver.send(fd, string.pack(">s2", payload)) and closes_full then
+		-- What it has asked besides is not worth the work.
+		gateserver.closeclient(fd)
+	end
 end
 
 -- Whether the client knows the secret.
@@ -276,7 +282,13 @@ end
 
 local handler = {}
 
+-- Of a connection, in bytes: what a service is quick enough to write before it hears that
+-- max_backlog is reached. nil when `open` was given one.
+local send_limit
+
 function handler.open(_, gate_conf)
+	closes_full = gate_conf.send_policy ~= "drop"
+	send_limit = gate_conf.send_limit == nil and 2048 * limits.backlog or nil
 	local servername = assert(gate_conf.servername, "open needs a servername")
 	if conf.register_handler then
 		return conf.register_handler(servername, gate_conf.address, gate_conf.port)
@@ -286,8 +298,11 @@ end
 function handler.connect(fd, addr)
 	addresses[fd] = addr
 	strangers[fd] = true
+	if send_limit then
+		driver.option(fd, { send_limit = send_limit })
+	end
 	gateserver.openclient(fd)
-	skynet.timeout(conf.handshake_timeout or DEFAULT_HANDSHAKE_TIMEOUT, function()
+	skynet.timeout(limits.handshake, function()
 		if strangers[fd] then
 			strangers[fd] = nil
 			skynet.error(string.format("msgserver: %s did not say who it is", addr))
@@ -329,7 +344,7 @@ end
 
 -- A client that asks and does not read what it gets.
 function handler.warning(fd, kib)
-	if kib >= (conf.max_backlog or DEFAULT_MAX_BACKLOG) then
+	if kib >= limits.backlog then
 		skynet.error(string.format("msgserver: %s does not read, %d KiB wait for it",
 			addresses[fd] or "closed", kib))
 		gateserver.closeclient(fd)
@@ -371,12 +386,21 @@ function msgserver.start(settings)
 			error("msgserver: " .. key .. " must be a function", 2)
 		end
 	end
+	local function number(key, default)
+		local n = settings[key]
+		if n ~= nil and (math.type(n) ~= "integer" or n < 1) then
+			error(string.format("msgserver: %s must be a whole number above 0, not %s", key, tostring(n)), 3)
+		end
+		return n or default
+	end
 	conf = settings
 	limits = {
-		count = settings.expired_number or DEFAULT_EXPIRED_NUMBER,
-		bytes = settings.cache_bytes or DEFAULT_CACHE_BYTES,
-		age = settings.cache_age or DEFAULT_CACHE_AGE,
-		pending = settings.max_pending or DEFAULT_MAX_PENDING,
+		count = number("expired_number", DEFAULT_EXPIRED_NUMBER),
+		bytes = number("cache_bytes", DEFAULT_CACHE_BYTES),
+		age = number("cache_age", DEFAULT_CACHE_AGE),
+		pending = number("max_pending", DEFAULT_MAX_PENDING),
+		handshake = number("handshake_timeout", DEFAULT_HANDSHAKE_TIMEOUT),
+		backlog = number("max_backlog", DEFAULT_MAX_BACKLOG),
 	}
 	gateserver.start(handler)
 end
