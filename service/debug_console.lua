@@ -26,6 +26,9 @@ local AUTH_ATTEMPTS = 3
 
 local arguments = table.pack(...)
 local secret = skynet.getenv "debug_console_secret"
+-- Centiseconds in which a connection must have said the secret, and an HTTP request must
+-- be complete.
+local time_limit = 100 * (tonumber(skynet.getenv "debug_console_timeout" or 30) or -1)
 
 ---@class console.connection
 ---@field fd integer
@@ -33,6 +36,7 @@ local secret = skynet.getenv "debug_console_secret"
 ---@field greeted boolean
 ---@field interactive boolean lines may be read while a command runs
 ---@field trusted boolean
+---@field deadline integer? when what it says must be complete
 local connection = {}
 connection.__index = connection
 
@@ -44,17 +48,33 @@ function connection:print(...)
 	self.out[#self.out + 1] = table.concat(words, "\t") .. "\n"
 end
 
+-- False when the peer takes nothing more.
 function connection:flush()
 	local text = table.concat(self.out)
 	self.out = {}
-	if text ~= "" then
-		socket.write(self.fd, text)
-	end
+	return text == "" or socket.write(self.fd, text)
 end
 
--- The next line without its end, nil when the peer is gone. Yields.
+-- How long to wait for the peer, nil = for ever.
+function connection:time_left()
+	return self.deadline and math.max(0, self.deadline - skynet.now())
+end
+
+-- What was read; nil when the peer is gone or late.
+function connection:received(data, why)
+	if why == "timeout" then
+		self:log(self.trusted and "no complete request in time" or "no secret in time")
+	end
+	return data
+end
+
+function connection:log(text)
+	skynet.error(string.format("debug_console: %s: %s", self.peer, text))
+end
+
+-- The next line without its end, nil when the peer is gone or late. Yields.
 function connection:read_line()
-	local line = socket.readline(self.fd, "\n")
+	local line = self:received(socket.readline(self.fd, "\n", self:time_left()))
 	return line and (line:gsub("\r$", ""))
 end
 
@@ -155,12 +175,11 @@ local function read_body(conn, fields)
 	if not length then
 		return nil, "400 Bad Request"
 	elseif length > HTTP_BODY_BYTES then
-		skynet.error(string.format("debug_console: POST body of %d bytes is too large", length))
 		return nil, "413 Content Too Large"
 	elseif length == 0 then
 		return ""
 	end
-	local body = socket.read(conn.fd, length)
+	local body = conn:received(socket.read(conn.fd, length, conn:time_left()))
 	if not body then
 		return nil, "400 Bad Request"
 	end
@@ -219,11 +238,13 @@ end
 
 local function serve_http(conn, method, path, version)
 	conn.interactive = false
+	conn.deadline = skynet.now() + time_limit
 	conn:greet()
 	local line, status = read_request(conn, method, path, version)
 	if line then
 		status = HTTP_STATUS[execute(conn, line)]
 	else
+		conn:log(status)
 		conn:print(status)
 	end
 	if version ~= "" then
@@ -237,6 +258,7 @@ end
 local function authenticate(conn, line)
 	if line:match "^%s*auth%s+(.-)%s*$" == secret then
 		conn.trusted = true
+		conn.deadline = nil
 		conn:print(CMD_OK)
 		return true
 	end
@@ -266,10 +288,11 @@ local function serve_lines(conn)
 				keep = authenticate(conn, line)
 			end
 		end
-		conn:flush()
-		if not keep then
+		if not conn:flush() or not keep then
 			return
 		end
+		-- Whoever sends many lines at once does not keep others waiting.
+		skynet.yield()
 	end
 end
 
@@ -281,6 +304,8 @@ local function serve(fd, peer)
 	skynet.error(peer .. " connected")
 	local conn = setmetatable({
 		fd = fd,
+		peer = peer,
+		deadline = secret and skynet.now() + time_limit,
 		out = {},
 		greeted = false,
 		interactive = true,
@@ -294,7 +319,7 @@ local function serve(fd, peer)
 	end)
 	local ok, err = pcall(serve_lines, conn)
 	if not ok then
-		skynet.error(string.format("debug_console: %s: %s", peer, err))
+		conn:log(err)
 	end
 	conn.closed = true
 	skynet.error(peer .. " disconnect")
@@ -309,6 +334,9 @@ local function parse_arguments()
 	local port = math.tointeger(tonumber(arguments[arguments.n]))
 	if not port then
 		error("debug_console: invalid port " .. tostring(arguments[arguments.n]), 0)
+	end
+	if time_limit <= 0 then
+		error("debug_console: the config key debug_console_timeout must be seconds above 0", 0)
 	end
 	return ip, port
 end

@@ -429,7 +429,7 @@ def test_http_bad_requests_execute_nothing():
             status, _, body = http(n, request)
             assert status.split()[1] == want, (request[:80], status)
             assert "snlua" not in body, body
-        n.wait_for("POST body of 90\\d\\d bytes is too large")
+        n.wait_for(r"debug_console: 127\.0\.0\.1:\d+: 413 Content Too Large$")
         with Console(n) as c:
             c.ok("list")
 
@@ -463,6 +463,17 @@ def test_secret():
         assert http(n, "GET /list HTTP/1.1\r\n\r\n")[0].split()[1] == "401"
         status, _, body = http(n, "GET /list HTTP/1.1\r\nAuthorization: Bearer open sesame\r\n\r\n")
         assert status.split()[1] == "200" and "snlua" in body
+
+
+def test_who_does_not_say_the_secret_in_time_is_closed():
+    with start('debug_console_secret = "s"\ndebug_console_timeout = 1') as n, Console(n) as trusted:
+        trusted.ok("auth s")
+        with Console(n) as silent:
+            assert silent.recv_eof() == b""
+        n.wait_for(r"debug_console: 127\.0\.0\.1:\d+: no secret in time$")
+        assert trusted.ok("list")
+    with Node('start = "debug_console 0"\ndebug_console_timeout = 0\n') as n:
+        n.wait_for("debug_console_timeout must be seconds above 0")
 
 
 def test_too_many_arguments_are_refused():
