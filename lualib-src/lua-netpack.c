@@ -256,16 +256,16 @@ filter_data(lua_State *L, struct skynet_socket_message *m) {
 	return 1 + feed_block(L, q, m->id, buffer, (size_t)m->ud);
 }
 
-// The connection has ended: nothing of it may be mistaken for a later one's.
-static void
+// The connection has ended: nothing of it may be mistaken for a later one's. True if it
+// ended within a package.
+static bool
 forget(lua_State *L, int id) {
 	struct queue *q = to_queue(L);
-	if (q != NULL && q->frames != NULL) {
-		frame_drop(q->frames, id);
-	}
+	bool is_cut = q != NULL && q->frames != NULL && frame_drop(q->frames, id);
 	if (q != NULL && q->guard != NULL) {
 		guard_leave(q->guard, id);
 	}
+	return is_cut;
 }
 
 static void
@@ -283,6 +283,7 @@ push_text(lua_State *L, struct skynet_socket_message *m, size_t size) {
 
 static int
 filter_event(lua_State *L, struct skynet_socket_message *m, size_t size) {
+	bool is_cut;
 	switch (m->type) {
 	case SKYNET_SOCKET_TYPE_DATA:
 		return filter_data(L, m);
@@ -293,10 +294,13 @@ filter_event(lua_State *L, struct skynet_socket_message *m, size_t size) {
 		lua_pushinteger(L, m->ud);
 		return 5;
 	case SKYNET_SOCKET_TYPE_CLOSE:
-		forget(L, m->id);
+		is_cut = forget(L, m->id);
 		push_kind(L, KIND_CLOSE);
 		lua_pushinteger(L, m->id);
-		return 3;
+		if (is_cut) {
+			lua_pushboolean(L, true);
+		}
+		return lua_gettop(L);
 	case SKYNET_SOCKET_TYPE_ACCEPT:
 		welcome(L, m, size);
 		push_kind(L, KIND_OPEN);

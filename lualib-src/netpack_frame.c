@@ -2,7 +2,6 @@
 // reads end with a whole package, so that it is nearly always small or empty.
 #include "netpack_frame.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -136,12 +135,15 @@ keep(struct frame_table *t, struct partial *p) {
 	t->n++;
 }
 
-void
+bool
 frame_drop(struct frame_table *t, int id) {
 	struct partial *p = take(t, id);
-	if (p != NULL) {
-		partial_free(p);
+	if (p == NULL) {
+		return false;
 	}
+	bool is_cut = !p->is_refused;
+	partial_free(p);
+	return is_cut;
 }
 
 static size_t

@@ -8,6 +8,7 @@
 #ifndef netpack_frame_h
 #define netpack_frame_h
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define FRAME_HEADER 2
@@ -27,8 +28,9 @@ void frame_limit(struct frame_table *t, size_t max);
 // refused: nothing more of the connection is taken in until it is dropped.
 size_t frame_feed(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink,
 	void *ud);
-// Forgets what is unfinished of connection `id`.
-void frame_drop(struct frame_table *t, int id);
+// Forgets what is unfinished of connection `id`. True if that was the beginning of a
+// package that was not refused.
+bool frame_drop(struct frame_table *t, int id);
 // Forgets everything.
 void frame_clear(struct frame_table *t);
 // Number of connections with an unfinished package, and the bytes held for them.

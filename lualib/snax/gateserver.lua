@@ -46,8 +46,8 @@ local is_raw = false
 -- States of a connection. 0 or more: open, and so many calls of `message` go on. CLOSING:
 -- our close or shutdown was requested, its CLOSE event is still to come. GONE:
 -- `disconnect` was reported; the socket is still there to be written to. SHAKING: the
--- TLS handshake goes on, nobody was told of it.
-local CLOSING, GONE, SHAKING = -1, -2, -3
+-- TLS handshake goes on, nobody was told of it. REFUSED: it failed, CLOSE is to come.
+local CLOSING, GONE, SHAKING, REFUSED = -1, -2, -3, -4
 -- fd -> state. An fd is never used twice.
 ---@type table<integer, integer>
 local state = {}
@@ -195,7 +195,7 @@ end
 
 local function report_gone(fd)
 	client_number = client_number - 1
-	if state[fd] == SHAKING then
+	if state[fd] <= SHAKING then
 		forget(fd)
 		return
 	elseif state[fd] == CLOSING then
@@ -433,6 +433,11 @@ local function take_plain(fd, block, size, why)
 	end
 end
 
+local function fail_handshake(fd, fmt, ...)
+	report("handshake", "TLS handshake with %s " .. fmt, address[fd], ...)
+	state[fd] = REFUSED
+end
+
 local function shake(fd, block, size)
 	local done, why = gatetls.shake(fd, block, size)
 	if done then
@@ -440,7 +445,7 @@ local function shake(fd, block, size)
 		hold(fd, UNOPENED)
 		announce(fd, address[fd])
 	elseif why then
-		report("handshake", "TLS handshake with %s failed: %s", address[fd], why)
+		fail_handshake(fd, "failed: %s", why)
 		driver.close(fd)
 	end
 end
@@ -453,8 +458,8 @@ local function begin_tls(fd)
 	end
 	skynet.timeout(settings.handshake_timeout, function()
 		if state[fd] == SHAKING then
-			report("handshake", "TLS handshake with %s takes too long; raise handshake_timeout (%d/100 s)"
-				.. " if that is meant", address[fd], settings.handshake_timeout)
+			fail_handshake(fd, "takes too long; raise handshake_timeout (%d/100 s) if that is meant",
+				settings.handshake_timeout)
 			driver.shutdown(fd)
 		end
 	end)
@@ -466,6 +471,8 @@ function event.raw(fd, block, size)
 		dispatch(netpack.feed(queue, fd, block, size))
 	elseif state[fd] == SHAKING then
 		shake(fd, block, size)
+	elseif state[fd] == REFUSED then
+		driver.drop(block, size)
 	else
 		take_plain(fd, gatetls.receive(fd, block, size))
 	end
@@ -512,8 +519,14 @@ function event.open(fd, addr)
 	end
 end
 
-function event.close(fd)
+function event.close(fd, is_cut)
 	local s = state[fd]
+	if is_cut and s and s >= 0 then
+		report("cut", "%d of %s ended within a package", fd, address[fd])
+	elseif s == SHAKING then
+		fail_handshake(fd, "failed: the peer closed the connection")
+		driver.close(fd)
+	end
 	if s and s ~= GONE then
 		report_gone(fd)
 	end
@@ -535,9 +548,12 @@ function event.error(fd, text)
 	elseif s == GONE then
 		forget(fd) -- no CLOSE will follow
 	elseif s == SHAKING then
-		report("handshake", "TLS handshake with %s failed: %s", address[fd], text)
+		fail_handshake(fd, "failed: %s", text)
+		return
+	elseif s == REFUSED then
 		return
 	else
+		report("error", "%d of %s: %s", fd, address[fd], text)
 		state[fd] = CLOSING
 	end
 	if handler.error then
@@ -546,7 +562,7 @@ function event.error(fd, text)
 end
 
 function event.warning(fd, kib)
-	if handler.warning and state[fd] ~= SHAKING then
+	if handler.warning and (state[fd] or REFUSED) > SHAKING then
 		handler.warning(fd, kib)
 	end
 end

@@ -327,6 +327,7 @@ end
 ------------------------------------------------------------------ handshake
 
 local function refuse(fd, c, status, body, extra)
+	report("refuse", "refuse %s: its request gets %d %s", c.addr, status, body or "")
 	c.state = REFUSED
 	c.head = nil
 	driver.send(fd, handshake.refusal(status, body, "connection: close\r\n" .. (extra or "")))
@@ -440,6 +441,7 @@ end
 local function fail_tls(fd, c, why)
 	if c.state ~= CLOSED then
 		report("tls", "end %s: %s", c.addr, why)
+		c.is_shaking = false
 		close_now(fd, c)
 	end
 end
@@ -486,12 +488,24 @@ on[2] = function(id, port, ip)
 	end
 end
 
+-- The peer has ended the connection where it may not.
+local function report_cut(c)
+	if c.is_shaking then
+		report("tls", "end %s: TLS handshake failed: the peer closed the connection", c.addr)
+	elseif c.state == HANDSHAKE and c.head ~= "" then
+		report("cut", "%s ended within its request", c.addr)
+	elseif c.state == OPEN and not c.is_failed and c.codec:within() then
+		report("cut", "%s ended within a message", c.addr)
+	end
+end
+
 -- CLOSE
 on[3] = function(fd)
 	local c = connections[fd]
 	if not c then
 		return
 	end
+	report_cut(c)
 	if c.state ~= CLOSED then
 		close_now(fd, c)
 	end
@@ -533,7 +547,11 @@ on[5] = function(fd, _, text)
 	if not c then
 		return
 	end
+	if c.state <= OPEN then
+		report("error", "%s: %s", c.addr, text)
+	end
 	-- CLOSE will follow.
+	c.is_shaking = false
 	c.state = CLOSED
 	deadline[fd] = nil
 	if c.is_announced and handler.error then

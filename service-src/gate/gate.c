@@ -29,7 +29,9 @@ struct connection {
 	uint32_t agent;
 	uint32_t client;
 	bool is_broken; /* its stream is of no more use; it is being closed */
+	bool is_kicked;
 	struct gate_stream stream;
+	char address[]; /* ip:port, for the log */
 };
 
 struct gate {
@@ -73,9 +75,10 @@ find(struct gate *g, int id) {
 }
 
 static void
-add_connection(struct gate *g, int id) {
+add_connection(struct gate *g, int id, const char *address, size_t n) {
 	struct connection **slot = find_slot(g, id);
-	struct connection *c = skynet_calloc(1, sizeof(*c));
+	struct connection *c = skynet_calloc(1, sizeof(*c) + n + 1);
+	memcpy(c->address, address, n);
 	c->id = id;
 	c->next = *slot;
 	*slot = c;
@@ -173,10 +176,22 @@ write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
 static void
 report_huge(struct gate *g, const struct connection *c) {
 	if (g->format.limit == GATE_PACKAGE_LIMIT) {
-		skynet_error(g->ctx, "Recv socket message > 16M");
+		skynet_error(g->ctx, "Recv socket message > 16M from %d (%s)", c->id, c->address);
 	} else {
-		skynet_error(g->ctx, "Recv socket message > %zu from %d: raise the sixth word of the launch",
-		             g->format.limit - 1, c->id);
+		skynet_error(g->ctx, "Recv socket message > %zu from %d (%s): raise the sixth word of the launch",
+		             g->format.limit - 1, c->id, c->address);
+	}
+}
+
+/* Say when a connection did not end in order. */
+static void
+report_loss(struct gate *g, const struct connection *c, const struct skynet_socket_message *m,
+            size_t text_size) {
+	if (m->type == SKYNET_SOCKET_TYPE_ERROR) {
+		skynet_error(g->ctx, "fd (%d) of %s: %.*s", c->id, c->address, (int)text_size,
+		             (const char *)(m + 1));
+	} else if (c->stream.header_n > 0 && !c->is_broken && !c->is_kicked) {
+		skynet_error(g->ctx, "fd (%d) of %s ended within a package", c->id, c->address);
 	}
 }
 
@@ -202,8 +217,8 @@ on_accept(struct gate *g, const struct skynet_socket_message *m, size_t text_siz
 		skynet_socket_close(g->ctx, m->ud);
 		return;
 	}
-	add_connection(g, m->ud);
 	const char *address = (const char *)(m + 1);
+	add_connection(g, m->ud, address, text_size);
 	char text[256];
 	snprintf(text, sizeof(text), "%d open %d %.*s:0", m->ud, m->ud, (int)text_size, address);
 	report(g, text);
@@ -211,17 +226,28 @@ on_accept(struct gate *g, const struct skynet_socket_message *m, size_t text_siz
 }
 
 static void
-on_end(struct gate *g, const struct skynet_socket_message *m) {
+on_end(struct gate *g, const struct skynet_socket_message *m, size_t text_size) {
 	if (m->id == g->listener) {
 		return;
 	}
+	const struct connection *c = find(g, m->id);
+	if (c != NULL) {
+		report_loss(g, c, m, text_size);
+	}
 	skynet_socket_close(g->ctx, m->id);
-	if (find(g, m->id) != NULL) {
+	if (c != NULL) {
 		remove_connection(g, m->id);
 		char text[32];
 		snprintf(text, sizeof(text), "%d close", m->id);
 		report(g, text);
 	}
+}
+
+static void
+on_warning(struct gate *g, const struct skynet_socket_message *m) {
+	const struct connection *c = find(g, m->id);
+	skynet_error(g->ctx, "fd (%d) send buffer (%d)K to %s", m->id, m->ud,
+	             c == NULL ? "a closed one" : c->address);
 }
 
 static void
@@ -235,10 +261,10 @@ on_socket(struct gate *g, const struct skynet_socket_message *m, size_t sz) {
 		break;
 	case SKYNET_SOCKET_TYPE_CLOSE:
 	case SKYNET_SOCKET_TYPE_ERROR:
-		on_end(g, m);
+		on_end(g, m, sz - sizeof(*m));
 		break;
 	case SKYNET_SOCKET_TYPE_WARNING:
-		skynet_error(g->ctx, "fd (%d) send buffer (%d)K", m->id, m->ud);
+		on_warning(g, m);
 		break;
 	default: /* CONNECT: a start took effect */
 		break;
@@ -289,6 +315,7 @@ run_command(struct gate *g, const char *text, char *words) {
 	} else if (strcmp(name, "kick") == 0) {
 		int id = known_id(g, strtok_r(NULL, BLANKS, &rest));
 		if (id >= 0) {
+			find(g, id)->is_kicked = true;
 			skynet_socket_close(g->ctx, id);
 		}
 	} else if (strcmp(name, "broker") == 0) {

@@ -187,7 +187,7 @@ def test_long_header_and_its_limit():
             start = len(n.text)
             hostile.send(head + b"x" * 100)
             hostile.recv_eof()
-            n.wait_for("Recv socket message > 16M$", start=start)
+            n.wait_for(rf"Recv socket message > 16M from {hostile.fd} \(127\.0\.0\.1:\d+\)$", start=start)
             n.wait_for(f"told 0 {hostile.fd} close$", start=start)
         assert "data x" not in n.text
         c.send(frame(b"fine", ">I"))
@@ -200,7 +200,8 @@ def test_the_limit_may_be_lower():
         n.wait_for(f"told {c.fd} {c.fd} data 0123456789$")
         d.send(b"\0\x0b")
         assert d.recv_eof() == b""
-        n.wait_for(f"Recv socket message > 10 from {d.fd}: raise the sixth word of the launch$")
+        n.wait_for(rf"Recv socket message > 10 from {d.fd} \(127\.0\.0\.1:\d+\): "
+                   "raise the sixth word of the launch$")
         n.wait_for(f"told 0 {d.fd} close$")
 
 
