@@ -1,3 +1,5 @@
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 -- skynet.kcp and the kcpgate: over loopback, and through a relay that loses, repeats and
 -- reorders datagrams. The protocol itself is tested in test/unit/test_kcp.c.
 
@@ -198,6 +200,7 @@ test.case("a silent peer is noticed, a live one is not", function()
 	local client, peer, server = pair(options)
 	-- A client that vanishes without a word.
 	local gone, left, other = pair(options)
+	local say_end = gone.on_end
 	gone.on_end = function() end
 	gone:shutdown()
 	skynet.sleep(600) -- longer than idle_timeout: only the probes keep one alive
@@ -208,18 +211,30 @@ test.case("a silent peer is noticed, a live one is not", function()
 	test.wait_for(function() return server:connection_count() == 0 end)
 	server:close()
 	other:close()
+	say_end(gone, "closed by the peer")
+end)
+
+test.case("a peer that says twice that it closed", function()
+	local client, peer, server = pair()
+	client:close()
+	test.wait_for(function() return peer:disconnected() end)
+	peer:peer_closed()
+	server:close()
+	-- Here and in the cases before: what a callback raises is only in the log.
+	test.eq(rt.lines("bad self", 1), {})
 end)
 
 test.case("nobody answers: connect gives up", function()
+	-- What the cases before had open is closed in the background.
+	test.wait_for(function() return open_sockets() == 0 end)
 	local silent = socket.udp(function() end, HOST, 0)
 	local port
 	for _, info in ipairs(socket.netstat()) do
 		port = info.id == silent and tonumber(info.sock:match(":(%d+)$")) or port
 	end
-	local before = open_sockets()
 	test.eq(table.pack(kcp.connect(HOST, port, { connect_timeout = 30 })),
 		table.pack(nil, "connect timeout"))
-	test.wait_for(function() return open_sockets() == before end)
+	test.wait_for(function() return open_sockets() == 1 end)
 	socket.close(silent)
 end)
 

@@ -195,8 +195,11 @@ function connection:input(datagram)
 	end
 end
 
----The peer said that it closed.
+---The peer said that it closed; it may do so more than once, and after our own end.
 function connection:peer_closed()
+	if self.ended then
+		return
+	end
 	collect(self)
 	finish(self, "closed by the peer")
 end
