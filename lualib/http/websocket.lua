@@ -18,16 +18,15 @@ local handshake = require "http.wshandshake"
 local wscodec = require "wscodec"
 local await = socket.await
 
----@class http.websocket
+---@class http.websocket : http.wsclient
 local websocket = {}
 
 local TEXT, BINARY, CLOSE, PING, PONG, FAILED = 1, 2, 8, 9, 10, -1
 local OPCODE = { text = TEXT, binary = BINARY }
 local KIND = { [TEXT] = "text", [BINARY] = "binary" }
 
--- Largest message, unless `max_message` says otherwise.
+-- Largest message to a server, unless `max_message` says otherwise.
 local SERVER_MESSAGE = 256 * 1024
-local CLIENT_MESSAGE = 16 * 1024 * 1024
 -- How long an upgrade may take, 1/100 s.
 local HANDSHAKE_TIMEOUT = 1000
 -- How long the peer's close frame is awaited, 1/100 s.
@@ -58,10 +57,6 @@ local TOO_LARGE = 413
 ---@field keyfile string? of wss; default: config item keyfile, ./server-key.pem
 ---@field tls userdata|skynet.tls.options|nil of wss instead of files: a context of
 ---http.tlshelper.newctx (better for many connections), or its options
-
----@class websocket.connect_options: websocket.options
----@field tls userdata|skynet.tls.options|nil a context of http.tlshelper.newctx, or its
----options; by default the server must have a certificate that the system trusts
 
 ---@class websocket.handle
 ---@field connect fun(id: integer)? before the upgrade
@@ -366,11 +361,6 @@ end
 -- certfile .. keyfile -> context
 local contexts = {}
 
-local function tls_functions(id, tls)
-	local tlshelper = require "http.tlshelper"
-	return tlshelper.readfunc(id, tls), tlshelper.writefunc(id, tls), tlshelper.closefunc(tls)
-end
-
 -- The context of a server: the one that is given, or of the certificate that the
 -- options or the configuration name.
 local function server_context(options)
@@ -388,25 +378,14 @@ local function server_context(options)
 	return contexts[name]
 end
 
-local function server_tls(id, options)
+-- How a connection is read, written and ended through TLS, after the handshake. Raises
+-- when that fails. Yields.
+local function open_tls(id, side, ctx, host)
 	local tlshelper = require "http.tlshelper"
-	local ctx = server_context(options)
-	local tls = tlshelper.newtls("server", ctx)
-	local read, write, close = tls_functions(id, tls)
-	local ok, err = pcall(tlshelper.init_responsefunc(id, tls))
-	if not ok then
-		close()
-		error(err, 0)
-	end
-	return read, write, close
-end
-
-local function client_tls(id, host, options)
-	local tlshelper = require "http.tlshelper"
-	local ctx = type(options.tls) == "userdata" and options.tls or tlshelper.newctx(options.tls)
-	local tls = tlshelper.newtls("client", ctx, host)
-	local read, write, close = tls_functions(id, tls)
-	local ok, err = pcall(tlshelper.init_requestfunc(id, tls))
+	local tls = tlshelper.newtls(side, ctx, host)
+	local read, write, close = tlshelper.readfunc(id, tls), tlshelper.writefunc(id, tls), tlshelper.closefunc(tls)
+	local init = side == "server" and tlshelper.init_responsefunc or tlshelper.init_requestfunc
+	local ok, err = pcall(init(id, tls))
 	if not ok then
 		close()
 		error(err, 0)
@@ -467,7 +446,7 @@ local function open_transport(id, protocol, options)
 	if session then
 		transport.read, transport.write, transport.close = session_functions(session)
 	elseif protocol == "wss" then
-		transport.read, transport.write, transport.close = server_tls(id, options)
+		transport.read, transport.write, transport.close = open_tls(id, "server", server_context(options))
 	else
 		transport.read, transport.is_plain = plain_reader(id), true
 	end
@@ -692,169 +671,25 @@ end
 
 ---------------------------------------------------------------------- client
 
--- "ws://host:port/path" -> protocol, host, port, path, text of Host
-local function parse_url(url)
-	local protocol, rest = url:match "^(%a+)://(.*)$"
-	protocol = protocol and protocol:lower()
-	if protocol ~= "ws" and protocol ~= "wss" then
-		error("websocket: invalid protocol in url " .. url, 0)
+-- It is loaded when a service first reads one of its names: most are servers only.
+setmetatable(websocket, { __index = function(_, name)
+	if name == "connect" or name == "read" then
+		local client = require "http.wsclient" {
+			pool = pool,
+			checked_options = checked_options,
+			plain_reader = plain_reader,
+			open_tls = open_tls,
+			new_record = new_record,
+			watch = watch,
+			send = send,
+			receive = receive,
+			drain = drain,
+			fail = fail,
+			finish = finish,
+		}
+		websocket.connect, websocket.read = client.connect, client.read
 	end
-	local authority, path = rest:match "^([^/?#]*)([^#]*)"
-	local host, port = authority:match "^%[([%x:.]+)%]:?(%d*)$"
-	if not host then
-		host, port = authority:match "^([^:%[%]@%s]+):?(%d*)$"
-	end
-	if not host then
-		error("websocket: invalid host in url " .. url, 0)
-	end
-	if path:sub(1, 1) ~= "/" then
-		path = "/" .. path
-	end
-	port = port ~= "" and math.tointeger(tonumber(port)) or protocol == "ws" and 80 or 443
-	return protocol, host, port, path, authority
-end
-
--- Sends the request, reads the response; what was agreed on and the bytes that
--- follow. Raises. Yields.
-local function client_upgrade(read, write, authority, path, header, options)
-	local request, key = handshake.request(authority, path, header, options)
-	write(request)
-	local lines = {}
-	local rest = internal.recvheader(read, lines)
-	if not rest then
-		error("websocket handshake error: header too long", 0)
-	end
-	local code, info = (lines[1] or ""):match "^HTTP/1%.1%s+(%d%d%d)%s*(.*)$"
-	code = math.tointeger(tonumber(code))
-	local recvheader = code and internal.parseheader(lines, 2, {})
-	if not recvheader then
-		error("websocket handshake error: invalid response", 0)
-	end
-	if code ~= 101 then
-		error(string.format("websocket handshake error: code[%s] info:%s", code, info), 0)
-	end
-	local agreed, err = handshake.check_response(code, recvheader, key, header, options)
-	if not agreed then
-		error(err, 0)
-	end
-	return agreed, rest
-end
-
-local function open_client(id, protocol, host, authority, path, header, options)
-	local read, write, close
-	if protocol == "wss" then
-		read, write, close = client_tls(id, host, options)
-	else
-		read = plain_reader(id)
-	end
-	local ok, agreed, rest = pcall(client_upgrade, read, write or sockethelper.writefunc(id),
-		authority, path, header, options)
-	if not ok then
-		if close then
-			close()
-		end
-		error(agreed, 0)
-	end
-	local ws = new_record(id, {
-		max_message = CLIENT_MESSAGE,
-		inflate = agreed.inflate,
-		deflate = agreed.deflate,
-	}, options)
-	ws.read, ws.write, ws.close_tls = read, write, close
-	ws.is_plain = protocol == "ws"
-	ws.protocol = agreed.protocol
-	ws.addr = authority
-	if rest ~= "" then
-		ws.codec:feed(rest)
-	end
-	if ws.is_plain then
-		socket.feed(id, ws.codec)
-	end
-	return ws
-end
-
----Connect to a server. Raises on any failure. Yields.
----@param url string ws:// or wss://, host or [v6] with optional port, path
----@param header table<string, string|string[]>? more headers of the request
----@param timeout integer? 1/100 s for connecting and the upgrade
----@param options websocket.connect_options?
----@return integer id
-function websocket.connect(url, header, timeout, options)
-	options = checked_options(options)
-	local protocol, host, port, path, authority = parse_url(url)
-	local id = sockethelper.connect(host, port, timeout)
-	local is_over, is_late = false, false
-	if timeout then
-		skynet.timeout(timeout, function()
-			if not is_over then
-				is_late = true
-				socket.shutdown(id)
-			end
-		end)
-	end
-	local ok, ws = pcall(open_client, id, protocol, host, authority, path, header, options)
-	is_over = true
-	if not ok then
-		socket.close(id)
-		error(is_late and "websocket handshake timeout" or ws, 0)
-	end
-	pool[id] = ws
-	watch(ws)
-	return id
-end
-
--- One frame for a client's read: true and the result, or false to go on.
-local function client_frame(ws, kind, a, b)
-	if kind == TEXT or kind == BINARY then
-		return true, a
-	elseif kind == CLOSE then
-		local payload = a and string.pack(">I2", a) .. b or ""
-		if not ws.is_closing then
-			ws.is_closing = true
-			pcall(send, ws, CLOSE, a and payload:sub(1, 2) or "")
-		end
-		return true, false, payload
-	elseif kind == PING then
-		if not ws.is_closing then
-			send(ws, PONG, a)
-		end
-	elseif kind == FAILED then
-		fail(ws, a, b)
-		error(b, 0)
-	end
-	return false
-end
-
----The next message of the server; one task at a time. After a close frame, false and its
----payload; the id is closed then. Raises when the connection drops. Yields.
----@param id integer of a client
----@return string|false
----@return string?
-function websocket.read(id)
-	local ws = assert(pool[id], "websocket is not open")
-	assert(not ws.is_reading, "another task reads this websocket")
-	ws.is_reading = true
-	while true do
-		local ok, done, data, payload = pcall(function()
-			return client_frame(ws, receive(ws))
-		end)
-		if not ok then
-			if ws.is_failed then
-				drain(ws)
-			end
-			finish(ws)
-			if ws.is_closing and done == sockethelper.socket_error then
-				return false, ""
-			end
-			error(done, 0)
-		elseif done and (data == false or not ws.is_closing) then
-			ws.is_reading = false
-			if data == false then
-				finish(ws)
-			end
-			return data, payload
-		end
-	end
-end
+	return rawget(websocket, name)
+end })
 
 return websocket
