@@ -17,24 +17,23 @@
 local skynet = require "skynet"
 local netpack = require "skynet.netpack"
 local driver = require "skynet.socketdriver"
+local gatelistener = require "snax.gatelistener"
 local gatesettings = require "snax.gatesettings"
 local gatetls = require "snax.gatetls"
+local notice = require "snax.gatenotice"
 
 local traceback = debug.traceback
 local xpcall = xpcall
 
 local gateserver = {}
 
--- A kind of log line is written once in so much time, 1/100 s; others are counted.
-local NOTICE_PERIOD = 100
--- Lines about dropped packages in that time, and bytes of the package in one.
+-- Lines about dropped packages in a second, and bytes of the package in one.
 local MAX_DROP_LINES = 32
 local MAX_DROP_TEXT = 1024
 
 -- Packages cut but not yet dispatched; an object of netpack that frees itself.
 local queue
--- Listener: { id, ip, port, err } and the settings of the last `open`.
-local listener
+-- Of the last `open`.
 local settings = gatesettings.new {}
 -- Of the settings, for every package.
 local max_pending, is_ordered
@@ -70,8 +69,9 @@ local held = {}
 
 -- Runs when the VM is closed, be it by exit or by kill.
 local finaliser = setmetatable({}, { __gc = function()
+	local listener = gatelistener.id()
 	if listener then
-		driver.close(listener.id)
+		driver.close(listener)
 	end
 	for fd in pairs(state) do
 		driver.close(fd)
@@ -79,30 +79,6 @@ local finaliser = setmetatable({}, { __gc = function()
 end })
 
 ------------------------------------------------------------------ notices
-
--- kind -> { since, lines, suppressed }
-local notices = {}
-
--- Log a line unless there were `max` of its kind just now.
-local function notice(kind, max, fmt, ...)
-	local n = notices[kind] or { since = -NOTICE_PERIOD, lines = 0, suppressed = 0 }
-	notices[kind] = n
-	local now = skynet.now()
-	if now - n.since >= NOTICE_PERIOD then
-		n.since, n.lines = now, 0
-	end
-	if n.lines >= max then
-		n.suppressed = n.suppressed + 1
-		return
-	end
-	n.lines = n.lines + 1
-	local text = string.format(fmt, ...)
-	if n.suppressed > 0 then
-		text = string.format("%s (and %d more of that kind before)", text, n.suppressed)
-		n.suppressed = 0
-	end
-	skynet.error(text)
-end
 
 -- Say why a connection is refused, slowed down or ended, and what to do if that is wrong.
 local function report(kind, fmt, ...)
@@ -533,12 +509,7 @@ function event.close(fd, is_cut)
 end
 
 function event.error(fd, text)
-	if listener and fd == listener.id then
-		skynet.error("gateserver accept error: " .. text)
-		if not listener.port then
-			listener.err = text
-			skynet.wakeup(listener)
-		end
+	if gatelistener.failed(fd, text) then
 		return
 	end
 	local s = state[fd]
@@ -567,17 +538,9 @@ function event.warning(fd, kib)
 	end
 end
 
--- The listener is bound; CONNECT of anything else (a start) is no news.
-function event.init(id, ip, port)
-	if listener and id == listener.id and not listener.port then
-		listener.ip, listener.port = ip, port
-		skynet.wakeup(listener)
-	end
-end
+event.init = gatelistener.bound
 
----------------------------------------------------------------- commands
-
-local command = {}
+---------------------------------------------------------------- settings
 
 ---@class gate.conf see doc/reference/gate.md for the defaults; 0 = no limit
 ---@field address string? default 0.0.0.0
@@ -599,70 +562,20 @@ local command = {}
 ---@field address_package_rate integer? per address, with address_package_burst
 ---@field address_byte_rate integer? with address_byte_burst
 
--- Raises when an option is wrong; nothing has changed then.
-local function apply(conf)
+-- See snax.gatelistener.
+---@param conf gate.conf
+local function prepare(conf)
 	local s = gatesettings.new(conf)
 	local ctx = conf.tls and gatetls.context(conf.tls)
 	local limits, near = gatesettings.of_guard(conf, s)
 	-- Once there were sessions, bytes always come as they are.
 	limits.raw = ctx ~= nil or is_raw
-	return s, ctx, limits, near
-end
-
----@param conf gate.conf
-function command.open(source, conf)
-	if listener then
-		error("the gate is open already", 0)
-	end
-	local ip = conf.address or "0.0.0.0"
-	local port = assert(conf.port, "the gate needs a port")
-	local s, ctx, limits, near = apply(conf)
-	skynet.error(string.format("Listen on %s %d", ip, port))
-	local id = driver.listen(ip, port, gatesettings.of_listener(conf, s))
-	settings = s
-	max_pending, is_ordered = s.max_pending, s.ordered
-	tls_context = ctx
-	is_raw = limits.raw
-	queue = netpack.guard(queue, limits, near)
-	local this = { id = id }
-	listener = this
-	if not this.port then
-		skynet.wait(this)
-	end
-	if this.err then
-		listener = nil
-		driver.close(id)
-		error("Listen error: " .. this.err, 0)
-	elseif listener ~= this then
-		error("the gate was closed while it opened", 0)
-	end
-	conf.address, conf.port = this.ip, this.port
-	driver.start(id)
-	if handler.open then
-		return handler.open(source, conf)
-	end
-end
-
-function command.close()
-	local this = listener
-	if not this then
-		error("the gate is not open", 0)
-	end
-	listener = nil
-	driver.close(this.id)
-	if not this.port then
-		skynet.wakeup(this)
-	end
-end
-
-local function dispatch_command(_, source, cmd, ...)
-	local f = command[cmd]
-	if f then
-		skynet.retpack(f(source, ...))
-	elseif handler.command then
-		skynet.retpack(handler.command(cmd, source, ...))
-	else
-		error("Invalid gate command " .. tostring(cmd), 0)
+	return gatesettings.of_listener(conf, s), function()
+		settings = s
+		max_pending, is_ordered = s.max_pending, s.ordered
+		tls_context = ctx
+		is_raw = limits.raw
+		queue = netpack.guard(queue, limits, near)
 	end
 end
 
@@ -697,14 +610,7 @@ function gateserver.start(h)
 			dispatch(kind, a, b, c)
 		end,
 	}
-	local function init()
-		skynet.dispatch("lua", dispatch_command)
-	end
-	if h.embed then
-		init()
-	else
-		skynet.start(init)
-	end
+	gatelistener.start { name = "gateserver", handler = h, prepare = prepare }
 end
 
 return gateserver

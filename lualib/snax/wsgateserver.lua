@@ -15,7 +15,9 @@
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local handshake = require "http.wshandshake"
+local gatelistener = require "snax.gatelistener"
 local gatetls = require "snax.gatetls"
+local notice = require "snax.gatenotice"
 local wsgaterate = require "snax.wsgaterate"
 local wsgatesettings = require "snax.wsgatesettings"
 local wscodec = require "wscodec"
@@ -29,8 +31,6 @@ local KIND = { [TEXT] = "text", [BINARY] = "binary" }
 local CLOSE_TIMEOUT = 200
 -- The same after an error, and when a request was refused.
 local FAILED_TIMEOUT = 50
--- Between two lines of the log about the same kind of trouble with peers, 1/100 s.
-local NOTICE_PERIOD = 100
 -- How often the limits of time are looked at.
 local SWEEP_PERIOD = 50
 local MAX_HEADER = 8192
@@ -64,28 +64,16 @@ local connections = {}
 local client_number = 0
 -- fd -> when its time is over.
 local deadline = {}
--- Listener: { id, ip, port, err } and the settings of the last `open`.
-local listener
+-- Of the last `open`.
 local settings = {}
 local tls_context
 local handler
 
 -------------------------------------------------------------------- notices
 
--- kind -> { time of its latest line, lines left out since }
-local notices = {}
-
--- Peers can't fill the log: one line of a kind a second, and how many were left out.
+-- Say why a connection is refused, slowed down or ended.
 local function report(kind, fmt, ...)
-	local n = notices[kind] or { at = -NOTICE_PERIOD, left_out = 0 }
-	notices[kind] = n
-	if skynet.now() - n.at < NOTICE_PERIOD then
-		n.left_out = n.left_out + 1
-		return
-	end
-	local more = n.left_out > 0 and string.format(" (and %d more of that kind before)", n.left_out) or ""
-	n.at, n.left_out = skynet.now(), 0
-	skynet.error("wsgate: " .. string.format(fmt, ...) .. more)
+	notice(kind, 1, "wsgate: " .. fmt, ...)
 end
 
 ------------------------------------------------------------------ deadlines
@@ -480,12 +468,9 @@ on[1] = function(fd, size, data)
 	end
 end
 
--- CONNECT: the listener is bound; that of anything else (a start) is no news.
+-- CONNECT
 on[2] = function(id, port, ip)
-	if listener and id == listener.id and not listener.port then
-		listener.ip, listener.port = ip, port
-		skynet.wakeup(listener)
-	end
+	gatelistener.bound(id, ip, port)
 end
 
 -- The peer has ended the connection where it may not.
@@ -534,12 +519,7 @@ end
 
 -- ERROR
 on[5] = function(fd, _, text)
-	if listener and fd == listener.id then
-		skynet.error("wsgate accept error: " .. text)
-		if not listener.port then
-			listener.err = text
-			skynet.wakeup(listener)
-		end
+	if gatelistener.failed(fd, text) then
 		return
 	end
 	local c = connections[fd]
@@ -577,15 +557,15 @@ on[8] = function(fd, size, data)
 	gatetls.send(fd, data, size)
 end
 
-------------------------------------------------------------------- commands
+------------------------------------------------------------------- settings
 
-local function keep_pinging(this)
+local function keep_pinging(listener)
 	local interval = settings.ping_interval
 	if not interval then
 		return
 	end
 	local function run()
-		if listener ~= this then
+		if not gatelistener.is_open(listener) then
 			return
 		end
 		for fd, c in pairs(connections) do
@@ -598,60 +578,13 @@ local function keep_pinging(this)
 	skynet.timeout(interval, run)
 end
 
-local command = {}
-
+-- See snax.gatelistener.
 ---@param conf wsgate.conf
-function command.open(source, conf)
-	if listener then
-		error("the gate is open already", 0)
-	end
-	local address = conf.address or "0.0.0.0"
-	local port = assert(conf.port, "the gate needs a port")
+local function prepare(conf)
 	local new = wsgatesettings.new(conf)
 	local ctx = conf.tls and gatetls.context(conf.tls)
-	skynet.error(string.format("Listen on %s %d", address, port))
-	local id = driver.listen(address, port, wsgatesettings.of_listener(conf, new))
-	settings, tls_context = new, ctx
-	local this = { id = id }
-	listener = this
-	if not this.port then
-		skynet.wait(this)
-	end
-	if this.err then
-		listener = nil
-		driver.close(id)
-		error("Listen error: " .. this.err, 0)
-	elseif listener ~= this then
-		error("the gate was closed while it opened", 0)
-	end
-	conf.address, conf.port = this.ip, this.port
-	driver.start(id)
-	keep_pinging(this)
-	if handler.open then
-		return handler.open(source, conf)
-	end
-end
-
-function command.close()
-	local this = listener
-	if not this then
-		error("the gate is not open", 0)
-	end
-	listener = nil
-	driver.close(this.id)
-	if not this.port then
-		skynet.wakeup(this)
-	end
-end
-
-local function dispatch_command(_, source, cmd, ...)
-	local f = command[cmd]
-	if f then
-		skynet.retpack(f(source, ...))
-	elseif handler.command then
-		skynet.retpack(handler.command(cmd, source, ...))
-	else
-		error("Invalid gate command " .. tostring(cmd), 0)
+	return wsgatesettings.of_listener(conf, new), function()
+		settings, tls_context = new, ctx
 	end
 end
 
@@ -679,14 +612,7 @@ function wsgateserver.start(h)
 			on[event](...)
 		end,
 	}
-	local function init()
-		skynet.dispatch("lua", dispatch_command)
-	end
-	if h.embed then
-		init()
-	else
-		skynet.start(init)
-	end
+	gatelistener.start { name = "wsgate", handler = h, prepare = prepare, opened = keep_pinging }
 end
 
 return wsgateserver

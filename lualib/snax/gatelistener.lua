@@ -1,0 +1,137 @@
+-- snax.gatelistener: what gates have in common, whatever their connections speak: one
+-- listening socket at a time, and the commands `open` and `close`. The rest is the business
+-- of snax.gateserver and snax.wsgateserver.
+--
+-- Owns the listener; one gate per service uses this.
+
+local skynet = require "skynet"
+local driver = require "skynet.socketdriver"
+
+local gatelistener = {}
+
+---@class snax.gatelistener.gate
+---@field name string in log lines
+---@field handler table of the user: open, command, embed
+---@field prepare fun(conf: table): table, fun() raises when an option is wrong; options of the
+---listening socket, and what makes the settings of `conf` hold, called once there is one
+---@field opened fun(listener: snax.gatelistener.listener)? it accepts connections
+
+---@class snax.gatelistener.listener
+---@field id integer
+---@field ip string? once it is bound
+---@field port integer?
+---@field err string? why it cannot be
+
+---@type snax.gatelistener.gate
+local gate
+---@type snax.gatelistener.listener?
+local listener
+
+local command = {}
+
+function command.open(source, conf)
+	if listener then
+		error("the gate is open already", 0)
+	end
+	local address = conf.address or "0.0.0.0"
+	local port = assert(conf.port, "the gate needs a port")
+	local options, adopt = gate.prepare(conf)
+	skynet.error(string.format("Listen on %s %d", address, port))
+	local this = { id = driver.listen(address, port, options) }
+	adopt()
+	listener = this
+	skynet.wait(this)
+	if this.err then
+		listener = nil
+		driver.close(this.id)
+		error("Listen error: " .. this.err, 0)
+	elseif listener ~= this then
+		error("the gate was closed while it opened", 0)
+	end
+	conf.address, conf.port = this.ip, this.port
+	driver.start(this.id)
+	if gate.opened then
+		gate.opened(this)
+	end
+	if gate.handler.open then
+		return gate.handler.open(source, conf)
+	end
+end
+
+function command.close()
+	local this = listener
+	if not this then
+		error("the gate is not open", 0)
+	end
+	listener = nil
+	driver.close(this.id)
+	if not this.port then
+		skynet.wakeup(this)
+	end
+end
+
+local function dispatch_command(_, source, cmd, ...)
+	local f = command[cmd]
+	if f then
+		skynet.retpack(f(source, ...))
+	elseif gate.handler.command then
+		skynet.retpack(gate.handler.command(cmd, source, ...))
+	else
+		error("Invalid gate command " .. tostring(cmd), 0)
+	end
+end
+
+---Take commands from now on. Starts the service, unless handler.embed is set.
+---@param g snax.gatelistener.gate
+function gatelistener.start(g)
+	gate = g
+	local function init()
+		skynet.dispatch("lua", dispatch_command)
+	end
+	if g.handler.embed then
+		init()
+	else
+		skynet.start(init)
+	end
+end
+
+---A socket is bound; that of anything else (a start) is no news.
+---@param id integer
+---@param ip string
+---@param port integer
+function gatelistener.bound(id, ip, port)
+	if listener and id == listener.id and not listener.port then
+		listener.ip, listener.port = ip, port
+		skynet.wakeup(listener)
+	end
+end
+
+---Take an error of a socket, if that is the listener.
+---@param id integer
+---@param text string
+---@return boolean
+function gatelistener.failed(id, text)
+	if not listener or id ~= listener.id then
+		return false
+	end
+	skynet.error(gate.name .. " accept error: " .. text)
+	if not listener.port then
+		listener.err = text
+		skynet.wakeup(listener)
+	end
+	return true
+end
+
+---Is the gate open, by this listener?
+---@param this snax.gatelistener.listener
+---@return boolean
+function gatelistener.is_open(this)
+	return listener == this
+end
+
+---@return integer? # id of the open listener
+function gatelistener.id()
+	return listener and listener.id
+end
+
+return gatelistener
