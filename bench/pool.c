@@ -6,7 +6,7 @@
  *
  * "inline" is pool_fast.h, which region uses too; the others are calls. "job" is
  * what the core does today against the pool in its place: see doc/reference/
- * memory.md for what came of that.
+ * pools.md for what came of that.
  *
  * Prints nanoseconds: per alloc+free pair for fixed and ring, per allocation for
  * region (bursts of 200, then a reset) and global (no free; jemalloc allocates

@@ -134,7 +134,7 @@ launching(struct skynet_context *ctx) {
 	CLAIM(ctx, claims_launch(ctx, "t_probe\tx y\nz") != 0);
 	CLAIM_TEXT(ctx, probe->param, "x y");
 	victim = claims_launch(ctx, "t_probe victim");
-	CLAIM(ctx, probe->current == victim);
+	CLAIM(ctx, probe->initialising == victim);
 	CLAIM_TEXT(ctx, run(ctx, "LAUNCH", " t_probe"), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "LAUNCH", ""), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "LAUNCH", "nosuchmodule x"), NULL);

@@ -48,6 +48,8 @@ failed_launch_is_cleaned_up(struct skynet_context *ctx) {
 	CLAIM(ctx, claims.event[0].type == PTYPE_ERROR && claims.event[0].session == 77);
 	CLAIM(ctx, claims.event[0].source == probe->failed);
 	CLAIM(ctx, skynet_handle_grab(probe->failed) == NULL);
+	CLAIM(ctx, probe->creating == probe->failed && probe->initialising == probe->failed);
+	CLAIM(ctx, probe->releasing == probe->failed);
 	return true;
 }
 

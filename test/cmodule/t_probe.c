@@ -29,6 +29,7 @@ t_probe_signal(void *inst, int signal);
 
 void *
 t_probe_create(void) {
+	probe.creating = skynet_current_handle();
 	atomic_fetch_add(&probe.created, 1);
 	return malloc(8);
 }
@@ -84,7 +85,7 @@ t_probe_init(void *inst, struct skynet_context *ctx, const char *param) {
 	atomic_fetch_add(&probe.initialised, 1);
 	atomic_store(&probe.param_is_null, param == NULL);
 	strncpy(probe.param, param == NULL ? "" : param, sizeof(probe.param) - 1);
-	probe.current = skynet_current_handle();
+	probe.initialising = skynet_current_handle();
 	uint32_t self = skynet_context_handle(ctx);
 	if (strcmp(probe.param, "fail") == 0) {
 		uint32_t driver = skynet_queryname(ctx, ".driver");
@@ -102,6 +103,7 @@ t_probe_init(void *inst, struct skynet_context *ctx, const char *param) {
 void
 t_probe_release(void *inst) {
 	free(inst);
+	probe.releasing = skynet_current_handle();
 	atomic_fetch_add(&probe.released, 1);
 }
 
