@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -114,6 +115,17 @@ listen_options(lua_State *L, int index, struct socket_option *options) {
 	return 1;
 }
 
+// Raises what went wrong, at which address and, of errno, why.
+static int
+raise_failure(lua_State *L, const char *what, const char *host, int port) {
+	const char *why = strerror(errno);
+	if (host == NULL || host[0] == '\0') {
+		host = "0.0.0.0";
+	}
+	return luaL_error(L, strchr(host, ':') == NULL ? "%s: %s:%d: %s" : "%s: [%s]:%d: %s", what, host,
+		port, why);
+}
+
 // listen(addr [, port [, backlog or options]]) -> id
 static int
 llisten(lua_State *L) {
@@ -124,7 +136,7 @@ llisten(lua_State *L) {
 	const char *host = check_address(L, 1, &port);
 	int id = skynet_socket_listen_with(context(L), host, port, options, n);
 	if (id < 0) {
-		return luaL_error(L, "Listen error");
+		return raise_failure(L, "Listen error", host, port);
 	}
 	lua_pushinteger(L, id);
 	return 1;
@@ -313,7 +325,7 @@ ludp(lua_State *L) {
 	}
 	int id = skynet_socket_udp(context(L), host, port);
 	if (id < 0) {
-		return luaL_error(L, "udp init failed");
+		return raise_failure(L, "udp init failed", host, port);
 	}
 	lua_pushinteger(L, id);
 	return 1;
@@ -325,7 +337,7 @@ ludp_connect(lua_State *L) {
 	int id = check_id(L, 1);
 	const char *host = check_address(L, 2, &port);
 	if (skynet_socket_udp_connect(context(L), id, host, port) != 0) {
-		return luaL_error(L, "udp connect failed");
+		return raise_failure(L, "udp connect failed", host, port);
 	}
 	return 0;
 }
@@ -336,7 +348,7 @@ ludp_dial(lua_State *L) {
 	const char *host = check_address(L, 1, &port);
 	int id = skynet_socket_udp_dial(context(L), host, port);
 	if (id < 0) {
-		return luaL_error(L, "udp dial host failed");
+		return raise_failure(L, "udp dial host failed", host, port);
 	}
 	lua_pushinteger(L, id);
 	return 1;
@@ -348,7 +360,7 @@ ludp_listen(lua_State *L) {
 	const char *host = check_address(L, 1, &port);
 	int id = skynet_socket_udp_listen(context(L), host, port);
 	if (id < 0) {
-		return luaL_error(L, "udp listen host failed");
+		return raise_failure(L, "udp listen host failed", host, port);
 	}
 	lua_pushinteger(L, id);
 	return 1;

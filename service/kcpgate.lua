@@ -10,6 +10,7 @@ local skynet = require "skynet"
 local kcp = require "skynet.kcp"
 local driver = require "skynet.socketdriver"
 local gateagents = require "snax.gateagents"
+local gatesettings = require "snax.gatesettings"
 
 local DEFAULT_MAXCLIENT = 1024
 -- Messages a second of one client, and as many at once after a pause. Above what any
@@ -114,6 +115,26 @@ local function kcp_options(conf)
 	return options
 end
 
+-- Least values.
+local LEAST = { maxclient = 1, max_per_address = 1, rate = 0.01, burst = 1, first_timeout = 1,
+	idle_timeout = 1 }
+
+-- Raises what is wrong with numbers, or was meant for another gate.
+local function check(conf)
+	for name, least in pairs(LEAST) do
+		local v = conf[name]
+		if v ~= nil and (type(v) ~= "number" or v < least) then
+			error(string.format("gate option '%s' must be a number, %s or more, got %s", name, least,
+				tostring(v)), 0)
+		end
+	end
+	if conf.tls then
+		error("a kcpgate encrypts nothing: it has no option 'tls'", 0)
+	elseif conf.kcp ~= nil and type(conf.kcp) ~= "table" then
+		error("gate option 'kcp' must be a table of options of skynet.kcp, got " .. type(conf.kcp), 0)
+	end
+end
+
 local command = {}
 
 ---@class kcpgate.conf
@@ -133,12 +154,9 @@ function command.open(source, conf)
 	if server then
 		error("the gate is open already", 0)
 	end
-	local port = conf.port or error("the gate needs a port", 0)
-	local address = conf.address or "0.0.0.0"
+	local address, port = gatesettings.address(conf)
+	check(conf)
 	local rate = conf.rate or DEFAULT_RATE
-	if rate <= 0 or conf.burst and conf.burst < 1 then
-		error("rate must be above 0 and burst at least 1", 0)
-	end
 	settings = { rate = rate, burst = conf.burst or math.max(1, 2 * rate),
 		first_timeout = conf.first_timeout }
 	server = kcp.listen(address, port, kcp_options(conf), on_connection)

@@ -98,7 +98,7 @@ size_t skynet_socket_inside(const void *msg, size_t sz);
 // Binds and listens. NULL or "" is 0.0.0.0; port 0 lets the kernel choose. CONNECT
 // then tells the real port and address; accepting begins with start. A host
 // name is resolved off the calling thread, which waits for it a bounded time.
-// Returns the id, or -1.
+// Returns the id, or -1 with errno.
 int skynet_socket_listen(struct skynet_context *ctx, const char *host, int port, int backlog);
 // Begins to connect; CONNECT or ERROR follows. Names are resolved elsewhere.
 // Returns the id, or -1 (host text too long, port out of range, no free id).

@@ -315,6 +315,7 @@ socket_server_listen_with(struct socket_server *ss, uintptr_t opaque, const char
 	struct socket_settings settings = ss->settings;
 	struct listen_limits limits = ss->limits;
 	if (!is_port(port) || !settings_set_all(&settings, &limits, options, n)) {
+		errno = EINVAL;
 		return -1;
 	}
 	int fd = socket_open_bound(ss, addr, port, SOCK_STREAM, &limits);
@@ -322,11 +323,15 @@ socket_server_listen_with(struct socket_server *ss, uintptr_t opaque, const char
 		return -1;
 	}
 	struct socket_slot *s = NULL;
+	int err = EMFILE;
 	if (listen(fd, limits.backlog) == 0) {
 		s = slot_reserve(ss, opaque, KIND_LISTENER, SLOT_PLISTEN);
+	} else {
+		err = errno;
 	}
 	if (s == NULL) {
 		close(fd);
+		errno = err;
 		return -1;
 	}
 	struct socket_loop *loop = s->loop;

@@ -148,7 +148,7 @@ int socket_server_udp_listen(struct socket_server *, uintptr_t opaque, const cha
 
 struct socket_udp_address;
 
-// 0 or -1.
+// 0 or -1 with errno.
 int socket_server_udp_connect(struct socket_server *, int id, const char *addr, int port);
 int socket_server_udp_send(struct socket_server *, const struct socket_udp_address *,
 	struct socket_sendbuffer *buffer);

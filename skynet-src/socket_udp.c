@@ -34,6 +34,7 @@ register_udp(struct socket_server *ss, uintptr_t opaque, int fd, int family,
 	struct socket_slot *s = slot_reserve(ss, opaque, kind_of_family(family), SLOT_CONNECTED);
 	if (s == NULL) {
 		close(fd);
+		errno = EMFILE;
 		return -1;
 	}
 	struct socket_loop *loop = s->loop;
@@ -50,6 +51,7 @@ register_udp(struct socket_server *ss, uintptr_t opaque, int fd, int family,
 int
 socket_server_udp(struct socket_server *ss, uintptr_t opaque, const char *addr, int port) {
 	if (port < 0 || port > UINT16_MAX) {
+		errno = EINVAL;
 		return -1;
 	}
 	if (addr == NULL && port == 0) {
@@ -69,17 +71,23 @@ socket_server_udp(struct socket_server *ss, uintptr_t opaque, const char *addr, 
 
 int
 socket_server_udp_listen(struct socket_server *ss, uintptr_t opaque, const char *addr, int port) {
-	return port == 0 ? -1 : socket_server_udp(ss, opaque, addr, port);
+	if (port == 0) {
+		errno = EINVAL;
+		return -1;
+	}
+	return socket_server_udp(ss, opaque, addr, port);
 }
 
 static bool
 resolve_peer(struct socket_server *ss, const char *addr, int port,
 	struct socket_udp_address *peer) {
+	errno = EINVAL;
 	if (port < 0 || port > UINT16_MAX || addr == NULL) {
 		return false;
 	}
 	struct address_list *list = socket_resolve_local(ss, addr, port, SOCK_DGRAM);
 	if (list == NULL) {
+		errno = EADDRNOTAVAIL;
 		return false;
 	}
 	address_from_sockaddr(peer, &list->addr[0].any);
@@ -106,6 +114,7 @@ socket_server_udp_connect(struct socket_server *ss, int id, const char *addr, in
 	}
 	struct socket_slot *s = slot_lock(ss, id);
 	if (s == NULL) {
+		errno = EBADF;
 		return -1;
 	}
 	struct socket_loop *loop = s->loop;

@@ -5,6 +5,7 @@
 
 local skynet = require "skynet"
 local crypt = require "skynet.crypt"
+local check_options = require "http.checkoptions"
 local client = require "http.client"
 local codec = require "http.codec"
 local exchange = require "http.exchange"
@@ -16,6 +17,24 @@ local MAX_REDIRECTS = 5
 local BODY_LIMIT = 64 * 1024 * 1024
 -- 1/100 s for each phase, likewise.
 local TIMEOUTS = { dns = 1000, connect = 1000, tls = 1000, header = 6000, body = 6000 }
+
+local RULES = {
+	method = "string",
+	header = "table",
+	body = "string|function",
+	timeout = "number|table",
+	redirects = "count",
+	proxy = "string|false",
+	gzip = "boolean",
+	keepalive = "boolean",
+	body_limit = "number",
+	stream = "boolean",
+	tls = "table|userdata",
+}
+local TIMEOUT_RULES = { total = "number" }
+for phase in pairs(TIMEOUTS) do
+	TIMEOUT_RULES[phase] = "number"
+end
 
 ---@class http.fetch.options
 ---@field method string? default GET, or POST when there is a body
@@ -351,6 +370,10 @@ local function follow(req, context, most)
 end
 
 local function fetch(target, options)
+	check_options("http.fetch", options, RULES)
+	if type(options.timeout) == "table" then
+		check_options("http.fetch, timeout", options.timeout, TIMEOUT_RULES)
+	end
 	local timeouts = timeouts_of(options.timeout)
 	local context = {
 		timeouts = timeouts,

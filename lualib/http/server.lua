@@ -9,6 +9,7 @@
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"
+local check_options = require "http.checkoptions"
 local codec = require "http.codec"
 local deadline = require "http.deadline"
 local flow = require "http.flow"
@@ -47,6 +48,11 @@ local defaults = {
 	max_connections = 10000,
 	gzip = 1024,
 }
+
+local RULES = { gzip = "number|false", tls = "table", socket = "table|number", on_error = "function" }
+for name in pairs(defaults) do
+	RULES[name] = RULES[name] or "number"
+end
 
 -- A body that the handler did not read is read for it up to so many bytes, to keep
 -- the connection; beyond, closing is cheaper.
@@ -407,6 +413,10 @@ end
 ---@param handler fun(req: http.request, res: http.response)|table a function, or a router
 ---@param options http.server.options?
 function server.new(handler, options)
+	check_options("http.server", options, RULES)
+	if type(handler) ~= "function" and type(handler) ~= "table" then
+		error("http.server: the handler must be a function or a router, not " .. tostring(handler), 0)
+	end
 	local self = setmetatable({ connections = {}, readers = {}, count = 0 }, methods)
 	for name, value in pairs(defaults) do
 		self[name] = value

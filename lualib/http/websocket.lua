@@ -94,10 +94,20 @@ local function check_number(options, name)
 	end
 end
 
+-- Names of options.
+local OPTIONS = {}
+for name in ([[max_message deflate ping_interval idle_timeout close_timeout send_limit any_text protocols
+	upgrade origins unmasked handshake_timeout certfile keyfile tls]]):gmatch "%S+" do
+	OPTIONS[name] = true
+end
+
 -- A copy with what can be wrong checked.
 local function checked_options(options)
 	local copy = {}
 	for k, v in pairs(options or {}) do
+		if not OPTIONS[k] then
+			error(string.format("unknown websocket option '%s'", tostring(k)), 0)
+		end
 		copy[k] = v
 	end
 	for _, name in ipairs { "max_message", "ping_interval", "idle_timeout", "close_timeout",

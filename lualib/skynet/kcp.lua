@@ -35,6 +35,16 @@ local DEFAULT = {
 	conv = 0,
 	raw = false,
 }
+-- The least and the most of what has a range of its own; other numbers: 0 or more.
+local RANGE = {
+	mtu = { 64, 65507 },
+	send_window = { 1, 32768 },
+	receive_window = { 1, 32768 },
+	interval = { 10, 5000 },
+	nodelay = { 0, 2 },
+	dead_link = { 1, math.maxinteger },
+	conv = { 0, 0xffffffff },
+}
 -- How long a cookie is good for, 1/100 s: this period and the one before.
 local COOKIE_PERIOD = 1500
 -- A client asks again after so long.
@@ -56,6 +66,12 @@ local function check_options(given)
 		elseif type(value) ~= type(default) then
 			error(string.format("kcp option '%s' must be a %s, got a %s", name, type(default),
 				type(value)), 3)
+		elseif type(value) == "number" then
+			local least, most = table.unpack(RANGE[name] or { 0, math.maxinteger })
+			if value < least or value > most then
+				error(string.format("kcp option '%s' is out of range: %d to %d, got %s", name, least, most,
+					value), 3)
+			end
 		end
 		options[name] = value
 	end
@@ -434,9 +450,13 @@ function kcp.connect(host, port, options)
 		error("kcp option 'plain' needs 'conv', the number of the conversation", 2)
 	end
 	local state = { nonce = crypt.random(packet.NONCE_SIZE) }
-	state.id = socket.udp_dial(host, port, function(datagram, from)
+	local found
+	found, state.id = pcall(socket.udp_dial, host, port, function(datagram, from)
 		client_input(state, datagram, from)
 	end)
+	if not found then
+		return nil, state.id
+	end
 	local conv, cookie = options.conv, nil
 	if not options.plain then
 		conv, cookie = handshake(state, options)

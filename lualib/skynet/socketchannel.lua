@@ -504,6 +504,16 @@ local socketchannel = {
 ---@param desc skynet.socketchannel.desc
 ---@return skynet.socketchannel
 function socketchannel.channel(desc)
+	if type(desc) ~= "table" then
+		error("a channel needs a table with host and port, got " .. tostring(desc), 2)
+	end
+	for _, name in ipairs { "timeout", "connect_timeout" } do
+		local time = desc[name]
+		if time ~= nil and (math.type(time) ~= "integer" or time < 1) then
+			error(string.format("channel option '%s' must be a whole number above 0, got %s", name,
+				tostring(time)), 2)
+		end
+	end
 	local target = address(desc.host, desc.port)
 	return setmetatable({
 		desc = desc,

@@ -6,6 +6,7 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
+local gatesettings = require "snax.gatesettings"
 
 local gatelistener = {}
 
@@ -33,8 +34,7 @@ function command.open(source, conf)
 	if listener then
 		error("the gate is open already", 0)
 	end
-	local address = conf.address or "0.0.0.0"
-	local port = assert(conf.port, "the gate needs a port")
+	local address, port = gatesettings.address(conf)
 	local options, adopt = gate.prepare(conf)
 	skynet.error(string.format("Listen on %s %d", address, port))
 	local this = { id = driver.listen(address, port, options) }

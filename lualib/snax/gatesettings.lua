@@ -93,6 +93,27 @@ local function look_period(s)
 	return period < math.huge and math.max(period, LOOK_MIN) or nil
 end
 
+---Where to listen. Raises when that is no address and port.
+---@param conf any
+---@return string
+---@return integer
+function gatesettings.address(conf)
+	if type(conf) ~= "table" then
+		error("open needs a table with address and port, got " .. type(conf), 0)
+	end
+	local address = conf.address or "0.0.0.0"
+	if type(address) ~= "string" then
+		error("gate option 'address' must be a text such as \"0.0.0.0\", got " .. tostring(address), 0)
+	elseif conf.port == nil then
+		error("the gate needs a port", 0)
+	end
+	local port = math.tointeger(tonumber(conf.port))
+	if not port or port < 0 or port > 65535 then
+		error("gate option 'port' must be a whole number, 0 to 65535, got " .. tostring(conf.port), 0)
+	end
+	return address, port
+end
+
 ---What the gate has to know. Raises when an option is wrong.
 ---@param conf table
 ---@return table

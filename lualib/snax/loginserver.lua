@@ -223,7 +223,13 @@ local function checked(conf)
 	want(math.type(instance) == "integer" and instance > 0, "instance must be at least 1")
 	local suite = conf.suite or "classic"
 	want(SUITES[suite], "suite must be classic, modern or both")
-	want(conf.identity == nil or #conf.identity == 32, "identity must be 32 bytes")
+	want(conf.identity == nil or type(conf.identity) == "string" and #conf.identity == 32,
+		"identity must be 32 bytes")
+	for _, key in ipairs { "timeout", "maxclient" } do
+		local n = conf[key]
+		want(n == nil or math.type(n) == "integer" and n > 0, key .. " must be a whole number above 0")
+	end
+	want(conf.name == nil or type(conf.name) == "string", "name must be a text")
 	return setmetatable({
 		host = conf.host or "0.0.0.0",
 		port = math.tointeger(tonumber(conf.port)),

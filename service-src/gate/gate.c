@@ -9,6 +9,7 @@
  * It owns the listener and the connections, which it closes when it ends. A
  * connection is in the table from its ACCEPT event until its end was reported.
  */
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -381,7 +382,7 @@ listen_on(struct gate *g, char *binding) {
 	}
 	g->listener = skynet_socket_listen(g->ctx, host, port, BACKLOG);
 	if (g->listener < 0) {
-		skynet_error(g->ctx, "gate: can't listen on %s:%d", host, port);
+		skynet_error(g->ctx, "gate: can't listen on %s:%d: %s", host, port, strerror(errno));
 		return -1;
 	}
 	skynet_socket_start(g->ctx, g->listener);

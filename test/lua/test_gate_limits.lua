@@ -269,14 +269,27 @@ end)
 
 test.case("options are checked, and a wrong one opens nothing", function()
 	gate = skynet.newservice "gate"
-	for _, conf in ipairs {
-		{ maxclient = -1 }, { maxpackage = "many" }, { idle_timeout = 1.5 },
-		{ rate_policy = "shoot" }, { send_limit = "x" }, { tls = true }, { tls = {} },
-		{ tls = { cert = "/nowhere", key = "/nowhere" } },
+	-- What is wrong, and what the error says: the option and what it may be, or the reason.
+	for _, case in ipairs {
+		{ { maxclient = -1 }, "'maxclient' must be a whole number, 0 or more, got -1" },
+		{ { maxpackage = "many" }, "'maxpackage' must be a whole number, 0 or more, got many" },
+		{ { idle_timeout = 1.5 }, "'idle_timeout' must be a whole number, 0 or more, got 1.5" },
+		{ { rate_policy = "shoot" }, "'rate_policy' must be 'delay' or 'close', got shoot" },
+		{ { send_limit = "x" }, "send_limit: expected an integer, 0 to 4294967295, got x" },
+		{ { tls = true }, "'tls' must be a table with cert and key, got boolean" },
+		{ { tls = {} }, "cert" },
+		{ { tls = { cert = "/nowhere", key = "/nowhere" } }, "No such file or directory, calling fopen(/nowhere" },
+		{ { address = 5 }, "'address' must be a text" },
+		{ { port = "x" }, "'port' must be a whole number, 0 to 65535, got x" },
+		{ { port = 65536 }, "'port' must be a whole number, 0 to 65535, got 65536" },
+		{ { address = "192.0.2.1", port = 7 }, "Listen error: 192.0.2.1:7: Cannot assign requested address" },
 	} do
-		conf.address, conf.port = "127.0.0.1", 0
-		test.err(function() skynet.call(gate, "lua", "open", conf) end, "call failed")
+		local conf, why = table.unpack(case)
+		conf.address, conf.port = conf.address or "127.0.0.1", conf.port or 0
+		test.err(function() skynet.call(gate, "lua", "open", conf) end, why)
 	end
+	test.err(function() skynet.call(gate, "lua", "open", {}) end, "the gate needs a port")
+	test.err(function() skynet.call(gate, "lua", "open") end, "open needs a table with address and port")
 	test.ok(skynet.call(gate, "lua", "open",
 		{ address = "127.0.0.1", port = 0, maxclient = "100", backlog = 5.0, nodelay = 1 }))
 	skynet.kill(gate)

@@ -535,9 +535,20 @@ test.case("a server for connections that are handed over", function()
 end)
 
 test.case("wrong options are refused at once", function()
-	test.match(select(2, pcall(http_server.new, echo, { header_lines = 0 })), "limit out of range")
+	test.match(select(2, pcall(http_server.new, echo, { header_lines = 1000 })), "limit out of range")
+	for pattern, options in pairs {
+		["unknown option 'body_limt'"] = { body_limt = 5 },
+		["unknown option 'serve'"] = { serve = print },
+		["'header_timeout' must be a number above 0, not x"] = { header_timeout = "x" },
+		["'max_connections' must be a number above 0, not %-5"] = { max_connections = -5 },
+		["'gzip' must be a number above 0 or false, not true"] = { gzip = true },
+		["options must be a table, not 5"] = 5,
+	} do
+		test.match(select(2, pcall(http_server.new, echo, options)), "^http.server: .*" .. pattern)
+	end
+	test.match(select(2, pcall(http_server.new)), "the handler must be a function or a router, not nil")
 	local s = http_server.listen("127.0.0.1", 0, echo)
-	test.eq((pcall(http_server.listen, "127.0.0.1", s.port, echo)), false)
+	test.match(select(2, pcall(http_server.listen, "127.0.0.1", s.port, echo)), "Address already in use")
 	s:close()
 end)
 

@@ -484,6 +484,16 @@ test.case("wrong arguments are told", function()
 	end
 	test.match(select(2, httpc.fetch(base .. "/hello", { header = { a = "b\nc" } })), "Invalid value of HTTP header")
 	test.match(select(2, httpc.fetch(base .. "/hello", { method = "G T" })), "Invalid HTTP method")
+	for pattern, options in pairs {
+		["unknown option 'timout'"] = { timout = 5 },
+		["'timeout' must be a number above 0 or table, not x"] = { timeout = "x" },
+		["timeout: unknown option 'conect'"] = { timeout = { conect = 5 } },
+		["timeout: option 'total' must be a number above 0, not %-1"] = { timeout = { total = -1 } },
+		["'redirects' must be a count, not %-1"] = { redirects = -1 },
+		["options must be a table, not 5"] = 5,
+	} do
+		test.match(select(2, httpc.fetch(base .. "/hello", options)), "^http.fetch.*" .. pattern)
+	end
 end)
 
 test.case("url.resolve", function()

@@ -260,9 +260,12 @@ test.case("options are checked", function()
 	test.err(function() kcp.connect(HOST, 1, { windows = 1 }) end, "unknown kcp option 'windows'")
 	test.err(function() kcp.connect(HOST, 1, { mtu = "1400" }) end, "'mtu' must be a number")
 	test.err(function() kcp.connect(HOST, 1, { plain = true }) end, "needs 'conv'")
-	local server = serve()
-	test.err(function() kcp.connect(HOST, server.port, { mtu = 10 }) end, "out of range")
-	server:close()
+	test.err(function() serve { mtu = 10 } end, "kcp option 'mtu' is out of range: 64 to 65507, got 10")
+	test.err(function() serve { interval = 0 } end, "kcp option 'interval' is out of range: 10 to 5000")
+	test.err(function() serve { send_limit = -1 } end, "kcp option 'send_limit' is out of range: 0 to")
+	local none, why = kcp.connect("no.such.host.invalid", 1)
+	test.eq(none, nil)
+	test.match(why, "no.such.host.invalid: Name or service not known")
 end)
 
 ----------------------------------------------------------------- strangers
@@ -423,7 +426,18 @@ test.case("a gate bounds what a client may do", function()
 	test.err(function() skynet.call(gate, "lua", "open", { port = 0 }) end)
 	skynet.call(gate, "lua", "close")
 	test.err(function() skynet.call(gate, "lua", "close") end)
-	test.err(function() skynet.call(gate, "lua", "open", { port = 0, rate = 0 }) end)
+	for why, conf in pairs {
+		["'rate' must be a number, 0.01 or more, got 0"] = { rate = 0 },
+		["'burst' must be a number, 1 or more, got x"] = { burst = "x" },
+		["'maxclient' must be a number, 1 or more, got many"] = { maxclient = "many" },
+		["it has no option 'tls'"] = { tls = {} },
+		["'kcp' must be a table of options"] = { kcp = 5 },
+		["unknown kcp option 'windows'"] = { kcp = { windows = 5 } },
+		["'port' must be a whole number"] = { port = "x" },
+	} do
+		conf.port = conf.port or 0
+		test.err(function() skynet.call(gate, "lua", "open", conf) end, why)
+	end
 	skynet.kill(gate)
 end)
 

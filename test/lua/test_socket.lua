@@ -248,7 +248,14 @@ test.case("listen tells the bound address", function()
 		test.ok(port > 0)
 		socket.close(id)
 	end
-	test.err(function() socket.listen("1.2.3.4", 9999) end, "Listen error")
+	test.err(function() socket.listen("192.0.2.1", 9999) end,
+		"Listen error: 192.0.2.1:9999: Cannot assign requested address")
+	local id, _, port = socket.listen("::1", 0)
+	test.err(function() socket.listen("::1", port) end,
+		("Listen error: [::1]:%d: Address already in use"):format(port))
+	test.match(tostring(socket.peer(id)), ":" .. port .. "$")
+	test.eq(socket.peer(1 << 30), nil)
+	socket.close(id)
 end)
 
 test.case("accept tells the peer's address", function()

@@ -276,6 +276,9 @@ test.case("a port that refuses raises the error and is logged", function()
 end)
 
 test.case("the arguments of a channel are checked", function()
+	test.err(function() socketchannel.channel() end, "needs a table with host and port")
+	test.err(function() socketchannel.channel { host = "h", port = 1, timeout = "x" } end,
+		"channel option 'timeout' must be a whole number above 0, got x")
 	test.err(function() socketchannel.channel {} end, "needs a host")
 	test.err(function() socketchannel.channel { host = "h" } end, "needs a port")
 	test.err(function() socketchannel.channel { host = "h", port = 70000 } end, "needs a port")

@@ -384,7 +384,11 @@ def test_the_modern_suite_with_an_identity():
 
 def test_a_configuration_is_checked():
     for conf, why in (("{ suite = 'new' }", "suite must be classic, modern or both"),
-                      ("{ identity = 'x' }", "identity must be 32 bytes")):
+                      ("{ identity = 'x' }", "identity must be 32 bytes"),
+                      ("{ identity = 5 }", "identity must be 32 bytes"),
+                      ("{ timeout = 'x' }", "timeout must be a whole number above 0"),
+                      ("{ maxclient = 0 }", "maxclient must be a whole number above 0"),
+                      ("{ name = 5 }", "name must be a text")):
         files = {"svc/logind.lua": LOGIND.replace("CONF", conf)}
         with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "logind"\n',
                   files=files) as n:

@@ -127,6 +127,15 @@ def test_commands_are_answered():
         n.wait_for("open needs a servername")
 
 
+def test_a_configuration_is_checked():
+    for key in ("expired_number", "cache_bytes", "cache_age", "max_pending", "handshake_timeout", "max_backlog"):
+        for value in ("0", "'x'", "1.5"):
+            text = GATED.replace("CONF", "{ %s = %s }" % (key, value))
+            with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "gated"\n',
+                      files={"svc/gated.lua": text}) as n:
+                n.wait_for(f"msgserver: {key} must be a whole number above 0, not " + value.strip("'"))
+
+
 def test_handshakes_and_their_refusals():
     with Gated() as n:
         good, bad = name(b"bob"), lc.b64(b"12345678")

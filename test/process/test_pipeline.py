@@ -264,6 +264,6 @@ def test_port_in_use_fails_the_start_with_a_reason():
         s.listen()
         port = s.getsockname()[1]
         with Node(f'start = "main"\ngate_port = {port}\nconsole_port = 0\n') as n:
-            n.wait_for("Listen error")
+            n.wait_for(rf"Listen error: 0\.0\.0\.0:{port}: Address already in use")
             n.wait_for(r"start script 'main' failed")
             assert n.stop() == 0

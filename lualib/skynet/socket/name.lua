@@ -50,9 +50,9 @@ return function(pool, connect)
 		if host == "" then
 			return host, port
 		end
-		local list = lookup(host)
+		local list, why = lookup(host)
 		if not list then
-			error(problem, 3)
+			error(string.format("%s: %s: %s", problem, host, why), 3)
 		end
 		return list[1], port
 	end
