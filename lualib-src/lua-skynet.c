@@ -493,12 +493,16 @@ lhpc(lua_State *L) {
 	return 1;
 }
 
+/* A size_t, whatever is added to it. */
+#define MAX_BYTES 0x1p62
+
 /* memlimit(bytes): at once, up or down; 0 lifts it. */
 static int
 lmemlimit(lua_State *L) {
 	struct lua_container *c = lua_container(L);
-	lua_Integer bytes = (lua_Integer)luaL_checknumber(L, 1);
-	luaL_argcheck(L, bytes >= 0, 1, "negative limit");
+	lua_Number bytes = luaL_checknumber(L, 1);
+	luaL_argcheck(L, !(bytes < 0), 1, "negative limit");
+	luaL_argcheck(L, bytes < MAX_BYTES, 1, "not a number of bytes");
 	if (c == NULL) {
 		return luaL_error(L, "this host has no memory limit");
 	}
@@ -509,7 +513,7 @@ lmemlimit(lua_State *L) {
 static size_t
 check_bytes(lua_State *L, int arg) {
 	lua_Number bytes = luaL_optnumber(L, arg, 0);
-	luaL_argcheck(L, bytes >= 0 && bytes < 0x1p62, arg, "not a number of bytes");
+	luaL_argcheck(L, bytes >= 0 && bytes < MAX_BYTES, arg, "not a number of bytes");
 	return (size_t)bytes;
 }
 

@@ -130,7 +130,7 @@ take_memlimit(struct snlua *l, lua_State *L) {
 		lua_Number bytes = lua_tonumber(L, -1);
 		lua_pushnil(L);
 		lua_setfield(L, LUA_REGISTRYINDEX, "memlimit");
-		if (bytes > 0) {
+		if (bytes > 0 && bytes < 0x1p62) { /* infinity is no limit */
 			snlua_limit_memory(&l->base, (size_t)bytes);
 		}
 	}

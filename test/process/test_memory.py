@@ -1,6 +1,7 @@
 """What a node says when memory ends, or when a service misuses it."""
 
 import os
+import re
 import signal
 
 from harness import VARIANT, Node, Skip
@@ -34,6 +35,37 @@ def test_out_of_memory_names_size_and_service():
 def test_out_of_memory_without_a_reserve_still_reports():
     need_accounts()
     run_out("memory_reserve = 0\n")
+
+
+LUA_HOG = """
+local skynet = require "skynet.manager"
+skynet.start(function()
+	local list = {}
+	local ok, err = pcall(function()
+		while true do list[#list + 1] = ("x"):rep(64 << 20) end
+	end)
+	local n = #list
+	list = nil
+	skynet.error("hog", ok, err, n)
+	skynet.call(skynet.newservice "lua_other", "lua")
+	skynet.error("others go on")
+	skynet.abort()
+end)
+"""
+LUA_OTHER = """
+local skynet = require "skynet"
+skynet.start(function() skynet.dispatch("lua", function() skynet.ret() end) end)
+"""
+
+
+def test_lua_memory_that_ends_is_an_error_of_one_service():
+    need_accounts()
+    with Node('start = "lua_hog"\nluaservice = "./?.lua;" .. luaservice\n', wrapper=LIMITED,
+              files={"lua_hog.lua": LUA_HOG, "lua_other.lua": LUA_OTHER}) as node:
+        assert node.wait_exit() == 0, node.text
+        n = re.search(r"hog false not enough memory (\d+)$", node.text, re.M)
+        assert n and int(n.group(1)) >= 2, node.text
+        assert "others go on" in node.text and "xmalloc" not in node.text, node.text
 
 
 def test_bad_settings_are_refused():
