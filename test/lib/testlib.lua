@@ -119,6 +119,27 @@ function test.wait_for(pred, cs, what)
 	end
 end
 
+---What this service logs while fn runs, which may yield: the lines that contain `text`,
+---which fn is given as they come.
+---@param text string plain; "" = all
+---@param fn fun(lines: string[])
+---@return string[]
+function test.logged(text, fn)
+	local error_of = skynet.error
+	local lines = {}
+	skynet.error = function(...)
+		local line = table.concat({ ... }, " ")
+		if line:find(text, 1, true) then
+			lines[#lines + 1] = line
+		end
+		return error_of(...)
+	end
+	local ok, err = pcall(fn, lines)
+	skynet.error = error_of
+	assert(ok, err)
+	return lines
+end
+
 ---Leave a case out, with the reason on its TAP line.
 function test.skip(reason)
 	error({ skip = reason })

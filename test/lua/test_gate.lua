@@ -2,50 +2,22 @@
 -- clients are sockets of its own.
 -- also with: socket_thread = 3
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
-require "skynet.manager"
 local test = require "testlib"
+local sockets = require "sockets"
+local watchdog = require "watchdog"
 
--- What the gate told: { what, fd, ... }.
-local told = {}
-
-local function dispatch(session, _, cmd, ...)
-	if cmd == "socket" then
-		told[#told + 1] = table.pack(...)
-	elseif session ~= 0 then
-		skynet.retpack(nil)
-	end
-end
-
--- Wait for a notice of the gate; takes it out.
-local function expect(what, fd)
-	return test.wait_for(function()
-		for i, t in ipairs(told) do
-			if t[1] == what and (not fd or t[2] == fd) then
-				return table.remove(told, i)
-			end
-		end
-	end, nil, what)
-end
+local told, expect, frame = watchdog.told, watchdog.expect, watchdog.frame
 
 local function open_gate(conf)
-	local gate = skynet.newservice "gate"
-	told = {} -- earlier gates are dead and what they told has arrived
-	conf = conf or {}
-	conf.address, conf.port = "127.0.0.1", 0
-	local address, port = skynet.call(gate, "lua", "open", conf)
-	return gate, port, address
+	return watchdog.open("gate", conf)
 end
 
 -- A connection: client id and the gate's fd.
 local function connect(port)
 	local id = assert(socket.open("127.0.0.1", port))
 	return id, expect "open"[2]
-end
-
-local function frame(text)
-	return string.pack(">s2", text)
 end
 
 local function is_closed(id)
@@ -152,24 +124,15 @@ test.case("kick ends the connection: the client sees it, the watchdog is told", 
 	skynet.kill(gate)
 end)
 
--- Netstat's record of one id.
-local function record(fd)
-	for _, r in ipairs(socket.netstat()) do
-		if r.id == fd then
-			return r
-		end
-	end
-end
-
 test.case("after the peer closed, the connection waits half closed for a kick", function()
 	local gate, port = open_gate()
 	local id, fd = connect(port)
 	skynet.call(gate, "lua", "accept", fd)
 	socket.close(id)
 	expect("close", fd)
-	test.eq(record(fd).type, "CLOSING")
+	test.eq(sockets.info(fd).type, "CLOSING")
 	skynet.call(gate, "lua", "kick", fd)
-	test.wait_for(function() return not record(fd) end)
+	test.wait_for(function() return not sockets.info(fd) end)
 	test.eq(#told, 0)
 	skynet.kill(gate)
 end)
@@ -180,7 +143,7 @@ test.case("without a kick it is closed when the time to linger is over", functio
 	skynet.call(gate, "lua", "accept", fd)
 	socket.close(id)
 	expect("close", fd)
-	test.wait_for(function() return not record(fd) end)
+	test.wait_for(function() return not sockets.info(fd) end)
 	test.eq(#told, 0)
 	skynet.kill(gate)
 end)
@@ -241,7 +204,7 @@ test.case("a gate that ends closes its listener and its connections", function()
 		finish(gate)
 		test.ok(is_closed(id))
 		test.ok(is_closed(idle))
-		test.wait_for(function() return not record(fd) end)
+		test.wait_for(function() return not sockets.info(fd) end)
 		test.wait_for(function() return not socket.open("127.0.0.1", port) end)
 		socket.close(id)
 		socket.close(idle)
@@ -285,15 +248,7 @@ end)
 
 -- A gate of the yielding kind and a connection to it.
 local function open_echo(ordered)
-	local gate = skynet.newservice "sv_gate"
-	skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = 0, ordered = ordered })
-	local port = test.wait_for(function()
-		for _, r in ipairs(socket.netstat()) do
-			if r.type == "LISTEN" and r.address == gate then
-				return tonumber(r.sock:match ":(%d+)$")
-			end
-		end
-	end)
+	local gate, port = watchdog.open("sv_gate", { ordered = ordered })
 	return gate, assert(socket.open("127.0.0.1", port))
 end
 
@@ -328,6 +283,4 @@ test.case("a handler that raises loses its package, not the ones behind", functi
 	skynet.kill(gate)
 end)
 
-test.run(function()
-	skynet.dispatch("lua", dispatch)
-end)
+watchdog.run()

@@ -2,35 +2,19 @@
 -- config: logservice = "snlua"
 -- config: logger = "rt_log"
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
-require "skynet.manager"
 local test = require "testlib"
 local rt = require "rt"
+local watchdog = require "watchdog"
 
--- What the gate told: { what, fd, ... }.
-local told = {}
-
-local function take(what, fd)
-	for i, t in ipairs(told) do
-		if t[1] == what and (not fd or t[2] == fd) then
-			return table.remove(told, i)
-		end
-	end
-end
-
-local function expect(what, fd)
-	return test.wait_for(function() return take(what, fd) end, nil, what)
-end
+local told, take, expect = watchdog.told, watchdog.take, watchdog.expect
+local frame, numbers = watchdog.frame, watchdog.numbers
 
 local gate, port
 
 local function open_gate(conf)
-	gate = skynet.newservice "gate"
-	told = {}
-	conf.address, conf.port = "127.0.0.1", 0
-	local _, p = skynet.call(gate, "lua", "open", conf)
-	port = p
+	gate, port = watchdog.open("gate", conf)
 end
 
 local function connect(host)
@@ -47,10 +31,6 @@ local function close(...)
 	skynet.kill(gate)
 end
 
-local function frame(text)
-	return string.pack(">s2", text)
-end
-
 -- Wait for n packages of fd, in order.
 local function expect_numbers(fd, n)
 	for i = 1, n do
@@ -58,21 +38,13 @@ local function expect_numbers(fd, n)
 	end
 end
 
-local function numbers(n)
-	local list = {}
-	for i = 1, n do
-		list[i] = frame(tostring(i))
-	end
-	return table.concat(list)
-end
-
 test.case("too many packages are slowed down, none is lost, and a line tells", function()
 	local mark = rt.mark()
 	open_gate { package_rate = 200, package_burst = 10 }
 	local id, fd = connect()
-	socket.write(id, numbers(60))
+	socket.write(id, numbers(1, 60))
 	expect_numbers(fd, 60)
-	socket.write(id, numbers(5))
+	socket.write(id, numbers(1, 5))
 	expect_numbers(fd, 5)
 	local line = rt.logged("slow down", mark)
 	test.match(line, "gateserver: slow down %d+ of 127%.0%.0%.1:%d+: it sends more than its "
@@ -99,8 +71,8 @@ test.case("connections of one address share its rates", function()
 	open_gate { address_package_rate = 2, address_package_burst = 10 }
 	local id, fd = connect()
 	local id2, fd2 = connect()
-	socket.write(id, numbers(8))
-	socket.write(id2, numbers(8))
+	socket.write(id, numbers(1, 8))
+	socket.write(id2, numbers(1, 8))
 	expect_numbers(fd, 8)
 	expect_numbers(fd2, 8)
 	rt.logged("more than its address_package_rate of 2 ", mark)
@@ -111,9 +83,9 @@ test.case("or the connection is closed, if that is the policy", function()
 	local mark = rt.mark()
 	open_gate { package_rate = 100, package_burst = 10, rate_policy = "close" }
 	local id, fd = connect()
-	socket.write(id, numbers(10))
+	socket.write(id, numbers(1, 10))
 	expect_numbers(fd, 10)
-	socket.write(id, numbers(100))
+	socket.write(id, numbers(1, 100))
 	test.eq(socket.read(id, 1), false)
 	expect("close", fd)
 	rt.logged("close %d+ of 127.*: it sends more than its package_rate", mark)
@@ -125,12 +97,12 @@ test.case("peers on this machine are free unless limits are given", function()
 	open_gate {}
 	local id, fd = connect()
 	local n = 150000 -- more than the default burst
-	socket.write(id, numbers(n))
+	socket.write(id, numbers(1, n))
 	test.wait_for(function()
 		return #told >= n
 	end, 6000)
 	expect_numbers(fd, 10)
-	told = {}
+	watchdog.forget()
 	test.eq(rt.lines("slow down", mark), {})
 	close(id)
 end)
@@ -219,16 +191,7 @@ end)
 
 -- A gate whose handler waits for a word, and a connection to it.
 local function open_slow(conf)
-	gate = skynet.newservice "sv_gate"
-	conf.address, conf.port = "127.0.0.1", 0
-	skynet.call(gate, "lua", "open", conf)
-	port = test.wait_for(function()
-		for _, r in ipairs(socket.netstat()) do
-			if r.type == "LISTEN" and r.address == gate then
-				return tonumber(r.sock:match ":(%d+)$")
-			end
-		end
-	end)
+	gate, port = watchdog.open("sv_gate", conf)
 	return assert(socket.open("127.0.0.1", port))
 end
 
@@ -295,10 +258,4 @@ test.case("options are checked, and a wrong one opens nothing", function()
 	skynet.kill(gate)
 end)
 
-test.run(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "socket" then
-			told[#told + 1] = table.pack(...)
-		end
-	end)
-end)
+watchdog.run()

@@ -4,34 +4,19 @@
 -- config: logservice = "snlua"
 -- config: logger = "rt_log"
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
-require "skynet.manager"
 local test = require "testlib"
 local rt = require "rt"
+local watchdog = require "watchdog"
 
--- What the gate told: { what, fd, ... }.
-local told = {}
-
-local function expect(what, fd)
-	return test.wait_for(function()
-		for i, t in ipairs(told) do
-			if t[1] == what and (not fd or t[2] == fd) then
-				return table.remove(told, i)
-			end
-		end
-	end, nil, what)
-end
+local expect, frame, numbers = watchdog.expect, watchdog.frame, watchdog.numbers
 
 local gate, port, agent
 
 local function open_gate(conf)
-	gate = skynet.newservice "gate"
+	gate, port = watchdog.open("gate", conf)
 	agent = skynet.newservice "sv_agent"
-	told = {}
-	conf.address, conf.port = "127.0.0.1", 0
-	local _, p = skynet.call(gate, "lua", "open", conf)
-	port = p
 end
 
 local function connect(address)
@@ -47,18 +32,6 @@ local function close(...)
 	end
 	skynet.kill(gate)
 	skynet.kill(agent)
-end
-
-local function frame(text)
-	return string.pack(">s2", text)
-end
-
-local function numbers(first, last)
-	local list = {}
-	for i = first, last do
-		list[#list + 1] = frame(tostring(i))
-	end
-	return table.concat(list)
 end
 
 -- Wait for packages 1 to n of fd at the agent, in order.
@@ -200,10 +173,4 @@ test.case("what arrives after a kick reaches nobody", function()
 	close(id2)
 end)
 
-test.run(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "socket" then
-			told[#told + 1] = table.pack(...)
-		end
-	end)
-end)
+watchdog.run()

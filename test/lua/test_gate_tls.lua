@@ -3,28 +3,16 @@
 -- config: logservice = "snlua"
 -- config: logger = "rt_log"
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
 local tls = require "skynet.tls"
-require "skynet.manager"
 local test = require "testlib"
 local certs = require "certs"
 local rt = require "rt"
+local sockets = require "sockets"
+local watchdog = require "watchdog"
 
--- What the gate told: { what, fd, ... }.
-local told = {}
-
-local function take(what, fd)
-	for i, t in ipairs(told) do
-		if t[1] == what and (not fd or t[2] == fd) then
-			return table.remove(told, i)
-		end
-	end
-end
-
-local function expect(what, fd)
-	return test.wait_for(function() return take(what, fd) end, nil, what)
-end
+local told, expect, frame = watchdog.told, watchdog.expect, watchdog.frame
 
 local gate, port
 
@@ -37,13 +25,9 @@ local function tls_options(more)
 end
 
 local function open_gate(conf, more)
-	gate = skynet.newservice "gate"
-	told = {}
 	conf = conf or {}
-	conf.address, conf.port = "127.0.0.1", 0
 	conf.tls = tls_options(more)
-	local _, p = skynet.call(gate, "lua", "open", conf)
-	port = p
+	gate, port = watchdog.open("gate", conf)
 end
 
 local function client(opts)
@@ -58,10 +42,6 @@ local function connect(opts)
 	local notice = expect "open"
 	test.match(notice[3], "^127%.0%.0%.1:%d+$")
 	return c, notice[2]
-end
-
-local function frame(text)
-	return string.pack(">s2", text)
 end
 
 test.case("the watchdog's protocol is that of any gate", function()
@@ -165,14 +145,7 @@ test.case("after the peer closed it can be written to until the kick", function(
 	expect("close", fd)
 	socket.write(fd, "too late")
 	skynet.call(gate, "lua", "kick", fd)
-	test.wait_for(function()
-		for _, r in ipairs(socket.netstat()) do
-			if r.id == fd then
-				return false
-			end
-		end
-		return true
-	end)
+	test.wait_for(function() return not sockets.info(fd) end)
 	test.eq(#told, 0)
 	skynet.kill(gate)
 end)
@@ -313,15 +286,8 @@ test.case("a gate may be opened again without TLS, old connections go on", funct
 end)
 
 test.case("a handler may write and close at once", function()
-	local echo = skynet.newservice "sv_gate"
-	skynet.call(echo, "lua", "open", { address = "127.0.0.1", port = 0, tls = tls_options() })
-	port = test.wait_for(function()
-		for _, r in ipairs(socket.netstat()) do
-			if r.type == "LISTEN" and r.address == echo then
-				return tonumber(r.sock:match ":(%d+)$")
-			end
-		end
-	end)
+	local echo
+	echo, port = watchdog.open("sv_gate", { tls = tls_options() })
 	local c = assert(client())
 	c:write(frame "\0one" .. frame "\0two" .. frame "raise" .. frame "\0three")
 	for _, text in ipairs { "one", "two", "three" } do
@@ -343,12 +309,7 @@ test.case("a gate that ends takes its connections along", function()
 	end
 end)
 
-test.run(function()
+watchdog.run(function()
 	certs.make()
 	test.case("(clean-up)", certs.remove)
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "socket" then
-			told[#told + 1] = table.pack(...)
-		end
-	end)
 end)

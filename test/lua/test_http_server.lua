@@ -8,16 +8,7 @@ local http_server = require "http.server"
 
 -- The lines logged while fn runs.
 local function logged(fn)
-	local error_of = skynet.error
-	local lines = {}
-	skynet.error = function(...)
-		lines[#lines + 1] = table.concat({ ... }, " ")
-		return error_of(...)
-	end
-	local ok, err = pcall(fn, lines)
-	skynet.error = error_of
-	assert(ok, err)
-	return lines
+	return test.logged("", fn)
 end
 
 local function has_line(lines, pattern)

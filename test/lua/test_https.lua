@@ -62,19 +62,14 @@ test.case("clients verify unless told not to", function()
 end)
 
 test.case("peers that cannot agree are logged and closed", function()
-	local lines = {}
-	local error_of = skynet.error
-	skynet.error = function(...)
-		lines[#lines + 1] = table.concat({ ... }, " ")
-		return error_of(...)
-	end
-	for _, text in ipairs { "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "" } do
-		local id = assert(socket.open("127.0.0.1", server.port))
-		socket.write(id, text)
-		while socket.read(id) do end
-		socket.close(id)
-	end
-	skynet.error = error_of
+	local lines = test.logged("", function()
+		for _, text in ipairs { "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "" } do
+			local id = assert(socket.open("127.0.0.1", server.port))
+			socket.write(id, text)
+			while socket.read(id) do end
+			socket.close(id)
+		end
+	end)
 	test.match(table.concat(lines, "\n"), "http: 127.0.0.1:%d+: TLS: ")
 	local ok = pcall(httpc.get, "http://127.0.0.1:" .. server.port, "/")
 	test.eq(ok, false)

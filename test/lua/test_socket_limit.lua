@@ -4,15 +4,8 @@
 local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
 local driver = require "skynet.socketdriver"
+local sockets = require "sockets"
 local test = require "testlib"
-
-local function info_of(id)
-	for _, v in ipairs(socket.netstat()) do
-		if v.id == id then
-			return v
-		end
-	end
-end
 
 -- A listener with `options`; its connections go to `serve`, or are kept in a list.
 local function listen(options, serve)
@@ -106,7 +99,7 @@ test.case("a busy service leaves what comes in the kernel", function()
 	-- Busy: none of what is delivered to this service meanwhile is taken in.
 	local rested
 	for _ = 1, 100000 do
-		local v = info_of(peer)
+		local v = sockets.info(peer)
 		if not v.reading then
 			rested = v
 			break

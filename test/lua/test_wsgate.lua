@@ -1,44 +1,17 @@
 -- wsgate and wsgateserver over real connections. The test is the watchdog, and its
 -- clients are raw sockets of its own.
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
 local wsgate = require "snax.wsgate"
-require "skynet.manager"
 local test = require "testlib"
+local watchdog = require "watchdog"
 local raw = require "wsraw"
 
-local frame = raw.frame
-
--- What the gate told: { what, fd, ... }.
-local told = {}
-
-local function dispatch(session, _, cmd, ...)
-	if cmd == "socket" then
-		told[#told + 1] = table.pack(...)
-	elseif session ~= 0 then
-		skynet.retpack(nil)
-	end
-end
-
--- Wait for a notice of the gate; takes it out.
-local function expect(what, fd)
-	return test.wait_for(function()
-		for i, t in ipairs(told) do
-			if t[1] == what and (not fd or t[2] == fd) then
-				return table.remove(told, i)
-			end
-		end
-	end, nil, what)
-end
+local told, expect, frame = watchdog.told, watchdog.expect, raw.frame
 
 local function open_gate(conf)
-	local gate = skynet.newservice "wsgate"
-	told = {}
-	conf = conf or {}
-	conf.address, conf.port = "127.0.0.1", 0
-	local address, port = skynet.call(gate, "lua", "open", conf)
-	return gate, port, address
+	return watchdog.open("wsgate", conf)
 end
 
 -- A connection: client id, the gate's fd, the notice of its opening.
@@ -458,9 +431,7 @@ test.case("the end of the gate closes its connections", function()
 end)
 
 test.case("a handler that yields keeps the order, and errors end nothing", function()
-	local gate = skynet.newservice "sv_wsslow"
-	told = {}
-	local port = skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = 0 })
+	local gate, port = watchdog.open "sv_wsslow"
 	local id = raw.connect(port)
 	local want = {}
 	for i = 1, 20 do
@@ -476,6 +447,4 @@ test.case("a handler that yields keeps the order, and errors end nothing", funct
 	skynet.kill(gate)
 end)
 
-test.run(function()
-	skynet.dispatch("lua", dispatch)
-end)
+watchdog.run()

@@ -8,6 +8,10 @@ local driver = require "skynet.socketdriver"
 local seen = {}
 local handler = { embed = true }
 
+function handler.open(_, conf)
+	return conf.address, conf.port
+end
+
 function handler.connect(fd)
 	seen[#seen + 1] = "connect"
 	gateserver.openclient(fd)

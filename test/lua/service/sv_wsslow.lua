@@ -7,7 +7,7 @@ local wsgateserver = require "snax.wsgateserver"
 local handler = {}
 
 function handler.open(_, conf)
-	return conf.port
+	return conf.address, conf.port
 end
 
 function handler.connect(fd)

@@ -1,0 +1,52 @@
+-- sockets: what tests of skynet.socket begin and end with: listeners, both ends of a
+-- connection, and what the node knows about an id.
+
+local socket = require "skynet.socket"
+local test = require "testlib"
+
+local sockets = {}
+
+---A listener whose connections `serve` handles, each in a task. Yields.
+---@param serve fun(id: integer, addr: string)
+---@return integer port
+---@return integer id
+function sockets.listen(serve)
+	local id, ip, port = socket.listen("127.0.0.1", 0)
+	test.eq(ip, "127.0.0.1")
+	socket.start(id, serve)
+	return port, id
+end
+
+---Both ends of a connection. Yields.
+---@return integer client
+---@return integer accepted
+function sockets.pair()
+	local accepted
+	local port, listener = sockets.listen(function(id)
+		accepted = assert(socket.start(id))
+	end)
+	local client = assert(socket.open("127.0.0.1", port))
+	test.wait_for(function() return accepted end)
+	socket.close(listener)
+	return client, accepted
+end
+
+---Close ids, in that order. Yields.
+function sockets.close(...)
+	for _, id in ipairs { ... } do
+		socket.close(id)
+	end
+end
+
+---The record of one id in netstat; nil when it is gone.
+---@param id integer
+---@return table?
+function sockets.info(id)
+	for _, record in ipairs(socket.netstat()) do
+		if record.id == id then
+			return record
+		end
+	end
+end
+
+return sockets

@@ -1,0 +1,91 @@
+-- watchdog: the test as the watchdog of the gates that it opens, and the packages of their
+-- clients (two length bytes, most significant first, and the payload).
+
+local skynet = require "skynet"
+local test = require "testlib"
+
+local watchdog = {}
+
+---What gates told and nobody took yet, in order: { what, fd, ..., n = }.
+local told = {}
+watchdog.told = told
+
+---Forget what was told.
+function watchdog.forget()
+	for i = #told, 1, -1 do
+		told[i] = nil
+	end
+end
+
+---A notice, which is taken out; nil when there is none.
+---@param what string
+---@param fd integer? default: of any
+function watchdog.take(what, fd)
+	for i, t in ipairs(told) do
+		if t[1] == what and (not fd or t[2] == fd) then
+			return table.remove(told, i)
+		end
+	end
+end
+
+---Wait for a notice, which is taken out. Yields.
+---@param what string
+---@param fd integer? default: of any
+function watchdog.expect(what, fd)
+	return test.wait_for(function() return watchdog.take(what, fd) end, nil, what)
+end
+
+---Launch a gate and open it on a free port. What earlier ones told is forgotten: they are
+---dead, and it has arrived. Yields.
+---@param name string of the service
+---@param conf table? of its command open
+---@return integer gate
+---@return integer port
+---@return string address
+function watchdog.open(name, conf)
+	local gate = skynet.newservice(name)
+	watchdog.forget()
+	conf = conf or {}
+	conf.address, conf.port = "127.0.0.1", 0
+	local address, port = skynet.call(gate, "lua", "open", conf)
+	return gate, port, address
+end
+
+---@param text string
+---@return string package
+function watchdog.frame(text)
+	return string.pack(">s2", text)
+end
+
+---The packages of the numbers `first` to `last`.
+---@param first integer
+---@param last integer
+---@return string
+function watchdog.numbers(first, last)
+	local list = {}
+	for i = first, last do
+		list[#list + 1] = watchdog.frame(tostring(i))
+	end
+	return table.concat(list)
+end
+
+local function dispatch(session, _, cmd, ...)
+	if cmd == "socket" then
+		told[#told + 1] = table.pack(...)
+	elseif session ~= 0 then
+		skynet.retpack(nil)
+	end
+end
+
+---test.run in a service that gates may call.
+---@param setup fun()? runs first, in the start function
+function watchdog.run(setup)
+	test.run(function()
+		if setup then
+			setup()
+		end
+		skynet.dispatch("lua", dispatch)
+	end)
+end
+
+return watchdog

@@ -1,0 +1,259 @@
+-- skynet.socket: every way to read a stream, its limits and its pauses (net.md section 4;
+-- 14.2).
+-- also with: socket_thread = 3
+
+local skynet = require "skynet"
+local driver = require "skynet.socketdriver"
+local socket = require "skynet.socket"
+local sockets = require "sockets"
+local test = require "testlib"
+
+local pair, close = sockets.pair, sockets.close
+
+local MiB = 1024 * 1024
+
+test.case("feed hands what arrives to a sink", function()
+	local client, id = pair()
+	local sink = { got = "", held = 0 }
+	function sink:feed(data, size)
+		local text = data
+		if type(data) ~= "string" then
+			text = skynet.tostring(data, size)
+			driver.drop(data, size)
+		end
+		self.got = self.got .. text
+		self.held = self.held + #text
+		return self.held
+	end
+	socket.write(client, "line\nbuffered,")
+	test.eq(socket.readline(id), "line")
+	socket.feed(id, sink)
+	skynet.fork(socket.write, client, "fed,")
+	while #sink.got < #"buffered,fed," do
+		test.eq(socket.await(id), true)
+	end
+	test.eq(sink.got, "buffered,fed,")
+	-- Too much for a sink that nobody empties.
+	local text = ("x"):rep(4 * 1024 * 1024)
+	test.eq(#test.logged("Pause socket", function()
+		socket.write(client, text)
+		test.wait_for(function() return sink.held > 128 * 1024 end)
+		skynet.sleep(5)
+	end), 1)
+	test.ok(sink.held < #text)
+	while #sink.got < #text + #"buffered,fed," do
+		sink.held = 0
+		test.eq(socket.await(id), true)
+	end
+	-- The last bytes come with the end.
+	socket.write(client, "end")
+	socket.close(client)
+	while socket.await(id) do
+	end
+	test.eq(sink.got:sub(-4), "xend")
+	test.eq(socket.await(id), false)
+	close(id)
+	client, id = pair()
+	socket.feed(id, sink)
+	socket.feed(id, nil)
+	socket.write(client, "as usual")
+	test.eq(socket.read(id), "as usual")
+	close(client, id)
+end)
+
+test.case("read, readline and read of the rest share one stream", function()
+	local client, server = pair()
+	socket.write(client, "hello")
+	socket.write(client, "line1\nline2\r\n")
+	socket.write(client, "rest")
+	socket.close(client)
+	test.eq(socket.read(server, 5), "hello")
+	test.eq(socket.readline(server), "line1")
+	test.eq(socket.readline(server, "\r\n"), "line2")
+	local rest = ""
+	while #rest < 4 do
+		rest = rest .. socket.read(server)
+	end
+	test.eq(rest, "rest")
+	test.eq({ socket.read(server) }, { false, "" })
+	socket.close(server)
+end)
+
+test.case("what is left at the end comes with false, once", function()
+	local client, server = pair()
+	socket.write(client, "abc")
+	socket.close(client)
+	test.eq({ socket.read(server, 10) }, { false, "abc" })
+	test.eq({ socket.read(server, 10) }, { false, "" })
+	test.eq({ socket.readline(server) }, { false, "" })
+	socket.close(server)
+end)
+
+test.case("buffered data satisfies reads after the end", function()
+	local client, server = pair()
+	socket.write(client, "one\ntwo\nthree")
+	socket.close(client)
+	test.wait_for(function() return socket.disconnected(server) end)
+	test.eq(socket.readline(server), "one")
+	test.eq(socket.read(server, 4), "two\n")
+	test.eq({ socket.readline(server) }, { false, "three" })
+	socket.close(server)
+end)
+
+test.case("read sizes are checked", function()
+	local client, server = pair()
+	test.eq(socket.read(server, 0), "")
+	test.err(function() socket.read(server, -1) end, "Invalid read size -1")
+	test.err(function() socket.read(server, 1.5) end, "Invalid read size")
+	test.err(function() socket.read(99999) end, "not open")
+	close(client, server)
+end)
+
+test.case("block waits for data or the end", function()
+	local client, server = pair()
+	skynet.fork(function()
+		socket.write(client, "x")
+	end)
+	test.eq(socket.block(server), true)
+	test.eq(socket.block(server), true)
+	test.eq(socket.read(server), "x")
+	skynet.fork(function()
+		socket.close(client)
+	end)
+	test.eq(socket.block(server), false)
+	test.eq(socket.block(99999), false)
+	socket.close(server)
+end)
+
+test.case("a second waiter is refused and disturbs nothing", function()
+	local client, server = pair()
+	local got
+	skynet.fork(function()
+		got = socket.readline(server)
+	end)
+	skynet.yield()
+	test.err(function() socket.read(server) end, "assertion failed!")
+	socket.write(client, "line\n")
+	test.wait_for(function() return got == "line" end)
+	close(client, server)
+end)
+
+test.case("limit closes a socket whose line does not end", function()
+	local closes = 0
+	local lines = test.logged("socket buffer overflow", function()
+		local client, server = pair()
+		socket.limit(server, 1000)
+		socket.onclose(server, function(id)
+			test.eq(id, server)
+			closes = closes + 1
+		end)
+		socket.write(client, ("x"):rep(1500))
+		test.eq({ socket.readline(server) }, { false, ("x"):rep(1500) })
+		test.eq(socket.disconnected(server), true)
+		test.eq({ socket.read(client) }, { false, "" })
+		close(server, client)
+	end)
+	test.eq(#lines, 1)
+	test.match(lines[1], "^socket buffer overflow: fd=%d+ size=1500 peer=127%.0%.0%.1:%d+$")
+	test.eq(closes, 1)
+end)
+
+test.case("limit refuses reads that are larger", function()
+	local client, server = pair()
+	socket.limit(server, 1000)
+	socket.write(client, "abc")
+	test.eq(socket.read(server, 3), "abc")
+	test.eq({ socket.read(server, 2000) }, { false, "" })
+	test.eq(socket.disconnected(server), true)
+	close(server, client)
+end)
+
+test.case("unread data pauses the socket once and is all there later", function()
+	local size = 8 * MiB
+	local lines = test.logged("Pause socket", function(found)
+		local client, server = pair()
+		skynet.fork(function()
+			local piece = ("p"):rep(64 * 1024)
+			for _ = 1, size // #piece do
+				socket.write(client, piece)
+			end
+		end)
+		test.wait_for(function() return #found > 0 end)
+		-- What is under way comes in; then it stays as it is.
+		skynet.sleep(5)
+		test.eq(#found, 1)
+		local got = 0
+		while got < size do
+			got = got + #socket.read(server)
+		end
+		test.eq(got, size)
+		close(client, server)
+	end)
+	test.match(lines[1], "^Pause socket %(%d+%) size : %d+$")
+end)
+
+test.case("readall takes any amount", function()
+	local client, server = pair()
+	local size = 4 * MiB
+	skynet.fork(function()
+		for i = 1, 64 do
+			socket.write(client, string.char(64 + i % 26):rep(size // 64))
+		end
+		socket.close(client)
+	end)
+	local data = socket.readall(server)
+	test.eq(#data, size)
+	test.eq(data:sub(1, 1), "A")
+	socket.close(server)
+end)
+
+test.case("a large sized read is not paused", function()
+	local client, server = pair()
+	local size = 4 * MiB
+	socket.write(client, ("x"):rep(size))
+	test.eq(#socket.read(server, size), size)
+	close(client, server)
+end)
+
+test.case("a pause by hand ends with the next wait", function()
+	local client, server = pair()
+	local lines = test.logged("socket (", function()
+		socket.pause(server)
+		socket.write(client, "x")
+		test.eq(socket.read(server), "x")
+		socket.pause(99999)
+	end)
+	test.eq(lines, { ("Pause socket (%d)"):format(server), ("Resume socket (%d)"):format(server) })
+	close(client, server)
+end)
+
+test.case("a very long line in small pieces is found in linear time", function()
+	local client, server = pair()
+	skynet.fork(function()
+		for i = 1, 200 do
+			socket.write(client, ("l"):rep(10000))
+			if i % 20 == 0 then
+				skynet.yield()
+			end
+		end
+		socket.write(client, "\r\n")
+	end)
+	test.eq(#socket.readline(server, "\r\n"), 2000000)
+	close(client, server)
+end)
+
+test.case("time limits end every wait and lose nothing", function()
+	local client, server = pair()
+	socket.write(client, "abc")
+	test.eq({ socket.read(server, 10, 2) }, { nil, "timeout" })
+	test.eq({ socket.readline(server, "\n", 2) }, { nil, "timeout" })
+	test.eq({ socket.readall(server, 2) }, { nil, "timeout" })
+	test.eq(socket.read(server, 3), "abc")
+	test.eq({ socket.read(server, nil, 2) }, { nil, "timeout" })
+	test.eq({ socket.block(server, 2) }, { nil, "timeout" })
+	socket.write(client, "def\n")
+	test.eq(socket.readline(server, "\n", 500), "def")
+	close(client, server)
+end)
+
+test.run()
