@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -66,13 +67,17 @@ snax = "{ROOT}/test/lua/service/?.lua;{ROOT}/examples/?.lua"
 """
 
 
+# Where services are, besides the tree's: in the folder of a node that runs there.
+OWN_SERVICES = 'luaservice = luaservice .. ";./svc/?.lua"\n'
+
+
 class Node:
     """One running node.
 
     config: text of keys that come after the standard paths (harbor = 0 is the
     default, `start` and so on are the test's). files: name -> text, written
     into the node's own folder first (the node runs with cwd = that folder
-    when cwd is None).
+    when cwd is None); svc/X.lua is a service X.
     """
 
     def __init__(self, config="", files=None, standard=True, env=None, cwd=None, args=None,
@@ -83,7 +88,7 @@ class Node:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "w" if isinstance(text, str) else "wb") as f:
                 f.write(text)
-        head = (paths() + "harbor = 0\nthread = 4\n") if standard else ""
+        head = (paths() + OWN_SERVICES + "harbor = 0\nthread = 4\n") if standard else ""
         head += getattr(extra, "config", "") + "\n"
         self.config = os.path.join(self.dir, "config")
         with open(self.config, "w") as f:
@@ -183,6 +188,29 @@ def run_node(config="", limit=LIMIT, **kw):
         return code, n.text
 
 
+def frame(data, form=">H"):
+    """A package for a gate: its length in that form, and the data."""
+    return struct.pack(form, len(data)) + data
+
+
+def reset(sock):
+    """Close a connection so that the peer is told of a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def wait_refused(port):
+    """Wait until nobody listens on a loopback port any more."""
+    for _ in range(1000):
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=0.1).close()
+        except ConnectionRefusedError:
+            return
+        except (TimeoutError, ConnectionResetError):
+            pass  # the kernel's queue is full, or was closed just now
+    raise AssertionError(f"port {port} still has a listener")
+
+
 class Client:
     """A TCP client with bounded waits."""
 
@@ -233,6 +261,9 @@ class Client:
 
     def close(self):
         self.sock.close()
+
+    def reset(self):
+        reset(self.sock)
 
     def __enter__(self):
         return self

@@ -21,19 +21,15 @@ skynet.start(function() skynet.error "leaving"; skynet.exit() end)
 }
 
 
-def config(text):
-    return 'luaservice = luaservice .. ";./svc/?.lua"\n' + text
-
-
 def test_start_key_may_have_arguments():
-    with Node(config('start = "hello 1 2"'), files=SCRIPTS) as n:
+    with Node('start = "hello 1 2"', files=SCRIPTS) as n:
         n.wait_for(r"hello 1\|2$")
         n.wait_for(r"KILL self")
         assert n.stop() == 0
 
 
 def test_failing_start_script_leaves_the_node_up_by_default():
-    with Node(config('start = "broken"'), files=SCRIPTS) as n:
+    with Node('start = "broken"', files=SCRIPTS) as n:
         n.wait_for(r"bootstrap: start script 'broken' failed: .*call failed \(the node stays up\)")
         n.wait_for(r"\[:00000002\] KILL self")
         assert n.proc.poll() is None
@@ -42,19 +38,19 @@ def test_failing_start_script_leaves_the_node_up_by_default():
 
 
 def test_failing_start_script_ends_the_node_when_configured():
-    code, text = run_node(config('start = "broken"\nstart_failure = "abort"'), files=SCRIPTS)
+    code, text = run_node('start = "broken"\nstart_failure = "abort"', files=SCRIPTS)
     assert code == 1, (code, text)
     assert "bootstrap: start script 'broken' failed" in text, text
 
 
 def test_missing_start_script_ends_the_node_when_configured():
-    code, text = run_node(config('start = "nosuch"\nstart_failure = "abort"'), files=SCRIPTS)
+    code, text = run_node('start = "nosuch"\nstart_failure = "abort"', files=SCRIPTS)
     assert code == 1, (code, text)
     assert "start script 'nosuch' failed" in text, text
 
 
 def test_start_script_that_exits_is_no_failure():
-    with Node(config('start = "leaves"\nstart_failure = "abort"'), files=SCRIPTS) as n:
+    with Node('start = "leaves"\nstart_failure = "abort"', files=SCRIPTS) as n:
         n.wait_for("leaving")
         n.wait_for(r"\[:00000002\] KILL self")
         assert n.stop() == 0

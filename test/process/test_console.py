@@ -73,7 +73,7 @@ class Console(Client):
 
 
 def start(extra="", **kw):
-    node = Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "start"\nlogpath = "."\n'
+    node = Node('start = "start"\nlogpath = "."\n'
                 'snax = snax .. ";./?.lua"\n' + extra, files=SCRIPTS, **kw)
     node.target = node.wait_for(r"target at :(\w+)").group(1)
     return node
@@ -484,8 +484,7 @@ skynet.start(function()
 	skynet.error("result " .. tostring(pcall(skynet.newservice, "debug_console", "port")))
 end)
 """
-    with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "two"',
-              files={"svc/two.lua": script}) as n:
+    with Node('start = "two"', files={"svc/two.lua": script}) as n:
         n.wait_for(r"result false(.|\n)*result false")
 
 
@@ -500,7 +499,7 @@ local words = table.concat({...}, "|")
 skynet.start(function() skynet.error("said " .. words) end)
 """
     snx = 'local skynet = require "skynet" function init(...) skynet.error("snax", ...) end'
-    with Node('luaservice = luaservice .. ";./svc/?.lua"\nsnax = "./?.lua"\nstart = "go"',
+    with Node('snax = "./?.lua"\nstart = "go"',
               files={"svc/go.lua": script, "svc/said.lua": said, "snx1.lua": snx},
               stdin=subprocess.PIPE) as n:
         n.wait_for("ready")
@@ -523,8 +522,7 @@ skynet.start(function()
 	skynet.error "printed"
 end)
 """
-    with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"',
-              files={"svc/go.lua": script}) as n:
+    with Node('start = "go"', files={"svc/go.lua": script}) as n:
         n.wait_for("printed")
         n.wait_for(r"^:00000004\tsnlua cdummy$")
         n.wait_for(r"^Total memory:\t\d+$")

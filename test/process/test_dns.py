@@ -46,7 +46,7 @@ class Resolver(Node):
     """A node that resolves names, with files of its own."""
 
     def __init__(self, server=None, resolv="", hosts="", options="{ timeout = 3000 }"):
-        super().__init__('luaservice = luaservice .. ";./svc/?.lua"\nstart = "dnsagent"\n',
+        super().__init__('start = "dnsagent"\n',
                          files={"svc/dnsagent.lua": AGENT, "resolv.conf": resolv, "hosts": hosts})
         port = int(self.wait_for(r"agent (\d+)$").group(1))
         self.open = lambda: Client(port)

@@ -13,7 +13,7 @@ EX = os.path.join(ROOT, "examples")
 
 def node(start, files, extra="", **kw):
     files = {f"svc/{name}.lua": text for name, text in files.items()}
-    return Node(f'luaservice = luaservice .. ";./svc/?.lua"\nstart = "{start}"\n{extra}',
+    return Node(f'start = "{start}"\n{extra}',
                 files=files, **kw)
 
 

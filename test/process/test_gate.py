@@ -1,10 +1,7 @@
 """The gate as outside clients see it: resets, splits, many frames, the end of
 the gate, and what its log says."""
 
-import socket
-import struct
-
-from harness import Client, Node
+from harness import Client, Node, frame, wait_refused
 
 ALSO_WITH = "socket_thread = 3"
 
@@ -38,7 +35,7 @@ end)
 
 class Gate(Node):
     def __init__(self, mode="accept"):
-        super().__init__('luaservice = luaservice .. ";./svc/?.lua"\nstart = "wd"\n',
+        super().__init__('start = "wd"\n',
                          files={"svc/wd.lua": f'local MODE = "{mode}"\n' + WATCHDOG})
         self.port = int(self.wait_for(r"port (\d+)").group(1))
 
@@ -48,10 +45,6 @@ class Gate(Node):
         c.fd = self.wait_for(r"open (\d+) 127\.0\.0\.1:%d$" % c.sock.getsockname()[1],
                              start=start).group(1)
         return c
-
-
-def frame(data):
-    return struct.pack(">H", len(data)) + data
 
 
 def test_listen_is_logged():
@@ -74,8 +67,7 @@ def test_frames_in_any_split():
 
 def test_reset_is_an_error_then_a_close():
     with Gate() as n, n.client() as c:
-        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        c.close()
+        c.reset()
         n.wait_for(f"error {c.fd} Connection reset by peer$")
         n.wait_for(f"close {c.fd}$")
         assert n.text.index(f"error {c.fd}") < n.text.index(f"close {c.fd}")
@@ -102,8 +94,7 @@ skynet.start(function()
 	skynet.call(skynet.newservice "closer", "lua", "open", { address = "127.0.0.1", port = 0 })
 end)
 """
-    with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"\n',
-              files={"svc/closer.lua": closer, "svc/go.lua": go}) as n:
+    with Node('start = "go"', files={"svc/closer.lua": closer, "svc/go.lua": go}) as n:
         with Client(int(n.wait_for(r"port (\d+)").group(1))) as c:
             c.send(frame(b"first") + frame(b"late 1") + frame(b"late 2"))
             assert c.recv_eof() == b""
@@ -120,15 +111,7 @@ def test_closed_gate_ends_its_connections():
             assert c.recv_eof() == b""
             assert other.recv_eof() == b""
             # The listener goes with it; a refused connection proves that.
-            for _ in range(1000):
-                try:
-                    socket.create_connection(("127.0.0.1", n.port), timeout=0.1).close()
-                except ConnectionRefusedError:
-                    break
-                except (TimeoutError, ConnectionResetError):
-                    pass  # the kernel's queue is full, or was closed just now
-            else:
-                raise AssertionError("the listener outlived its gate")
+            wait_refused(n.port)
             assert n.stop() == 0
 
 

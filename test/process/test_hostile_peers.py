@@ -14,7 +14,7 @@ import struct
 import time
 
 import loginclient as lc
-from harness import LIMIT, VARIANT, Client, Node, free_port
+from harness import LIMIT, VARIANT, Client, Node, frame, free_port
 from test_login import Logind
 from test_msgserver import SECRET, Gated, name
 from test_tls import cert
@@ -47,10 +47,6 @@ class Conn(Client):
         """Send; a server that ends the connection meanwhile is no error."""
         with contextlib.suppress(OSError):
             self.send(data)
-
-    def reset(self):
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
 
 
 # ------------------------------------------------------------------ kinds
@@ -105,10 +101,6 @@ KINDS = {"malformed": send_whole, "truncated": cut_off, "oversized": send_whole,
          "flood": flood, "half-closed": close_half, "reset": reset}
 
 # -------------------------------------------------------------- protocols
-
-
-def frame(data):
-    return struct.pack(">H", len(data)) + data
 
 
 def talk_frames(c):

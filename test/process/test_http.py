@@ -8,14 +8,13 @@ import re
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
 import threading
 import time
 import urllib.parse
 
-from harness import LIMIT, ROOT, Client, Node, Skip, free_port
+from harness import LIMIT, ROOT, Client, Node, Skip, free_port, reset
 
 LONG = "".join(f"line {i}\n" for i in range(20000))
 
@@ -276,11 +275,6 @@ def flood(port, first):
                 sent += s.send(first)
         except OSError:
             pass
-
-
-def reset(s):
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    s.close()
 
 
 def test_resets_and_half_closed_connections_disturb_nobody():

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import socket
-import struct
 import subprocess
 import tempfile
 import time
@@ -165,7 +164,7 @@ end)
 class Logind(Node):
     def __init__(self, conf="{}"):
         files = {"svc/logind.lua": LOGIND.replace("CONF", conf), "svc/go.lua": MAIN}
-        super().__init__('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"\n', files=files)
+        super().__init__('start = "go"\n', files=files)
         self.port = int(self.wait_for(r"login server listen at : 127\.0\.0\.1 (\d+)").group(1))
         self.own = set()
         self.console = int(self.wait_for(r"debug console at 127\.0\.0\.1:(\d+)").group(1))
@@ -269,8 +268,7 @@ def test_lost_connections_get_nothing_and_are_closed():
     def reset(c):
         c.keys()
         c.send("half a li")
-        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        c.close()
+        c.reset()
 
     def flood(c):
         c.line()
@@ -390,6 +388,6 @@ def test_a_configuration_is_checked():
                       ("{ maxclient = 0 }", "maxclient must be a whole number above 0"),
                       ("{ name = 5 }", "name must be a text")):
         files = {"svc/logind.lua": LOGIND.replace("CONF", conf)}
-        with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "logind"\n',
+        with Node('start = "logind"\n',
                   files=files) as n:
             n.wait_for("login server: " + why)

@@ -89,7 +89,7 @@ class Gated(Node):
         main = MAIN.replace("SECRET", f'"{SECRET.hex()}"').replace(
             "MODERN", f'"{MODERN_SECRET.hex()}"')
         files = {"svc/gated.lua": GATED.replace("CONF", conf), "svc/go.lua": main}
-        super().__init__('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"\n', files=files)
+        super().__init__('start = "go"\n', files=files)
         self.port = int(self.wait_for(r"registered srv 127\.0\.0\.1 (\d+)").group(1))
         self.wait_for("open registered srv$")
 
@@ -131,8 +131,7 @@ def test_a_configuration_is_checked():
     for key in ("expired_number", "cache_bytes", "cache_age", "max_pending", "handshake_timeout", "max_backlog"):
         for value in ("0", "'x'", "1.5"):
             text = GATED.replace("CONF", "{ %s = %s }" % (key, value))
-            with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "gated"\n',
-                      files={"svc/gated.lua": text}) as n:
+            with Node('start = "gated"', files={"svc/gated.lua": text}) as n:
                 n.wait_for(f"msgserver: {key} must be a whole number above 0, not " + value.strip("'"))
 
 
@@ -361,7 +360,7 @@ def test_hostile_connections_leave_others_alone():
 
     def reset(c):
         c.send(b"\xff\xffabc")
-        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        c.reset()
 
     with Gated() as n, n.join() as good:
         for attack in (half_package, empty, reset):
@@ -376,7 +375,7 @@ def test_hostile_connections_leave_others_alone():
             for byte in struct.pack(">H", 6) + b"hi" + struct.pack(">I", 3):
                 c.send(bytes([byte]))
             assert c.answer() == (b"hi1", 1, 3)
-            c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            c.reset()
         n.wait_for(r"msgserver: error on 127\.0\.0\.1:\d+ : Connection reset by peer")
         assert call(good, b"ok", 1) == (b"ok1", 1, 1)
 

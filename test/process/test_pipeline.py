@@ -239,8 +239,7 @@ def test_reset_connection_is_cleaned_up():
     with Game() as n, Client(n.port) as c:
         c.send(HANDSHAKE)
         reply(c)
-        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        c.close()
+        c.reset()
         n.wait_for(r"^socket error\t\d+\tConnection reset by peer$")
         n.wait_for(r"^socket close\t\d+$")
         n.wait_count("list", "snlua agent", 0)
@@ -251,7 +250,7 @@ def test_connect_and_leave_at_once():
         for i in range(20):
             with Client(n.port) as c:
                 if i % 2:
-                    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    c.reset()
         n.wait_count("list", "snlua agent", 0)
         with Client(n.port) as c:
             c.send(HANDSHAKE)

@@ -41,7 +41,7 @@ end)
 
 def test_global_services_are_asked_from_the_master_once():
     x = 'require "skynet".start(function() end)'
-    with Node('luaservice = luaservice .. ";./svc/?.lua"\nbootstrap = "snlua boot"\n',
+    with Node('bootstrap = "snlua boot"\n',
               files={"svc/boot.lua": BOOT, "svc/master.lua": MASTER, "svc/x.lua": x}) as n:
         n.wait_for("done$")
         n.wait_for(r"asked REPORT \d+$")

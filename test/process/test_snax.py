@@ -19,7 +19,7 @@ function response.get() return n, SERVICE_PATH end
 
 
 def node(config, files):
-    return Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"\n' + config,
+    return Node('start = "go"\n' + config,
                 files={"svc/go.lua": GO, **files})
 
 

@@ -2,10 +2,9 @@
 notice, and what they took comes back."""
 
 import socket
-import struct
 import threading
 
-from harness import Client, Node
+from harness import Client, Node, reset
 
 ALSO_WITH = "socket_thread = 3"
 
@@ -94,11 +93,6 @@ class Friend(Client):
             if sockets == want and used < bytes_before + 1024 * 1024:
                 return
         raise AssertionError(f"{sockets} sockets, {used} bytes, was {bytes_before}")
-
-
-def reset(s):
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    s.close()
 
 
 def connect(port):

@@ -6,11 +6,10 @@ import re
 import shutil
 import socket
 import ssl
-import struct
 import subprocess
 import tempfile
 
-from harness import LIMIT, ROOT, Client, Node, free_port
+from harness import LIMIT, ROOT, Client, Node, frame, free_port
 
 _certs = []
 
@@ -68,7 +67,7 @@ end)
 def node(text, **kw):
     env = kw.pop("env", None)
     text = text % dict(kw, folder=os.path.dirname(cert("ca.pem")))
-    return Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"\n',
+    return Node('start = "go"\n',
                 files={"svc/go.lua": text}, env=env)
 
 
@@ -334,8 +333,7 @@ def test_a_reset_during_the_handshake():
         _, _, outside, c = flight(s.port)
         c.send(outside.read())
         c.sock.recv(1)
-        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        c.close()
+        c.reset()
         s.node.wait_for("refused the peer closed the connection during the TLS handshake$")
         assert s.node.stop() == 0
 
@@ -411,10 +409,6 @@ skynet.start(function()
 	skynet.error("port", port)
 end)
 """
-
-
-def frame(data):
-    return struct.pack(">H", len(data)) + data
 
 
 def recv_exact(sock, n):
@@ -601,6 +595,6 @@ end)
 def test_enablessl_decides_about_the_plain_module():
     for extra, pattern in (("", "loaded false .*ltls need init, Put enablessl = true in you config file"),
                            ("enablessl = true\n", "loaded true table: ")):
-        with Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "go"\n' + extra,
+        with Node('start = "go"\n' + extra,
                   files={"svc/go.lua": INIT}) as n:
             n.wait_for(pattern)

@@ -198,7 +198,7 @@ def node(script, *args, **kw):
 
 
 def service(text, config=""):
-    return Node('luaservice = luaservice .. ";./svc/?.lua"\nstart = "wspeer"\n' + config,
+    return Node('start = "wspeer"\n' + config,
                 files={"svc/wspeer.lua": text})
 
 
