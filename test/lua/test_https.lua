@@ -10,20 +10,24 @@ local http_server = require "http.server"
 local server
 local trusting
 
+local function listen(handler, header_timeout)
+	return http_server.listen("127.0.0.1", 0, handler, {
+		tls = { cert = certs.path "server.pem", key = certs.path "server.key" },
+		body_limit = 4 << 20,
+		header_timeout = header_timeout,
+	})
+end
+
 test.case("an https server answers, with large bodies both ways", function()
 	certs.make()
 	trusting = { ca = certs.path "ca.pem" }
-	server = http_server.listen("127.0.0.1", 0, function(req, res)
+	server = listen(function(req, res)
 		if req.path == "/close" then
 			res:start(200)
 			return res:write "abc"
 		end
 		res:send(200, req.method .. req:body(), { ["content-type"] = "text/plain" })
-	end, {
-		tls = { cert = certs.path "server.pem", key = certs.path "server.key" },
-		body_limit = 4 << 20,
-		header_timeout = 300,
-	})
+	end)
 	httpc.tls = trusting
 	local host = "https://localhost:" .. server.port
 	test.eq({ httpc.get(host, "/") }, { 200, "GET" })
@@ -62,17 +66,19 @@ test.case("clients verify unless told not to", function()
 end)
 
 test.case("peers that cannot agree are logged and closed", function()
+	local strict = listen(function() end, 100)
 	local lines = test.logged("", function()
 		for _, text in ipairs { "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "" } do
-			local id = assert(socket.open("127.0.0.1", server.port))
+			local id = assert(socket.open("127.0.0.1", strict.port))
 			socket.write(id, text)
 			while socket.read(id) do end
 			socket.close(id)
 		end
 	end)
 	test.match(table.concat(lines, "\n"), "http: 127.0.0.1:%d+: TLS: ")
-	local ok = pcall(httpc.get, "http://127.0.0.1:" .. server.port, "/")
+	local ok = pcall(httpc.get, "http://127.0.0.1:" .. strict.port, "/")
 	test.eq(ok, false)
+	strict:close()
 end)
 
 test.case("TLS goes through a proxy that is asked for a way", function()
