@@ -65,6 +65,7 @@ local function on_connection(conn)
 	conn:on_close(function(reason)
 		clients[fd] = nil
 		if reason == "timeout" or reason == "protocol error" or reason == "peer does not answer" then
+			skynet.error(string.format("kcpgate: %s: %s", conn.peer, reason))
 			handler.error(fd, reason)
 		end
 		handler.disconnect(fd)

@@ -4,6 +4,7 @@
 -- gate is named with the fd.
 
 local skynet = require "skynet"
+local core = require "skynet.core"
 
 ---@class snax.kcpgate
 local kcpgate = {}
@@ -15,7 +16,7 @@ local kcpgate = {}
 ---@param data string|lightuserdata not empty; a block (skynet_malloc) is taken
 ---@param sz integer? of a block
 function kcpgate.send(gate, fd, data, sz)
-	skynet.redirect(gate, 0, "client", fd, data, sz)
+	core.redirect(gate, 0, skynet.PTYPE_CLIENT, fd, data, sz)
 end
 
 return kcpgate

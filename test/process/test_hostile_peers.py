@@ -37,6 +37,11 @@ def descriptors(node):
     return len(os.listdir(f"/proc/{node.proc.pid}/fd"))
 
 
+def reset_now(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+
+
 class Conn(Client):
     def __init__(self, port):
         super().__init__(port)
@@ -94,7 +99,7 @@ def close_half(c, data):
 
 def reset(c, data):
     c.push(data)
-    c.reset()
+    reset_now(c.sock)
 
 
 KINDS = {"malformed": send_whole, "truncated": cut_off, "oversized": send_whole, "slow": drip,
