@@ -78,7 +78,14 @@ string_size(const TString *s) {
 	if (s->tt == LUA_VSHRSTR) {
 		return sizestrshr((unsigned)s->shrlen);
 	}
-	return s->shrlen == LSTRREG ? offsetof(TString, falloc) + s->u.lnglen + 1 : sizeof(TString);
+	switch (s->shrlen) {
+	case LSTRREG:
+		return offsetof(TString, falloc) + s->u.lnglen + 1;
+	case LSTRFIX:
+		return offsetof(TString, falloc);
+	default: /* LSTRMEM: a block of its own, as what is built in a buffer has */
+		return sizeof(TString) + s->u.lnglen + 1;
+	}
 }
 
 static size_t

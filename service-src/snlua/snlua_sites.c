@@ -166,8 +166,9 @@ snlua_alloc_sampled(void *ud, void *ptr, size_t osize, size_t nsize) {
 	size_t old = ptr != NULL ? osize : 0;
 	void *block = has_quota ? snlua_alloc_in_quota(ud, ptr, osize, nsize)
 	                        : snlua_alloc(ud, ptr, osize, nsize);
-	if (block == NULL && nsize > 0) {
-		return NULL;
+	/* Long strings are freed with the allocator that made them, when sampling may be over. */
+	if (s == NULL || (block == NULL && nsize > 0)) {
+		return block;
 	}
 	if (nsize > old) {
 		s->unseen += nsize - old;

@@ -19,10 +19,16 @@ local function place(snapshot, pattern)
 	return count, bytes
 end
 
+-- What the allocator has handed out. Lua's own count has not the bytes of long strings.
+local function allocated()
+	return memory.services()[skynet.self()].lua
+end
+
 test.case("a snapshot adds up to the heap", function()
+	marker[1] = ("built in a buffer"):rep(10000)
 	collectgarbage()
 	collectgarbage()
-	local used = collectgarbage "count" * 1024
+	local used = allocated()
 	local s = heap.snapshot()
 	test.eq(s.truncated, false)
 	-- The walk itself leaves a little behind.
@@ -60,13 +66,13 @@ test.case("sizes are those that the allocator sees", function()
 	collectgarbage()
 	collectgarbage "stop"
 	local before = heap.snapshot().bytes
-	local used = collectgarbage "count" * 1024
+	local used = allocated()
 	for i = 1, 100 do
 		marker[i] = { [i] = i, x = { i, i, i }, s = long .. i, f = function() return i end }
 	end
 	marker[101] = coroutine.create(function() end)
 	marker[102] = ("very long"):rep(1000)
-	local grown = collectgarbage "count" * 1024 - used
+	local grown = allocated() - used
 	local seen = heap.snapshot().bytes - before
 	collectgarbage "restart"
 	-- The first snapshot has become garbage, as old arrays have that grew.
@@ -179,6 +185,30 @@ test.case("sampling survives stacks, coroutines, errors and a quota", function()
 	test.ok(next(heap.sites()) ~= nil)
 	skynet.memquota(0)
 	heap.sample(0)
+end)
+
+test.case("long strings may outlive the sampling, or the quota, that saw them made", function()
+	local function strings()
+		local list = {}
+		for i = 1, 100 do
+			list[i] = ("sampled"):rep(1000 + i)
+		end
+		return list
+	end
+	local before = allocated()
+	local plain = strings()
+	heap.sample(64)
+	local sampled = strings()
+	skynet.memquota(1 << 40)
+	local limited = strings()
+	heap.sample(0)
+	local last = strings()
+	skynet.memquota(0)
+	test.ok(allocated() > before + 4 * 100 * 7000)
+	test.eq({ #plain, #sampled, #limited, #last }, { 100, 100, 100, 100 })
+	plain, sampled, limited, last = nil, nil, nil, nil
+	collectgarbage()
+	test.ok(allocated() < before + 100 * 7000, allocated() - before)
 end)
 
 test.case("the debug class takes them in a running service", function()
