@@ -121,11 +121,24 @@ free_list(lua_State *L, int pool) {
 	return n;
 }
 
+// Argument: a pool without free nodes.
+static int
+grow_pool(lua_State *L) {
+	set_free_list(L, 1, new_chunk(L, 1));
+	return 0;
+}
+
+// NULL when there is no memory for more nodes; what was raised is then on the stack.
 static struct node *
 take_node(lua_State *L, int pool) {
 	struct node *n = free_list(L, pool);
 	if (n == NULL) {
-		n = new_chunk(L, pool);
+		lua_pushcfunction(L, grow_pool);
+		lua_pushvalue(L, pool);
+		if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+			return NULL;
+		}
+		n = free_list(L, pool);
 	}
 	set_free_list(L, pool, n->next);
 	n->next = NULL;
@@ -173,7 +186,8 @@ forget_search(struct buffer *b) {
 	b->seen_bytes = 0;
 }
 
-// push(buffer, pool, msg, size) -> bytes held
+// push(buffer, pool, msg, size) -> bytes held; nil and why, if there is no memory for it.
+// Takes msg in either case.
 static int
 lpush(lua_State *L) {
 	struct buffer *b = check_buffer(L);
@@ -185,6 +199,12 @@ lpush(lua_State *L) {
 	lua_Integer sz = luaL_checkinteger(L, 4);
 	luaL_argcheck(L, sz >= 0, 4, "size out of range");
 	struct node *n = take_node(L, 2);
+	if (n == NULL) {
+		skynet_free(msg);
+		lua_pushnil(L);
+		lua_insert(L, -2);
+		return 2;
+	}
 	n->msg = msg;
 	n->sz = (size_t)sz;
 	if (b->head == NULL) {

@@ -174,7 +174,12 @@ on[1] = function(id, size, data)
 	if sink then
 		size = sink:feed(data, size)
 	else
-		size = driver.push(buffer, nodes, data, size)
+		local err
+		size, err = driver.push(buffer, nodes, data, size)
+		if not size then
+			-- What comes after it would be in the wrong place.
+			return on[5](id, nil, err)
+		end
 	end
 	if s.need == 1 and size <= PAUSE_SIZE then
 		-- Most tasks take what there is.
@@ -241,7 +246,9 @@ on[3] = function(id)
 	else
 		s.connected = false
 		if s.connecting == true then
+			-- Its CONNECT was lost, in a service without memory: nobody else will close it.
 			s.connecting = "socket closed"
+			driver.close(id)
 		end
 		s.need = nil
 		wakeup(s)

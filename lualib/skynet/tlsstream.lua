@@ -51,7 +51,11 @@ local function take_in(self, bytes)
 		return
 	end
 	if block then
-		driver.push(self.buffer, nodes, block, size)
+		local held, err = driver.push(self.buffer, nodes, block, size)
+		if not held then
+			finish(self, err)
+			return
+		end
 	end
 	if has_output then
 		flush(self)

@@ -72,6 +72,35 @@ if has_accounts then
 		skynet.send(handle, "debug", "EXIT")
 	end)
 
+	test.case("received data reaches the limit, and the service recovers", function()
+		local CONNECTIONS, SIZE = 32, 64 * KIB
+		local handle = target(CONNECTIONS * SIZE // 2)
+		local port = skynet.call(handle, "lua", "listen")
+		local text = ("r"):rep(SIZE)
+		local ends = {}
+		for i = 1, CONNECTIONS do
+			ends[i] = assert(socket.open("127.0.0.1", port))
+			socket.write(ends[i], text)
+		end
+		-- Whatever it fails at meanwhile, what arrives is charged to it.
+		test.wait_for(function() return memory.services()[handle].c > CONNECTIONS * SIZE // 2 end)
+		test.ok(others_are_fine())
+		test.wait_for(function()
+			local ok, err = pcall(skynet.call, handle, "lua", "lua")
+			return not ok or err == false
+		end)
+		for i = 1, CONNECTIONS do
+			socket.close(ends[i])
+		end
+		test.wait_for(function() return pcall(skynet.call, handle, "lua", "unlisten") end)
+		test.wait_for(function() return memory.services()[handle].total < MIB // 2 end)
+		local ok, err, n = skynet.call(handle, "lua", "lua")
+		test.eq(ok, false)
+		test.eq(err, "not enough memory")
+		test.ok(n * 32 * KIB > MIB // 2, n)
+		skynet.send(handle, "debug", "EXIT")
+	end)
+
 	test.case("unsent data reaches the limit, and the service recovers", function()
 		local handle = target(HARD)
 		local accepted = {}

@@ -167,6 +167,39 @@ test.case("readline agrees with string.find on random input", function()
 	end
 end)
 
+test.case("a push without memory frees the block and says so", function()
+	local core = require "skynet.core"
+	local memory = require "skynet.memory"
+	local SIZE = 10000
+	local text = ("x"):rep(SIZE)
+	local b, pool = driver.buffer(), {}
+	local before = memory.current()
+	local pushed = 0
+	local held, err
+	collectgarbage()
+	core.memlimit(memory.services()[skynet.self()].lua + 8000)
+	for _ = 1, 1000 do
+		held, err = driver.push(b, pool, driver.str2p(text))
+		if not held then
+			break
+		end
+		pushed = pushed + 1
+	end
+	core.memlimit(0)
+	test.eq(held, nil)
+	test.eq(err, "not enough memory")
+	test.ok(pushed > 0)
+	-- It still is what it was, and no block was left.
+	test.eq(driver.push(b, pool, driver.str2p(text)), (pushed + 1) * SIZE)
+	if memory.total() > 0 then
+		test.wait_for(function()
+			local grown = memory.current() - before
+			return grown >= (pushed + 1) * SIZE and grown < (pushed + 2) * SIZE
+		end)
+	end
+	test.eq(#driver.readall(b, pool), (pushed + 1) * SIZE)
+end)
+
 test.case("one pool serves many buffers", function()
 	local pool, buffers = {}, {}
 	for i = 1, 500 do

@@ -57,9 +57,25 @@ function command.socket(port)
 	return grow(function(i) socket.write(fd, text .. i) end)
 end
 
-function command.unsocket()
-	socket.close_fd(hold.fd)
-	hold = {}
+local connections = {}
+
+-- Connections whose data nobody reads.
+function command.listen()
+	local listener, _, port = socket.listen("127.0.0.1", 0)
+	connections[1] = listener
+	socket.start(listener, function(fd)
+		connections[#connections + 1] = fd
+		socket.start(fd)
+	end)
+	return port
+end
+
+function command.unlisten()
+	for _, fd in ipairs(connections) do
+		socket.close(fd)
+	end
+	connections = {}
+	collectgarbage()
 end
 
 -- Holds on until so many messages wait.
