@@ -2,25 +2,12 @@
 
 local skynet = require "skynet"
 local datacenter = require "skynet.datacenter"
+local rt = require "rt"
 local test = require "testlib"
-
-local function async(f, ...)
-	local result = {}
-	skynet.fork(function(...)
-		result.ok, result.value = pcall(f, ...)
-		result.done = true
-	end, ...)
-	return result
-end
 
 -- Let messages sent so far be handled by the data centre.
 local function settle()
 	datacenter.get "settle"
-end
-
-local function finished(result)
-	test.wait_for(function() return result.done end)
-	return result.ok, result.value
 end
 
 test.case("set returns the old value, get the present one", function()
@@ -91,7 +78,7 @@ test.case("waiters are woken in order by the set of another service", function()
 	local order = {}
 	local results = {}
 	for i = 1, 3 do
-		results[i] = async(function()
+		results[i] = rt.start(function()
 			local v = datacenter.wait("w", "later")
 			order[#order + 1] = i
 			return v
@@ -101,68 +88,68 @@ test.case("waiters are woken in order by the set of another service", function()
 	local setter = skynet.newservice "sv_helper"
 	skynet.call(setter, "lua", "call", "DATACENTER", "lua", "UPDATE", "w", "later", "now")
 	for i = 1, 3 do
-		test.eq(select(2, finished(results[i])), "now")
+		test.eq(select(2, rt.join(results[i])), "now")
 	end
 	test.eq(order, { 1, 2, 3 })
 	skynet.send(setter, "lua", "exit")
 end)
 
 test.case("setting nil wakes nobody, setting false does", function()
-	local waiter = async(datacenter.wait, "w", "nil")
+	local waiter = rt.start(datacenter.wait, "w", "nil")
 	settle()
 	datacenter.set("w", "nil", nil)
 	settle()
 	test.eq(waiter.done, nil)
 	datacenter.set("w", "nil", false)
-	test.eq(table.pack(finished(waiter)), { true, false, n = 2 })
+	test.eq(table.pack(rt.join(waiter)), { true, false, n = 2 })
 end)
 
 test.case("nobody can wait for a path and for a longer one", function()
-	local deep = async(datacenter.wait, "c1", "b", "c")
+	local deep = rt.start(datacenter.wait, "c1", "b", "c")
 	settle()
 	test.err(function() datacenter.wait("c1", "b") end, "call failed")
-	local short = async(datacenter.wait, "c2", "b")
+	local short = rt.start(datacenter.wait, "c2", "b")
 	settle()
 	test.err(function() datacenter.wait("c2", "b", "c") end, "call failed")
 	datacenter.set("c1", "b", "c", 1)
 	datacenter.set("c2", "b", 2)
-	test.eq(select(2, finished(deep)), 1)
-	test.eq(select(2, finished(short)), 2)
+	test.eq(select(2, rt.join(deep)), 1)
+	test.eq(select(2, rt.join(short)), 2)
 	-- Nothing is left behind: both shapes may be waited for now.
-	local again = async(datacenter.wait, "c1", "b", "d")
+	local again = rt.start(datacenter.wait, "c1", "b", "d")
 	settle()
 	datacenter.set("c1", "b", "d", 3)
-	test.eq(select(2, finished(again)), 3)
+	test.eq(select(2, rt.join(again)), 3)
 end)
 
 test.case("a longer path that is set fails the waiters of the shorter one", function()
-	local waiter = async(datacenter.wait, "key")
+	local waiter = rt.start(datacenter.wait, "key")
 	settle()
 	datacenter.set("key", "foobar", 1)
-	test.eq(finished(waiter), false)
+	test.eq(rt.join(waiter), false)
 	test.eq(datacenter.wait("key", "foobar"), 1)
 end)
 
 test.case("a table that is set wakes all who wait for something in it", function()
-	local x, y = async(datacenter.wait, "sub", "x"), async(datacenter.wait, "sub", "y", "z")
-	local branch, other = async(datacenter.wait, "sub", "b"), async(datacenter.wait, "sub", "other")
+	local x, y = rt.start(datacenter.wait, "sub", "x"), rt.start(datacenter.wait, "sub", "y", "z")
+	local branch, other = rt.start(datacenter.wait, "sub", "b"), rt.start(datacenter.wait, "sub", "other")
 	settle()
 	datacenter.set("sub", { x = false, y = { z = 5 }, b = { c = 1 } })
-	test.eq(table.pack(finished(x)), { true, false, n = 2 })
-	test.eq(select(2, finished(y)), 5)
-	test.eq(select(2, finished(branch)), { c = 1 })
+	test.eq(table.pack(rt.join(x)), { true, false, n = 2 })
+	test.eq(select(2, rt.join(y)), 5)
+	test.eq(select(2, rt.join(branch)), { c = 1 })
 	settle()
 	test.eq(other.done, nil)
 	-- Also when there was something before.
 	datacenter.set("sub", { other = "now" })
-	test.eq(select(2, finished(other)), "now")
+	test.eq(select(2, rt.join(other)), "now")
 end)
 
 test.case("a scalar that is set fails all who wait for something below it", function()
 	local waiters = {
-		async(datacenter.wait, "long", "path"),
-		async(datacenter.wait, "long", "way", "down"),
-		async(datacenter.wait, "long", "way", "up"),
+		rt.start(datacenter.wait, "long", "path"),
+		rt.start(datacenter.wait, "long", "way", "down"),
+		rt.start(datacenter.wait, "long", "way", "up"),
 	}
 	settle()
 	datacenter.set("long", nil)
@@ -170,16 +157,16 @@ test.case("a scalar that is set fails all who wait for something below it", func
 	settle()
 	test.eq(waiters[1].done, nil)
 	datacenter.set("long", { way = 5 })
-	test.eq(finished(waiters[2]), false)
-	test.eq(finished(waiters[3]), false)
+	test.eq(rt.join(waiters[2]), false)
+	test.eq(rt.join(waiters[3]), false)
 	test.eq(waiters[1].done, nil)
 	datacenter.set("long", 5)
-	test.eq(finished(waiters[1]), false)
+	test.eq(rt.join(waiters[1]), false)
 	datacenter.set("long", nil)
-	local again = async(datacenter.wait, "long", "path")
+	local again = rt.start(datacenter.wait, "long", "path")
 	settle()
 	datacenter.set("long", "path", 6)
-	test.eq(select(2, finished(again)), 6)
+	test.eq(select(2, rt.join(again)), 6)
 end)
 
 test.case("waiters of services that died are dropped", function()
@@ -201,10 +188,10 @@ test.case("waiters of services that died are dropped", function()
 	test.wait_for(function() return waiting() == 1 end)
 	require "skynet.manager".kill(s)
 	test.wait_for(function() return not require "skynet.alive"(s) end)
-	local waiter = async(datacenter.wait, "dead")
+	local waiter = rt.start(datacenter.wait, "dead")
 	settle()
 	datacenter.set("dead", "woken")
-	test.eq(select(2, finished(waiter)), "woken")
+	test.eq(select(2, rt.join(waiter)), "woken")
 end)
 
 test.case("wait without a key and unknown commands raise", function()

@@ -3,20 +3,12 @@
 local skynet = require "skynet"
 require "skynet.manager"
 local harbor = require "skynet.harbor"
+local rt = require "rt"
 local test = require "testlib"
-
-local function async(f, ...)
-	local result = {}
-	skynet.fork(function(...)
-		result.ok, result.value = pcall(f, ...)
-		result.done = true
-	end, ...)
-	return result
-end
 
 test.case("queryname waits for the name", function()
 	local handle = skynet.newservice "sv_helper"
-	local queries = { async(harbor.queryname, "LATER"), async(harbor.queryname, "LATER") }
+	local queries = { rt.start(harbor.queryname, "LATER"), rt.start(harbor.queryname, "LATER") }
 	skynet.call(".cslave", "debug", "PING")
 	test.eq(queries[1].done, nil)
 	skynet.name("LATER", handle)
@@ -34,7 +26,7 @@ end)
 
 test.case("a call and a send by a name not registered yet are delivered later", function()
 	local handle = skynet.newservice "sv_helper"
-	local call = async(skynet.call, "SOON", "lua", "echo", "hello")
+	local call = rt.start(skynet.call, "SOON", "lua", "echo", "hello")
 	skynet.send("SOON", "lua", "echo", "nobody hears")
 	skynet.call(".cslave", "debug", "PING")
 	test.eq(call.done, nil)

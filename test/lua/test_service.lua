@@ -3,21 +3,8 @@
 local skynet = require "skynet"
 local service = require "skynet.service"
 local core = require "skynet.core"
+local rt = require "rt"
 local test = require "testlib"
-
-local function async(f, ...)
-	local result = {}
-	skynet.fork(function(...)
-		result.ok, result.value = pcall(f, ...)
-		result.done = true
-	end, ...)
-	return result
-end
-
-local function finished(result)
-	test.wait_for(function() return result.done end)
-	return result.ok, result.value
-end
 
 -- Answers every call with the arguments it was started with, then the call's.
 local function answer_arguments(...)
@@ -84,16 +71,16 @@ test.case("a function that raises fails new and query, and may be tried again", 
 end)
 
 test.case("query waits for new; nothing is made by asking", function()
-	local query = async(service.query, "later")
-	local second = async(service.query, "later")
+	local query = rt.start(service.query, "later")
+	local second = rt.start(service.query, "later")
 	skynet.sleep(1)
 	test.eq(query.done, nil)
 	for _, entry in pairs(info()) do
 		test.ne(entry.name, "later")
 	end
 	local handle = service.new("later", answer_arguments)
-	test.eq(select(2, finished(query)), handle)
-	test.eq(select(2, finished(second)), handle)
+	test.eq(select(2, rt.join(query)), handle)
+	test.eq(select(2, rt.join(second)), handle)
 end)
 
 test.case("all who wait for a boot that fails are told", function()
@@ -103,10 +90,10 @@ test.case("all who wait for a boot that fails are told", function()
 	end
 	local results = {}
 	for i = 1, 3 do
-		results[i] = async(service.new, "slowfail", slow_failure)
+		results[i] = rt.start(service.new, "slowfail", slow_failure)
 	end
 	for i = 1, 3 do
-		test.eq(finished(results[i]), false)
+		test.eq(rt.join(results[i]), false)
 	end
 end)
 
@@ -117,12 +104,12 @@ test.case("concurrent new of one name boots once", function()
 	end
 	local results = {}
 	for i = 1, 4 do
-		results[i] = async(service.new, "slowstart", slow_start)
+		results[i] = rt.start(service.new, "slowstart", slow_start)
 	end
-	local _, handle = finished(results[1])
+	local _, handle = rt.join(results[1])
 	test.ok(handle)
 	for i = 2, 4 do
-		test.eq(select(2, finished(results[i])), handle)
+		test.eq(select(2, rt.join(results[i])), handle)
 	end
 end)
 
@@ -151,11 +138,11 @@ test.case("the handle of a service that died, or was closed elsewhere, is not ke
 		end)
 	end)
 	test.eq(skynet.call(closer, "lua", "foo"), true)
-	local query = async(service.query, "foo")
+	local query = rt.start(service.query, "foo")
 	skynet.sleep(1)
 	test.eq(query.done, nil)
 	local third = service.new("foo", answer_arguments)
-	test.eq(select(2, finished(query)), third)
+	test.eq(select(2, rt.join(query)), third)
 end)
 
 test.case("INFO of the provider lists what lives", function()
@@ -165,7 +152,7 @@ test.case("INFO of the provider lists what lives", function()
 	test.eq(entry.init, "a,2")
 	test.match(entry.time, "%d%d:%d%d:%d%d")
 	test.eq(entry.status, nil)
-	local waiting = async(service.new, "waiting", function()
+	local waiting = rt.start(service.new, "waiting", function()
 		local skynet = require "skynet"
 		skynet.start(function() skynet.sleep(20) end)
 	end)
@@ -176,7 +163,7 @@ test.case("INFO of the provider lists what lives", function()
 			end
 		end
 	end)
-	test.eq(finished(waiting), true)
+	test.eq(rt.join(waiting), true)
 	test.err(function()
 		skynet.call(skynet.uniqueservice "service_provider", "lua", "nosuch")
 	end, "call failed")

@@ -3,25 +3,11 @@
 local skynet = require "skynet"
 require "skynet.manager"
 local core = require "skynet.core"
+local rt = require "rt"
 local test = require "testlib"
 
 local function manager(...)
 	return skynet.call(".service", "lua", ...)
-end
-
--- Run f in a task; a table that gets ok, value, done.
-local function async(f, ...)
-	local result = {}
-	skynet.fork(function(...)
-		result.ok, result.value = pcall(f, ...)
-		result.done = true
-	end, ...)
-	return result
-end
-
-local function finished(result)
-	test.wait_for(function() return result.done end)
-	return result.ok, result.value
 end
 
 test.case("uniqueservice launches once", function()
@@ -44,8 +30,8 @@ test.case("x and @x are different instances of the script x", function()
 end)
 
 test.case("queryservice waits for the launch", function()
-	local first = async(skynet.queryservice, "sv_later")
-	local second = async(skynet.queryservice, "sv_later")
+	local first = rt.start(skynet.queryservice, "sv_later")
+	local second = rt.start(skynet.queryservice, "sv_later")
 	test.wait_for(function()
 		local text = manager("LIST").sv_later
 		return text and select(2, text:gsub(skynet.address(skynet.self()), "")) == 2
@@ -53,28 +39,28 @@ test.case("queryservice waits for the launch", function()
 	test.match(manager("LIST").sv_later, "^Querying:\n:%x+ ")
 	test.eq(first.done, nil)
 	local handle = skynet.uniqueservice "sv_later"
-	test.eq(select(2, finished(first)), handle)
-	test.eq(select(2, finished(second)), handle)
+	test.eq(select(2, rt.join(first)), handle)
+	test.eq(select(2, rt.join(second)), handle)
 end)
 
 test.case("concurrent launches of one name give one service", function()
 	local results = {}
 	for i = 1, 5 do
-		results[i] = async(skynet.uniqueservice, "@sv_later")
+		results[i] = rt.start(skynet.uniqueservice, "@sv_later")
 	end
-	local _, handle = finished(results[1])
+	local _, handle = rt.join(results[1])
 	for i = 2, 5 do
-		test.eq(select(2, finished(results[i])), handle)
+		test.eq(select(2, rt.join(results[i])), handle)
 	end
 end)
 
 test.case("a failed launch fails all who wait, is listed, and may be retried", function()
 	local results = {}
 	for i = 1, 3 do
-		results[i] = async(skynet.uniqueservice, "sv_flaky")
+		results[i] = rt.start(skynet.uniqueservice, "sv_flaky")
 	end
 	for i = 1, 3 do
-		local ok, err = finished(results[i])
+		local ok, err = rt.join(results[i])
 		test.eq(ok, false)
 		test.match(err, "call failed")
 	end
@@ -89,10 +75,10 @@ end)
 test.case("a unique service that exits in its start gives everybody the same error", function()
 	local results = {}
 	for i = 1, 3 do
-		results[i] = async(skynet.uniqueservice, "@sv_helper_exits")
+		results[i] = rt.start(skynet.uniqueservice, "@sv_helper_exits")
 	end
 	for i = 1, 3 do
-		local ok, err = finished(results[i])
+		local ok, err = rt.join(results[i])
 		test.eq(ok, false)
 		test.match(err, "exited during its start")
 	end
@@ -111,11 +97,11 @@ test.case("queryservice of a dead service waits for the next launch", function()
 	local handle = skynet.uniqueservice "sv_later"
 	core.command("KILL", skynet.address(handle))
 	test.wait_for(function() return manager("LIST").sv_later == nil end)
-	local query = async(skynet.queryservice, "sv_later")
+	local query = rt.start(skynet.queryservice, "sv_later")
 	skynet.sleep(1)
 	test.eq(query.done, nil)
 	local again = skynet.uniqueservice "sv_later"
-	test.eq(select(2, finished(query)), again)
+	test.eq(select(2, rt.join(query)), again)
 end)
 
 test.case("a service that asks for itself while it starts gets an error", function()
@@ -124,8 +110,8 @@ test.case("a service that asks for itself while it starts gets an error", functi
 end)
 
 test.case("two services that wait for each other in their start are told", function()
-	local first = async(skynet.uniqueservice, "@sv_cycle", "sv_cycle2")
-	local _, handle = finished(first)
+	local first = rt.start(skynet.uniqueservice, "@sv_cycle", "sv_cycle2")
+	local _, handle = rt.join(first)
 	local other = skynet.queryservice "sv_cycle2"
 	local mine, its = skynet.call(handle, "lua"), skynet.call(other, "lua")
 	local text = tostring(mine) .. tostring(its)
@@ -133,7 +119,7 @@ test.case("two services that wait for each other in their start are told", funct
 end)
 
 test.case("LIST shows where an unfinished launch hangs", function()
-	local launch = async(skynet.uniqueservice, "@sv_slow")
+	local launch = rt.start(skynet.uniqueservice, "@sv_slow")
 	local handle
 	test.wait_for(function()
 		local text = manager("LIST")["@sv_slow"]
@@ -144,7 +130,7 @@ test.case("LIST shows where an unfinished launch hangs", function()
 	test.match(text, "\nLaunching from :%x+\n")
 	test.match(text, "sv_slow%.lua")
 	skynet.send(tonumber(handle, 16), "lua", "go")
-	test.eq(finished(launch), true)
+	test.eq(rt.join(launch), true)
 end)
 
 test.case("unknown and missing commands are answered", function()

@@ -2,6 +2,7 @@
 
 local skynet = require "skynet"
 local datasheet = require "skynet.datasheet"
+local serve = require "serve"
 
 local held = {}
 local command = {}
@@ -43,12 +44,4 @@ function command.watch(name, rounds)
 	return mixtures
 end
 
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "exit" then
-			skynet.retpack()
-			skynet.exit()
-		end
-		skynet.retpack(command[cmd](...))
-	end)
-end)
+serve(command)

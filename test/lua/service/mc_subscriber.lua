@@ -2,6 +2,7 @@
 
 local skynet = require "skynet"
 local mc = require "skynet.multicast"
+local serve = require "serve"
 
 local got = {}
 local channel
@@ -50,12 +51,4 @@ function command.die_loaded(id, n)
 	require "skynet.core".command "EXIT"
 end
 
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "exit" then
-			skynet.retpack()
-			skynet.exit()
-		end
-		skynet.retpack(command[cmd](...))
-	end)
-end)
+serve(command)

@@ -2,6 +2,7 @@
 
 local skynet = require "skynet"
 local sharedata = require "skynet.sharedata"
+local serve = require "serve"
 
 local held = {}
 local command = {}
@@ -65,12 +66,4 @@ function command.watch(name, rounds)
 	return mixtures, versions
 end
 
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "exit" then
-			skynet.retpack()
-			skynet.exit()
-		end
-		skynet.retpack(command[cmd](...))
-	end)
-end)
+serve(command)

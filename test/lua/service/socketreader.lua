@@ -1,7 +1,7 @@
 -- A service that takes over connections of a test.
 
-local skynet = require "skynet"
 local socket = require "skynet.socket"
+local serve = require "serve"
 
 local command = {}
 
@@ -18,12 +18,4 @@ function command.write(id, data)
 	return socket.write(id, data)
 end
 
-function command.exit()
-	skynet.exit()
-end
-
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		skynet.retpack(command[cmd](...))
-	end)
-end)
+serve(command)

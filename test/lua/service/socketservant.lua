@@ -2,6 +2,7 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
+local serve = require "serve"
 
 local state = { listening = {} }
 
@@ -37,12 +38,4 @@ function command.listen()
 	return state.listening[id], id
 end
 
-function command.exit()
-	skynet.exit()
-end
-
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		skynet.retpack(command[cmd](...))
-	end)
-end)
+serve(command)

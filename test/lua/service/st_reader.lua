@@ -1,8 +1,8 @@
 -- A reader of shared tables for test_sharetable: keeps one table per name and
 -- answers what it sees in it.
 
-local skynet = require "skynet"
 local sharetable = require "skynet.sharetable"
+local serve = require "serve"
 
 local tables = {}
 local command = {}
@@ -73,12 +73,4 @@ function command.identity(name)
 	return string.format("%p", sharetable.query(name))
 end
 
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "exit" then
-			skynet.retpack()
-			skynet.exit()
-		end
-		skynet.retpack(command[cmd](...))
-	end)
-end)
+serve(command)

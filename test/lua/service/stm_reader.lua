@@ -3,6 +3,7 @@
 local skynet = require "skynet"
 local stm = require "skynet.stm"
 local sharemap = require "skynet.sharemap"
+local serve = require "serve"
 
 local reader, map
 local command = {}
@@ -50,12 +51,4 @@ function command.watch(last)
 	return faults
 end
 
-skynet.start(function()
-	skynet.dispatch("lua", function(_, _, cmd, ...)
-		if cmd == "exit" then
-			skynet.retpack()
-			skynet.exit()
-		end
-		skynet.retpack(command[cmd](...))
-	end)
-end)
+serve(command)
