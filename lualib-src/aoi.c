@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "hash_mix.h"
+
 #define FIRST_BUCKETS 8
 #define FIRST_EVENTS 16
 /* Grids of watchers; the largest range is that of the last one. */
@@ -92,15 +94,6 @@ give(struct aoi *a, void *p, size_t size) {
 
 //---------------------------------------------------------------- hash table
 
-static uint64_t
-mix(uint64_t h) {
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93u;
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93u;
-	return h ^ h >> 32;
-}
-
 static struct entry *
 table_first(const struct table *t, uint64_t hash) {
 	return t->size == 0 ? NULL : t->bucket[hash & (t->size - 1)];
@@ -168,7 +161,8 @@ cell_number(const struct aoi *a, int level, double v) {
 
 static uint64_t
 hash_cell(const struct aoi *a, int level, int64_t x, int64_t y) {
-	return mix(mix(mix(a->options.seed ^ (uint64_t)x) ^ (uint64_t)y) + (uint64_t)(level + 1));
+	return hash_mix(hash_mix(hash_mix(a->options.seed ^ (uint64_t)x) ^ (uint64_t)y) +
+	                (uint64_t)(level + 1));
 }
 
 static struct cell *
@@ -333,7 +327,7 @@ is_within(const struct aoi *a, const struct aoi_object *w, const struct aoi_obje
 
 static uint64_t
 hash_pair(const struct aoi *a, const struct aoi_object *w, const struct aoi_object *m) {
-	return mix(mix(a->options.seed ^ (uint64_t)w->id) ^ (uint64_t)m->id);
+	return hash_mix(hash_mix(a->options.seed ^ (uint64_t)w->id) ^ (uint64_t)m->id);
 }
 
 static struct pair *
@@ -625,7 +619,7 @@ aoi_new(const struct aoi_options *options) {
 
 struct aoi_object *
 aoi_find(const struct aoi *a, int64_t id) {
-	uint64_t hash = mix(a->options.seed ^ (uint64_t)id);
+	uint64_t hash = hash_mix(a->options.seed ^ (uint64_t)id);
 	struct aoi_object *o = (struct aoi_object *)table_first(&a->objects, hash);
 	while (o != NULL && o->id != id) {
 		o = (struct aoi_object *)o->entry.chain;
@@ -639,7 +633,7 @@ aoi_add(struct aoi *a, int64_t id, const struct aoi_role *role, double x, double
 	if (o == NULL) {
 		return NULL;
 	}
-	o->entry.hash = mix(a->options.seed ^ (uint64_t)id);
+	o->entry.hash = hash_mix(a->options.seed ^ (uint64_t)id);
 	o->id = id;
 	o->role = *role;
 	o->x = x;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "hash_mix.h"
+
 /* A quarter of the entries of a level are on the next one: 16 levels serve 2^32 entries. */
 #define MAX_LEVEL 16
 #define FIRST_BUCKETS 8
@@ -151,18 +153,9 @@ is_before(const struct zset *z, const struct zset_node *a, const struct zset_nod
 //---------------------------------------------------------------------- hash
 
 static uint64_t
-mix(uint64_t h) {
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93u;
-	h ^= h >> 32;
-	h *= 0xd6e8feb86659fd93u;
-	return h ^ h >> 32;
-}
-
-static uint64_t
 hash_member(const struct zset *z, const struct zset_member *m) {
 	if (m->bytes == NULL) {
-		return mix(z->seed ^ (uint64_t)m->integer);
+		return hash_mix(z->seed ^ (uint64_t)m->integer);
 	}
 	uint64_t h = z->seed ^ m->size;
 	const char *s = m->bytes;
@@ -170,11 +163,11 @@ hash_member(const struct zset *z, const struct zset_member *m) {
 	for (; left >= sizeof(h); left -= sizeof(h), s += sizeof(h)) {
 		uint64_t word;
 		memcpy(&word, s, sizeof(word));
-		h = mix(h ^ word) + z->seed;
+		h = hash_mix(h ^ word) + z->seed;
 	}
 	uint64_t word = 0;
 	memcpy(&word, s, left);
-	return mix(h ^ word);
+	return hash_mix(h ^ word);
 }
 
 static struct zset_node **
@@ -228,7 +221,7 @@ zset_find(const struct zset *z, const struct zset_member *m) {
 static int
 random_level(struct zset *z) {
 	z->random += 0x9e3779b97f4a7c15u;
-	uint64_t r = mix(z->random);
+	uint64_t r = hash_mix(z->random);
 	int level = 1;
 	for (; level < MAX_LEVEL && (r & 3) == 0; r >>= 2) {
 		level++;

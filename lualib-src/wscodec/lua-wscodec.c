@@ -248,20 +248,29 @@ decode(lua_State *L, struct codec *c, struct ws_event *ev) {
 	return kind;
 }
 
+// Decode on. True when a message is complete, whose kind is pushed; else what there is
+// instead is pushed, an event or nothing, and its number of values is in *n.
+static bool
+next_message(lua_State *L, struct codec *c, int *n) {
+	struct ws_event ev;
+	int kind = decode(L, c, &ev);
+	if (kind == WS_TEXT || kind == WS_BINARY) {
+		lua_pushinteger(L, kind);
+		return true;
+	}
+	*n = kind == WS_MORE ? 0 : push_event(L, kind, &ev);
+	return false;
+}
+
 // next() -> kind, ...: the next message or control frame, nothing = needs more bytes
 static int
 lnext(lua_State *L) {
 	struct codec *c = check_codec(L);
-	struct ws_event ev;
-	int kind = decode(L, c, &ev);
-	if (kind == WS_MORE) {
-		return 0;
-	}
-	if (kind != WS_TEXT && kind != WS_BINARY) {
-		return push_event(L, kind, &ev);
+	int n;
+	if (!next_message(L, c, &n)) {
+		return n;
 	}
 	struct ws_buffer *message = &c->decoder.message;
-	lua_pushinteger(L, kind);
 	lua_pushlstring(L, message->size > 0 ? message->data : "", message->size);
 	ws_buffer_clear(message);
 	return 2;
@@ -271,16 +280,11 @@ lnext(lua_State *L) {
 static int
 lnextblock(lua_State *L) {
 	struct codec *c = check_codec(L);
-	struct ws_event ev;
-	int kind = decode(L, c, &ev);
-	if (kind == WS_MORE) {
-		return 0;
-	}
-	if (kind != WS_TEXT && kind != WS_BINARY) {
-		return push_event(L, kind, &ev);
+	int n;
+	if (!next_message(L, c, &n)) {
+		return n;
 	}
 	size_t size;
-	lua_pushinteger(L, kind);
 	lua_pushlightuserdata(L, ws_buffer_take(&c->decoder.message, &size));
 	lua_pushinteger(L, (lua_Integer)size);
 	return 3;

@@ -9,31 +9,9 @@
 #include <stdlib.h>
 
 #include "aoi.h"
+#include "ledger.h"
 
 enum { OBJECTS = 30 };
-
-struct ledger {
-	size_t bytes;
-	long fail_after; /* allocations until one fails; negative: never */
-};
-
-static void *
-ledger_alloc(void *ud, void *p, size_t old_size, size_t size) {
-	struct ledger *l = ud;
-	if (size == 0) {
-		if (p != NULL) {
-			l->bytes -= old_size;
-		}
-		free(p);
-		return NULL;
-	}
-	assert_null(p);
-	if (l->fail_after >= 0 && l->fail_after-- == 0) {
-		return NULL;
-	}
-	l->bytes += size;
-	return malloc(size);
-}
 
 static struct aoi *
 new_space(struct ledger *l) {

@@ -11,29 +11,7 @@
 #include <string.h>
 
 #include "zset.h"
-
-struct ledger {
-	size_t bytes;
-	long fail_after; /* allocations until one fails; negative: never */
-};
-
-static void *
-ledger_alloc(void *ud, void *p, size_t old_size, size_t size) {
-	struct ledger *l = ud;
-	if (size == 0) {
-		if (p != NULL) {
-			l->bytes -= old_size;
-		}
-		free(p);
-		return NULL;
-	}
-	assert_null(p);
-	if (l->fail_after >= 0 && l->fail_after-- == 0) {
-		return NULL;
-	}
-	l->bytes += size;
-	return malloc(size);
-}
+#include "ledger.h"
 
 static struct zset *
 new_set(struct ledger *l) {
