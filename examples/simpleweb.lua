@@ -51,12 +51,17 @@ local function plain(id)
 end
 
 local context
-local function encrypted(id)
-	local tls = require "http.tlshelper"
-	context = context or tls.newctx {
+
+-- Before the first connection: a missing file ends the start.
+local function load_certificate()
+	context = require "http.tlshelper".newctx {
 		cert = skynet.getenv "certfile" or "./server-cert.pem",
 		key = skynet.getenv "keyfile" or "./server-key.pem",
 	}
+end
+
+local function encrypted(id)
+	local tls = require "http.tlshelper"
 	local session = tls.newtls("server", context)
 	tls.init_responsefunc(id, session, READ_TIMEOUT)()
 	local read = tls.readfunc(id, session, READ_TIMEOUT)
@@ -114,6 +119,9 @@ end
 
 if mode == "agent" then
 	skynet.start(function()
+		if protocol == "https" then
+			load_certificate()
+		end
 		skynet.dispatch("lua", function(_, _, id) serve(id) end)
 	end)
 else

@@ -34,10 +34,18 @@ function handle.error(id)
 end
 
 local function agent()
+	local options = {}
 	skynet.start(function()
+		if protocol == "wss" then
+			-- Here, so that a missing file ends the start and not each connection.
+			options.tls = require "http.tlshelper".newctx {
+				cert = skynet.getenv "certfile" or "./server-cert.pem",
+				key = skynet.getenv "keyfile" or "./server-key.pem",
+			}
+		end
 		skynet.dispatch("lua", function(_, _, id, addr)
 			skynet.ignoreret()
-			local ok, err = websocket.accept(id, handle, protocol, addr)
+			local ok, err = websocket.accept(id, handle, protocol, addr, options)
 			if not ok then
 				skynet.error(err)
 			end

@@ -35,10 +35,13 @@ local function set_certificate(ctx, opts)
 	local key = opts.key or error("tls option 'cert' needs 'key'", 0)
 	if is_pem(cert) ~= is_pem(key) then
 		error("tls options 'cert' and 'key' must both be files, or both be PEM texts", 0)
-	elseif is_pem(cert) then
-		ctx:set_cert_pem(cert, key, opts.password)
-	else
-		ctx:set_cert(cert, key, opts.password)
+	end
+	local from_text = is_pem(cert)
+	local set = from_text and ctx.set_cert_pem or ctx.set_cert
+	local ok, why = pcall(set, ctx, cert, key, opts.password)
+	if not ok then
+		error(string.format("tls: can't use the certificate %s with the key %s: %s",
+			from_text and "given as text" or cert, from_text and "given as text" or key, why), 0)
 	end
 end
 

@@ -296,6 +296,7 @@ test.case("options are checked by name and type", function()
 	for opts, text in pairs {
 		[{ nosuch = 1 }] = "unknown tls option 'nosuch'",
 		[{ verify = "no" }] = "tls option 'verify' must be a boolean, got a string",
+		[{ cert = "/no.pem", key = "/no.key" }] = "can't use the certificate /no.pem with the key /no.key: ",
 		[{ cert = "x" }] = "'cert' needs 'key'",
 		[{ key = "x" }] = "'key' needs 'cert'",
 		[{ cert = "-----BEGIN X", key = "file" }] = "must both be",

@@ -598,3 +598,12 @@ def test_enablessl_decides_about_the_plain_module():
         with Node('start = "go"\n' + extra,
                   files={"svc/go.lua": INIT}) as n:
             n.wait_for(pattern)
+
+
+def test_samples_without_a_certificate_say_which_file_is_missing():
+    for sample in ("simpleweb https 0", "simplewebsocket wss"):
+        with Node(f'start = "{sample}"\nenablessl = true\nwebsocket_port = 0\n') as n:
+            n.wait_for(r"tls: can't use the certificate \./server-cert\.pem with the key "
+                       r"\./server-key\.pem: .*No such file")
+            n.wait_for(f"start script '{sample}' failed")
+            assert n.stop() == 0
