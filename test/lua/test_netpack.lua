@@ -102,6 +102,7 @@ test.case("close tells the fd and forgets what is unfinished", function()
 	test.wait_for(function()
 		for _, e in ipairs(state.events) do
 			if e[1] == "close" and e[2] == server then
+				test.eq(e[3], true) -- within a package
 				return true
 			end
 		end
@@ -141,6 +142,26 @@ end)
 
 test.case("tostring of no block is empty", function()
 	test.eq(netpack.tostring(nil, 0), "")
+end)
+
+test.case("a queue that nobody holds takes its packages along", function()
+	local memory = require "skynet.memory"
+	local function fill()
+		for _ = 1, 20 do
+			local q = netpack.guard(nil, { maxpackage = 65535 }, {})
+			for fd = 1, 10 do
+				-- Packages that nobody pops, and one that has no end.
+				local wire = string.pack(">s2", ("x"):rep(1000)):rep(5) .. "\xff\xff" .. ("y"):rep(5000)
+				netpack.feed(q, fd, driver.str2p(wire), #wire)
+			end
+		end
+		collectgarbage()
+		collectgarbage()
+	end
+	fill()
+	local before = memory.current()
+	fill()
+	test.ok(memory.current() - before < 200 * 1000, "two megabytes of packages were not freed")
 end)
 
 test.case("a cleared queue works again", function()

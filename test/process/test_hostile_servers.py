@@ -13,7 +13,7 @@ import threading
 import time
 
 from harness import LIMIT, Client, Node
-from test_hostile_peers import ROOM, descriptors, peak, reset_now
+from test_hostile_peers import ROOM, descriptors, peak, reset_now, until_it_works
 from test_tls import cert
 
 # ------------------------------------------------------------------ kinds
@@ -175,8 +175,12 @@ class World(Node):
         return c
 
 
-def good(node, kind, answer, greet):
+def good(*args):
     """A request to a server that behaves."""
+    until_it_works(lambda: good_once(*args))
+
+
+def good_once(node, kind, answer, greet):
     server = Server(answer, greet)
     with node.ask(kind, server.port) as c:
         assert c.recv_until("\n").startswith(b"ok "), c.buf

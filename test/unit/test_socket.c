@@ -209,6 +209,11 @@ new_descriptors_close_on_exec_without_delay(void **state) {
 	struct world *w = *state;
 	int client, on = 0;
 	socklen_t len = sizeof(on);
+	int port;
+	int listener = fd_of(w, start_listener(w, &port));
+	// Or a connection that vanishes before accept holds the thread.
+	assert_int_equal(fcntl(listener, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	assert_int_equal(fcntl(listener, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
 	int id = accept_started(w, &client);
 	int fd = fd_of(w, id);
 	assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
