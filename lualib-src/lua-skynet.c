@@ -510,6 +510,21 @@ lmemlimit(lua_State *L) {
 	return 0;
 }
 
+/*
+ * heap(): bytes that the VM has from its allocator. Lua's own count leaves out long
+ * strings that were built in a buffer.
+ */
+static int
+lheap(lua_State *L) {
+	struct lua_container *c = lua_container(L);
+	if (c != NULL) {
+		lua_pushinteger(L, (lua_Integer)c->memory(c));
+	} else {
+		lua_pushinteger(L, (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024);
+	}
+	return 1;
+}
+
 static size_t
 check_bytes(lua_State *L, int arg) {
 	lua_Number bytes = luaL_optnumber(L, arg, 0);
@@ -569,6 +584,7 @@ push_module(lua_State *L, bool has_container) {
 	    {"trash", ltrash},
 	    {"now", lnow},
 	    {"hpc", lhpc},
+	    {"heap", lheap},
 	    {"memlimit", lmemlimit},
 	    {"memquota", lmemquota},
 	    {"startfailed", lstartfailed},

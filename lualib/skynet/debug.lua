@@ -2,6 +2,7 @@
 -- the first of them. Owns the extra commands that the service registered.
 
 local skynet = require "skynet"
+local core = require "skynet.core"
 
 local M = {}
 
@@ -13,8 +14,13 @@ local collecting = false
 
 local command = {}
 
+-- Of the Lua heap.
+local function kibibytes()
+	return core.heap() / 1024
+end
+
 function command.MEM()
-	skynet.retpack(collectgarbage "count")
+	skynet.retpack(kibibytes())
 end
 
 function command.MEMQUOTA(hard, warn)
@@ -33,11 +39,11 @@ end
 function command.GC()
 	if not collecting then
 		collecting = true
-		local before, start = collectgarbage "count", skynet.now()
+		local before, start = kibibytes(), skynet.now()
 		collectgarbage "collect"
 		-- Finalizers may have queued work: let it be done.
 		skynet.yield()
-		local after = collectgarbage "count"
+		local after = kibibytes()
 		skynet.error(string.format("GC %.2f Kb -> %.2f Kb, cost %.2f sec", before, after,
 			(skynet.now() - start) / 100))
 		collecting = false

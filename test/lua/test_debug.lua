@@ -16,7 +16,12 @@ end
 test.case("PING, MEM, STAT, SUPPORT", function()
 	agent = rt.agent()
 	test.eq(select("#", debug_call "PING"), 0)
-	test.ok(debug_call "MEM" > 0)
+	local before = debug_call "MEM"
+	test.ok(before > 0)
+	rt.run(agent, "SHARED.text = ('m'):rep(1 << 20) skynet.retpack()")
+	local grown = debug_call "MEM" - before
+	test.ok(grown > 1000, grown)
+	rt.run(agent, "SHARED.text = nil skynet.retpack()")
 	local stat = debug_call "STAT"
 	for _, key in ipairs { "task", "mqlen", "cpu", "message" } do
 		test.eq(type(stat[key]), "number")
