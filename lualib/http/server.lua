@@ -13,6 +13,7 @@ local check_options = require "http.checkoptions"
 local codec = require "http.codec"
 local deadline = require "http.deadline"
 local flow = require "http.flow"
+local notice = require "skynet.notice"
 local request = require "http.request"
 local response = require "http.response"
 
@@ -67,6 +68,8 @@ local BACKLOG = 1024
 local REFUSED = codec.NO_HOST | codec.EXPECT_OTHER
 -- Requests of one connection that are served before others get a turn.
 local TURN = 64
+-- Lines about what peers do in a second.
+local MAX_LINES = 100
 
 ------------------------------------------------------------------ connections
 
@@ -89,8 +92,9 @@ function connection:write(data)
 	return socket.write(self.id, data)
 end
 
+-- Log what the peer did.
 function connection:log(what)
-	skynet.error(string.format("http: %s: %s", self.peer, what))
+	notice("http", MAX_LINES, "http: %s: %s", self.peer, what)
 end
 
 ---Wait for something, no longer than `time`.
@@ -183,7 +187,8 @@ local function call_handler(conn, req, res)
 		end
 		res:send(500)
 	elseif not res.status_sent and not conn.detached then
-		conn:log("the handler gave no response to " .. req.method .. " " .. req.url)
+		skynet.error(string.format("http: %s: the handler gave no response to %s %s", conn.peer, req.method,
+			req.url))
 		res:send(500)
 	end
 	return true
@@ -328,7 +333,7 @@ local methods = {}
 methods.__index = methods
 
 local function refuse_connection(self, fd, peer)
-	skynet.error(string.format("http: %s: more than %d connections", peer, self.max_connections))
+	notice("http full", MAX_LINES, "http: %s: more than %d connections", peer, self.max_connections)
 	if not self.tls then
 		socket.write(fd, response.bare(503, true))
 	end
@@ -353,7 +358,7 @@ local function serve_connection(self, fd, peer)
 	deadline.watch(conn)
 	local ok, err = xpcall(serve, request.traceback, conn)
 	if not ok then
-		conn:log(tostring(err))
+		skynet.error(string.format("http: %s: %s", peer, tostring(err)))
 	end
 	close(conn)
 end

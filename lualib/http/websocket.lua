@@ -15,6 +15,7 @@ local socket = require "skynet.socket"
 local internal = require "http.internal"
 local sockethelper = require "http.sockethelper"
 local handshake = require "http.wshandshake"
+local notice = require "skynet.notice"
 local wscodec = require "wscodec"
 local await = socket.await
 
@@ -35,6 +36,8 @@ local CLOSE_TIMEOUT = 200
 local FAILED_TIMEOUT = 50
 -- Bytes that are read and dropped meanwhile.
 local CLOSE_DRAIN = 4 * 1024 * 1024
+-- Lines about what peers do in a second.
+local MAX_LINES = 100
 -- Status of a header over the limit: the rest of it is still coming.
 local TOO_LARGE = 413
 
@@ -408,7 +411,7 @@ end
 -- A line about a peer that is not served any more.
 local function log_refusal(id, why)
 	local ws = pool[id]
-	skynet.error(string.format("websocket: close %d of %s: %s", id, ws and ws.addr or "a lost peer", why))
+	notice("websocket", MAX_LINES, "websocket: close %d of %s: %s", id, ws and ws.addr or "a lost peer", why)
 end
 
 -- Reads the request. A table, or nil, the status to refuse with, and a body. Yields.
@@ -632,8 +635,8 @@ local function limit_upgrade(id, options)
 	local state = { id = id }
 	skynet.timeout(options.handshake_timeout or HANDSHAKE_TIMEOUT, function()
 		if not state.is_over and (pool[id] == nil or pool[id].codec == nil) then
-			skynet.error(string.format("websocket: no upgrade on %d in time from %s", id,
-				tostring(socket.peer(id))))
+			notice("websocket", MAX_LINES, "websocket: no upgrade on %d in time from %s", id,
+				tostring(socket.peer(id)))
 			socket.shutdown(id)
 		end
 	end)

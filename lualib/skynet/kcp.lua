@@ -10,6 +10,7 @@ local socket = require "skynet.socket"
 local crypt = require "skynet.crypt"
 local packet = require "skynet.kcp.packet"
 local connection = require "skynet.kcp.connection"
+local notice = require "skynet.notice"
 
 local kcp = {}
 
@@ -52,8 +53,6 @@ local RETRY = 20
 -- CLOSE is said so many times, for it may be lost.
 local CLOSE_REPEATS = 3
 local CLOSE_PAUSE = 10
--- At most one line of a kind in this time.
-local LOG_PERIOD = 100
 
 ---@param given table?
 ---@return table # complete, the caller's own
@@ -112,13 +111,8 @@ end
 local server = {}
 server.__index = server
 
--- Rate-limited, so that a flood of datagrams is no flood of lines.
-local function report(self, text, from)
-	local now = skynet.now()
-	if now - (self.reported[text] or -LOG_PERIOD) >= LOG_PERIOD then
-		self.reported[text] = now
-		skynet.error(string.format("kcp: %s: %s", peer_text(from), text))
-	end
+local function report(text, from)
+	notice("kcp " .. text, 1, "kcp: %s: %s", peer_text(from), text)
 end
 
 local function cookie_of(self, from, nonce, period)
@@ -198,7 +192,7 @@ end
 answer[packet.OPEN] = function(self, from, body, stream)
 	local nonce, cookie = body:sub(1, packet.NONCE_SIZE), body:sub(packet.NONCE_SIZE + 1)
 	if not is_our_cookie(self, from, nonce, cookie) then
-		report(self, "a cookie that is not ours, or too old", from)
+		report("a cookie that is not ours, or too old", from)
 		return
 	end
 	-- The answer to an earlier one may be lost.
@@ -209,7 +203,7 @@ answer[packet.OPEN] = function(self, from, body, stream)
 		end
 		local why = refusal(self, from)
 		if why then
-			report(self, "refused, " .. why, from)
+			report("refused, " .. why, from)
 			return refuse(self, from, nonce, packet.FULL)
 		end
 		local key
@@ -245,7 +239,7 @@ local function open_plain(self, key, datagram, from)
 	end
 	local why = refusal(self, from)
 	if why then
-		report(self, "refused, " .. why, from)
+		report("refused, " .. why, from)
 		return
 	end
 	return add(self, key, from, string.unpack("<I4", datagram), function() end)
@@ -299,7 +293,6 @@ function kcp.listen(host, port, options, on_connection)
 		opened = {},
 		cookies = {},
 		per_host = {},
-		reported = {},
 		count = 0,
 	}, server)
 	self.id = socket.udp(function(datagram, from)

@@ -20,7 +20,7 @@ local driver = require "skynet.socketdriver"
 local gatelistener = require "snax.gatelistener"
 local gatesettings = require "snax.gatesettings"
 local gatetls = require "snax.gatetls"
-local notice = require "snax.gatenotice"
+local notice = require "skynet.notice"
 
 local traceback = debug.traceback
 local xpcall = xpcall

@@ -339,7 +339,7 @@ test.case("peers that are too slow are told, logged and closed", function()
 				test.match(talk(port, case[1]), case[2])
 			end)
 			if case[3] then
-				assert(has_line(lines, "http: 127%.0%.0%.1:%d+: " .. case[3]))
+				assert(has_line(lines, "http: 127%.0%.0%.1:%d+: " .. case[3]), table.concat(lines, "\n"))
 			else
 				assert(not has_line(lines, "http: 127"), table.concat(lines, "\n"))
 			end
@@ -541,6 +541,21 @@ test.case("wrong options are refused at once", function()
 	local s = http_server.listen("127.0.0.1", 0, echo)
 	test.match(select(2, pcall(http_server.listen, "127.0.0.1", s.port, echo)), "Address already in use")
 	s:close()
+end)
+
+-- The last one: it uses up the lines of its second.
+test.case("a flood of bad requests is no flood of lines", function()
+	with(function(_, res) res:send(200, "fine") end, {}, function(port)
+		local from = skynet.now()
+		local lines = logged(function()
+			for _ = 1, 300 do
+				assert(talk(port, "NONSENSE\r\n\r\n"):find "^HTTP/1.1 400")
+			end
+		end)
+		local seconds = (skynet.now() - from) // 100 + 1
+		assert(#lines >= 100 and #lines <= 100 * (seconds + 1), #lines .. " lines")
+		assert(#lines == 300 or has_line(lines, "%(and %d+ more of that kind before%)") or seconds == 1)
+	end)
 end)
 
 test.run()

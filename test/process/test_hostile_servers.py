@@ -13,7 +13,7 @@ import threading
 import time
 
 from harness import LIMIT, Client, Node
-from test_hostile_peers import ROOM, descriptors, peak, reset_now, until_it_works
+from test_hostile_peers import ROOM, check_no_fault, descriptors, peak, reset_now, until_it_works
 from test_tls import cert
 
 # ------------------------------------------------------------------ kinds
@@ -202,7 +202,7 @@ def run_table(kind, table, answer, greet=None):
             good(node, kind, answer, greet)
         wait_closed(node, open_before)
         assert peak(node) - most_before < ROOM, (most_before, peak(node))
-        assert "stack traceback" not in node.text, node.text
+        check_no_fault(node.text)
         assert node.stop() == 0
 
 

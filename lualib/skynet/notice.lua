@@ -1,4 +1,4 @@
--- snax.gatenotice: log lines about what peers do, so many that they can't fill the log. Of
+-- skynet.notice: log lines about what peers do, so many that they can't fill the log. Of
 -- a kind, some are written in a second; how many others there were says the next one.
 --
 -- Owns a counter per kind. Never yields.
