@@ -59,77 +59,60 @@ struct aoi;
 struct aoi_object;
 
 /* A new space, or NULL without memory. */
-struct aoi *
-aoi_new(const struct aoi_options *options);
+struct aoi *aoi_new(const struct aoi_options *options);
 
-void
-aoi_delete(struct aoi *a);
+void aoi_delete(struct aoi *a);
 
 /* Whether a position, or a range, can be used: finite, and not too many cells away. */
-bool
-aoi_is_place(const struct aoi *a, double x, double y);
+bool aoi_is_place(const struct aoi *a, double x, double y);
 
-bool
-aoi_is_range(const struct aoi *a, double range);
+bool aoi_is_range(const struct aoi *a, double range);
 
 /* The object of an id, or NULL. */
-struct aoi_object *
-aoi_find(const struct aoi *a, int64_t id);
+struct aoi_object *aoi_find(const struct aoi *a, int64_t id);
 
 /* A new object with an id that no object has; NULL without memory. */
-struct aoi_object *
-aoi_add(struct aoi *a, int64_t id, const struct aoi_role *role, double x, double y);
+struct aoi_object *aoi_add(struct aoi *a, int64_t id, const struct aoi_role *role, double x,
+                           double y);
 
 /* False without memory. */
-bool
-aoi_move(struct aoi *a, struct aoi_object *o, double x, double y);
+bool aoi_move(struct aoi *a, struct aoi_object *o, double x, double y);
 
 /* Change the range of a watcher. False without memory. */
-bool
-aoi_set_range(struct aoi *a, struct aoi_object *o, double range);
+bool aoi_set_range(struct aoi *a, struct aoi_object *o, double range);
 
 /*
  * Removes and frees an object. The next update tells those who saw it. False without memory for
  * that.
  */
-bool
-aoi_remove(struct aoi *a, struct aoi_object *o);
+bool aoi_remove(struct aoi *a, struct aoi_object *o);
 
-void
-aoi_object_place(const struct aoi_object *o, double *x, double *y);
+void aoi_object_place(const struct aoi_object *o, double *x, double *y);
 
-bool
-aoi_object_is_watcher(const struct aoi_object *o);
+bool aoi_object_is_watcher(const struct aoi_object *o);
 
 /*
  * Finds out what changed since the last update. False without memory; what was found so far is
  * among the events.
  */
-bool
-aoi_update(struct aoi *a);
+bool aoi_update(struct aoi *a);
 
 /* The events that were found; they stay until aoi_clear_events. Lends. */
-const struct aoi_event *
-aoi_events(const struct aoi *a, size_t *count);
+const struct aoi_event *aoi_events(const struct aoi *a, size_t *count);
 
-void
-aoi_clear_events(struct aoi *a);
+void aoi_clear_events(struct aoi *a);
 
 /* Calls fn with each id. */
 typedef void (*aoi_visit)(void *ud, int64_t id);
 
 /* The markers that a watcher sees, and the watchers that see a marker, as of the last update. */
-void
-aoi_seen_by(const struct aoi_object *o, aoi_visit fn, void *ud);
+void aoi_seen_by(const struct aoi_object *o, aoi_visit fn, void *ud);
 
-void
-aoi_watchers_of(const struct aoi_object *o, aoi_visit fn, void *ud);
+void aoi_watchers_of(const struct aoi_object *o, aoi_visit fn, void *ud);
 
 /* The markers within a range of a place now. */
-void
-aoi_near(struct aoi *a, double x, double y, double range, aoi_visit fn, void *ud);
+void aoi_near(struct aoi *a, double x, double y, double range, aoi_visit fn, void *ud);
 
-struct aoi_stat
-aoi_stat(const struct aoi *a);
+struct aoi_stat aoi_stat(const struct aoi *a);
 
 #endif

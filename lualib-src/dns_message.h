@@ -56,16 +56,12 @@ struct dns_record {
 };
 
 // Reads header and question. False: it is no message with one question.
-bool
-dns_message_read(struct dns_message *m, const uint8_t *data, size_t size);
+bool dns_message_read(struct dns_message *m, const uint8_t *data, size_t size);
 // Number of answers to look at.
-int
-dns_message_answers(const struct dns_message *m);
+int dns_message_answers(const struct dns_message *m);
 // Reads answer n. False: it is malformed, or n is out of range.
-bool
-dns_message_answer(struct dns_message *m, int n, struct dns_record *r);
+bool dns_message_answer(struct dns_message *m, int n, struct dns_record *r);
 // Seconds that a negative answer may be kept (RFC 2308 section 5), or -1 if it does not say.
-int64_t
-dns_message_negative_ttl(struct dns_message *m);
+int64_t dns_message_negative_ttl(struct dns_message *m);
 
 #endif

@@ -14,8 +14,7 @@
 /* Values of one event in the list. */
 #define EVENT_SIZE 3
 
-int
-luaopen_skynet_aoi(lua_State *L);
+int luaopen_skynet_aoi(lua_State *L);
 
 struct box {
 	struct aoi *space;

@@ -47,18 +47,17 @@ run_cipher(EVP_CIPHER_CTX *ctx, const struct aead *a, uint8_t *expected_tag) {
 	uint8_t none[EVP_MAX_BLOCK_LENGTH];
 	int written;
 	if (EVP_CipherInit_ex(ctx, a->cipher, NULL, a->key, a->nonce, sealing) != 1 ||
-		!update(ctx, NULL, a->aad) || !update(ctx, a->out, a->text)) {
+	    !update(ctx, NULL, a->aad) || !update(ctx, a->out, a->text)) {
 		return 0;
 	}
-	if (!sealing &&
-		EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, expected_tag) != 1) {
+	if (!sealing && EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_SIZE, expected_tag) != 1) {
 		return 0;
 	}
 	if (EVP_CipherFinal_ex(ctx, none, &written) != 1) {
 		return 0;
 	}
 	return !sealing ||
-		EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, a->out + a->text.size) == 1;
+	       EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_SIZE, a->out + a->text.size) == 1;
 }
 
 static int
@@ -80,7 +79,7 @@ check_arguments(lua_State *L, struct aead *a) {
 
 static int
 seal(lua_State *L, const EVP_CIPHER *cipher) {
-	struct aead a = { .cipher = cipher };
+	struct aead a = {.cipher = cipher};
 	check_arguments(L, &a);
 	luaL_Buffer b;
 	a.out = (uint8_t *)luaL_buffinitsize(L, &b, a.text.size + TAG_SIZE);
@@ -101,7 +100,7 @@ open_failed(lua_State *L) {
 
 static int
 open_sealed(lua_State *L, const EVP_CIPHER *cipher) {
-	struct aead a = { .cipher = cipher };
+	struct aead a = {.cipher = cipher};
 	check_arguments(L, &a);
 	if (a.text.size < TAG_SIZE) {
 		return open_failed(L);
@@ -164,9 +163,9 @@ lchacha_decrypt(lua_State *L) {
 }
 
 const luaL_Reg crypt_aead_functions[] = {
-	{ "aes_gcm_encrypt", laes_gcm_encrypt },
-	{ "aes_gcm_decrypt", laes_gcm_decrypt },
-	{ "chacha20_poly1305_encrypt", lchacha_encrypt },
-	{ "chacha20_poly1305_decrypt", lchacha_decrypt },
-	{ NULL, NULL },
+    {"aes_gcm_encrypt", laes_gcm_encrypt},
+    {"aes_gcm_decrypt", laes_gcm_decrypt},
+    {"chacha20_poly1305_encrypt", lchacha_encrypt},
+    {"chacha20_poly1305_decrypt", lchacha_decrypt},
+    {NULL, NULL},
 };

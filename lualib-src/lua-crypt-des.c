@@ -25,8 +25,8 @@ run_des(const uint8_t *key, int encrypt, uint8_t *data, size_t size) {
 	}
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 	int ok = ctx != NULL &&
-		EVP_CipherInit_ex(ctx, EVP_des_ede3_ecb(), NULL, keys, NULL, encrypt) == 1 &&
-		EVP_CIPHER_CTX_set_padding(ctx, 0) == 1;
+	         EVP_CipherInit_ex(ctx, EVP_des_ede3_ecb(), NULL, keys, NULL, encrypt) == 1 &&
+	         EVP_CIPHER_CTX_set_padding(ctx, 0) == 1;
 	while (ok && size > 0) {
 		size_t n = size < MAX_UPDATE ? size : MAX_UPDATE;
 		int written;
@@ -121,7 +121,7 @@ ldesdecode(lua_State *L) {
 }
 
 const luaL_Reg crypt_des_functions[] = {
-	{ "desencode", ldesencode },
-	{ "desdecode", ldesdecode },
-	{ NULL, NULL },
+    {"desencode", ldesencode},
+    {"desdecode", ldesdecode},
+    {NULL, NULL},
 };

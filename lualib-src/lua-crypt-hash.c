@@ -15,18 +15,16 @@
 
 struct hash {
 	const char *name;
-	const char *label;	/* OpenSSL's name */
+	const char *label; /* OpenSSL's name */
 	const EVP_MD *(*md)(void);
 };
 
 enum { SHA1, SHA224, SHA256, SHA384, SHA512, HASHES };
 
 static const struct hash hashes[HASHES] = {
-	{ "sha1", "SHA1", EVP_sha1 },
-	{ "sha224", "SHA224", EVP_sha224 },
-	{ "sha256", "SHA256", EVP_sha256 },
-	{ "sha384", "SHA384", EVP_sha384 },
-	{ "sha512", "SHA512", EVP_sha512 },
+    {"sha1", "SHA1", EVP_sha1},       {"sha224", "SHA224", EVP_sha224},
+    {"sha256", "SHA256", EVP_sha256}, {"sha384", "SHA384", EVP_sha384},
+    {"sha512", "SHA512", EVP_sha512},
 };
 
 /* A hash by name; sha256 when the argument is absent. */
@@ -65,7 +63,7 @@ push_hmac(lua_State *L, const struct hash *h) {
 		if (EVP_Digest(key.data, key.size, short_key, &size, h->md(), NULL) != 1) {
 			return crypt_openssl_error(L, h->name);
 		}
-		key = (struct crypt_bytes){ short_key, size };
+		key = (struct crypt_bytes){short_key, size};
 	}
 	uint8_t mac[EVP_MAX_MD_SIZE];
 	if (HMAC(h->md(), key.data, (int)key.size, text.data, text.size, mac, &size) == NULL) {
@@ -76,18 +74,48 @@ push_hmac(lua_State *L, const struct hash *h) {
 }
 
 /* shaN(s) -> digest */
-static int lsha1(lua_State *L) { return push_digest(L, &hashes[SHA1]); }
-static int lsha224(lua_State *L) { return push_digest(L, &hashes[SHA224]); }
-static int lsha256(lua_State *L) { return push_digest(L, &hashes[SHA256]); }
-static int lsha384(lua_State *L) { return push_digest(L, &hashes[SHA384]); }
-static int lsha512(lua_State *L) { return push_digest(L, &hashes[SHA512]); }
+static int
+lsha1(lua_State *L) {
+	return push_digest(L, &hashes[SHA1]);
+}
+static int
+lsha224(lua_State *L) {
+	return push_digest(L, &hashes[SHA224]);
+}
+static int
+lsha256(lua_State *L) {
+	return push_digest(L, &hashes[SHA256]);
+}
+static int
+lsha384(lua_State *L) {
+	return push_digest(L, &hashes[SHA384]);
+}
+static int
+lsha512(lua_State *L) {
+	return push_digest(L, &hashes[SHA512]);
+}
 
 /* hmac_shaN(key, text) -> code */
-static int lhmac_sha1(lua_State *L) { return push_hmac(L, &hashes[SHA1]); }
-static int lhmac_sha224(lua_State *L) { return push_hmac(L, &hashes[SHA224]); }
-static int lhmac_sha256(lua_State *L) { return push_hmac(L, &hashes[SHA256]); }
-static int lhmac_sha384(lua_State *L) { return push_hmac(L, &hashes[SHA384]); }
-static int lhmac_sha512(lua_State *L) { return push_hmac(L, &hashes[SHA512]); }
+static int
+lhmac_sha1(lua_State *L) {
+	return push_hmac(L, &hashes[SHA1]);
+}
+static int
+lhmac_sha224(lua_State *L) {
+	return push_hmac(L, &hashes[SHA224]);
+}
+static int
+lhmac_sha256(lua_State *L) {
+	return push_hmac(L, &hashes[SHA256]);
+}
+static int
+lhmac_sha384(lua_State *L) {
+	return push_hmac(L, &hashes[SHA384]);
+}
+static int
+lhmac_sha512(lua_State *L) {
+	return push_hmac(L, &hashes[SHA512]);
+}
 
 static OSSL_PARAM
 octets(const char *key, struct crypt_bytes b) {
@@ -104,11 +132,11 @@ lhkdf(lua_State *L) {
 	const struct hash *h = opt_hash(L, 5);
 	luaL_argcheck(L, secret.size > 0, 1, "secret is empty");
 	luaL_argcheck(L, length > 0 && length <= HKDF_BLOCKS * EVP_MD_get_size(h->md()), 2,
-		"length out of range");
+	              "length out of range");
 	OSSL_PARAM params[5];
 	int n = 0;
-	params[n++] = OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST,
-		(char *)(uintptr_t)h->label, 0);
+	params[n++] =
+	    OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char *)(uintptr_t)h->label, 0);
 	params[n++] = octets(OSSL_KDF_PARAM_KEY, secret);
 	params[n++] = octets(OSSL_KDF_PARAM_INFO, info);
 	if (salt.size > 0) {
@@ -130,16 +158,16 @@ lhkdf(lua_State *L) {
 }
 
 const luaL_Reg crypt_hash_functions[] = {
-	{ "sha1", lsha1 },
-	{ "sha224", lsha224 },
-	{ "sha256", lsha256 },
-	{ "sha384", lsha384 },
-	{ "sha512", lsha512 },
-	{ "hmac_sha1", lhmac_sha1 },
-	{ "hmac_sha224", lhmac_sha224 },
-	{ "hmac_sha256", lhmac_sha256 },
-	{ "hmac_sha384", lhmac_sha384 },
-	{ "hmac_sha512", lhmac_sha512 },
-	{ "hkdf", lhkdf },
-	{ NULL, NULL },
+    {"sha1", lsha1},
+    {"sha224", lsha224},
+    {"sha256", lsha256},
+    {"sha384", lsha384},
+    {"sha512", lsha512},
+    {"hmac_sha1", lhmac_sha1},
+    {"hmac_sha224", lhmac_sha224},
+    {"hmac_sha256", lhmac_sha256},
+    {"hmac_sha384", lhmac_sha384},
+    {"hmac_sha512", lhmac_sha512},
+    {"hkdf", lhkdf},
+    {NULL, NULL},
 };

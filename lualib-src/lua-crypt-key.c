@@ -59,7 +59,7 @@ agree(const uint8_t *secret, const uint8_t *public, uint8_t *common) {
 	EVP_PKEY_CTX *ctx = own != NULL ? EVP_PKEY_CTX_new(own, NULL) : NULL;
 	size_t size = KEY_SIZE;
 	int ok = ctx != NULL && other != NULL && EVP_PKEY_derive_init(ctx) == 1 &&
-		EVP_PKEY_derive_set_peer(ctx, other) == 1 && EVP_PKEY_derive(ctx, common, &size) == 1;
+	         EVP_PKEY_derive_set_peer(ctx, other) == 1 && EVP_PKEY_derive(ctx, common, &size) == 1;
 	EVP_PKEY_CTX_free(ctx);
 	EVP_PKEY_free(other);
 	EVP_PKEY_free(own);
@@ -105,7 +105,7 @@ led25519_sign(lua_State *L) {
 	EVP_PKEY *key = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, secret, KEY_SIZE);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	int ok = key != NULL && ctx != NULL && EVP_DigestSignInit(ctx, NULL, NULL, NULL, key) == 1 &&
-		EVP_DigestSign(ctx, signature, &size, text.data, text.size) == 1;
+	         EVP_DigestSign(ctx, signature, &size, text.data, text.size) == 1;
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
 	if (!ok) {
@@ -123,10 +123,9 @@ led25519_verify(lua_State *L) {
 	struct crypt_bytes signature = crypt_check_bytes(L, 3);
 	EVP_PKEY *key = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, public, KEY_SIZE);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	int ready = key != NULL && ctx != NULL &&
-		EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) == 1;
-	int valid = ready && EVP_DigestVerify(ctx, signature.data, signature.size, text.data,
-		text.size) == 1;
+	int ready = key != NULL && ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, key) == 1;
+	int valid =
+	    ready && EVP_DigestVerify(ctx, signature.data, signature.size, text.data, text.size) == 1;
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(key);
 	if (!ready) {
@@ -138,12 +137,12 @@ led25519_verify(lua_State *L) {
 }
 
 const luaL_Reg crypt_key_functions[] = {
-	{ "x25519_keypair", lx25519_keypair },
-	{ "x25519_public", lx25519_public },
-	{ "x25519", lx25519 },
-	{ "ed25519_keypair", led25519_keypair },
-	{ "ed25519_public", led25519_public },
-	{ "ed25519_sign", led25519_sign },
-	{ "ed25519_verify", led25519_verify },
-	{ NULL, NULL },
+    {"x25519_keypair", lx25519_keypair},
+    {"x25519_public", lx25519_public},
+    {"x25519", lx25519},
+    {"ed25519_keypair", led25519_keypair},
+    {"ed25519_public", led25519_public},
+    {"ed25519_sign", led25519_sign},
+    {"ed25519_verify", led25519_verify},
+    {NULL, NULL},
 };

@@ -63,7 +63,7 @@ hash_text(struct crypt_bytes text) {
 		a = a * 33 + text.data[i];
 		b ^= (b << 5) + text.data[i] + (b >> 2);
 	}
-	return (struct key){ a, b };
+	return (struct key){a, b};
 }
 
 /* hashkey(s) -> 8 bytes */
@@ -75,14 +75,14 @@ lhashkey(lua_State *L) {
 
 /* floor(2^32 * |sin(i + 1)|), from RFC 1321. */
 static const uint32_t md5_constants[64] = {
-	0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
-	0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
-	0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
-	0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
-	0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
-	0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
-	0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
-	0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391,
+    0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
+    0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
+    0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
+    0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
+    0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
+    0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
+    0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
+    0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391,
 };
 
 /* The function of a step's round, and the word of the block that it takes. */
@@ -109,7 +109,10 @@ md5_mix(int step, const uint32_t r[4], int *word) {
 static void
 md5_steps(const uint32_t block[16], uint32_t r[4]) {
 	static const uint8_t turns[4][4] = {
-		{ 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 },
+	    {7, 12, 17, 22},
+	    {5, 9, 14, 20},
+	    {4, 11, 16, 23},
+	    {6, 10, 15, 21},
 	};
 	r[0] = 0x67452301;
 	r[1] = 0xefcdab89;
@@ -142,7 +145,7 @@ push_hmac64(lua_State *L, struct key x, struct key y) {
 
 static struct key
 read_key(const uint8_t *p) {
-	return (struct key){ get_u32(p), get_u32(p + 4) };
+	return (struct key){get_u32(p), get_u32(p + 4)};
 }
 
 /* hmac64(x, y) -> 8 bytes */
@@ -227,12 +230,8 @@ ldhcheck(lua_State *L) {
 }
 
 const luaL_Reg crypt_login_functions[] = {
-	{ "hashkey", lhashkey },
-	{ "hmac64", lhmac64 },
-	{ "hmac64_md5", lhmac64_md5 },
-	{ "hmac_hash", lhmac_hash },
-	{ "dhexchange", ldhexchange },
-	{ "dhsecret", ldhsecret },
-	{ "dhcheck", ldhcheck },
-	{ NULL, NULL },
+    {"hashkey", lhashkey},       {"hmac64", lhmac64},
+    {"hmac64_md5", lhmac64_md5}, {"hmac_hash", lhmac_hash},
+    {"dhexchange", ldhexchange}, {"dhsecret", ldhsecret},
+    {"dhcheck", ldhcheck},       {NULL, NULL},
 };

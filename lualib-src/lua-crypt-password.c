@@ -38,15 +38,15 @@ memory_of(const struct cost *c) {
 static bool
 is_allowed(const struct cost *c) {
 	return c->ln >= 1 && c->ln <= MAX_LN && c->r >= 1 && c->r <= MAX_R && c->p >= 1 &&
-		c->p <= MAX_P && memory_of(c) <= MAX_MEMORY;
+	       c->p <= MAX_P && memory_of(c) <= MAX_MEMORY;
 }
 
 static bool
-run_scrypt(struct crypt_bytes password, struct crypt_bytes salt, const struct cost *c,
-	uint8_t *out, size_t size) {
+run_scrypt(struct crypt_bytes password, struct crypt_bytes salt, const struct cost *c, uint8_t *out,
+           size_t size) {
 	return EVP_PBE_scrypt((const char *)password.data, password.size, salt.data, salt.size,
-		(uint64_t)1 << c->ln, (uint64_t)c->r, (uint64_t)c->p, MAX_MEMORY + 1024 * 1024, out,
-		size) == 1;
+	                      (uint64_t)1 << c->ln, (uint64_t)c->r, (uint64_t)c->p,
+	                      MAX_MEMORY + 1024 * 1024, out, size) == 1;
 }
 
 static lua_Integer
@@ -71,9 +71,9 @@ cost_field(lua_State *L, int arg, const char *name, lua_Integer normal) {
 static struct cost
 opt_cost(lua_State *L, int arg) {
 	struct cost c = {
-		cost_field(L, arg, "ln", DEFAULT_LN),
-		cost_field(L, arg, "r", DEFAULT_R),
-		cost_field(L, arg, "p", DEFAULT_P),
+	    cost_field(L, arg, "ln", DEFAULT_LN),
+	    cost_field(L, arg, "r", DEFAULT_R),
+	    cost_field(L, arg, "p", DEFAULT_P),
 	};
 	luaL_argcheck(L, is_allowed(&c), arg, "cost out of range");
 	return c;
@@ -119,7 +119,7 @@ lpassword_hash(lua_State *L) {
 	uint8_t salt[SALT_SIZE];
 	uint8_t hash[HASH_SIZE];
 	crypt_random(L, salt, sizeof(salt));
-	if (!run_scrypt(password, (struct crypt_bytes){ salt, sizeof(salt) }, &c, hash, sizeof(hash))) {
+	if (!run_scrypt(password, (struct crypt_bytes){salt, sizeof(salt)}, &c, hash, sizeof(hash))) {
 		return crypt_openssl_error(L, "scrypt");
 	}
 	char text[160];
@@ -156,7 +156,7 @@ read_stored(const char *text, size_t size, struct stored *s) {
 	if (strlen(text) != size || sscanf(text, "$scrypt$ln=%3d,r=%3d,p=%3d$", &ln, &r, &p) != 3) {
 		return false;
 	}
-	s->cost = (struct cost){ ln, r, p };
+	s->cost = (struct cost){ln, r, p};
 	// Written again, because sscanf lets signs, blanks and leading zeros pass.
 	int n = write_header(&s->cost, header, sizeof(header));
 	const char *end = strrchr(text, '$');
@@ -176,10 +176,10 @@ lpassword_verify(lua_State *L) {
 	const char *text = luaL_checklstring(L, 2, &size);
 	struct stored s;
 	luaL_argcheck(L, read_stored(text, size, &s) && is_allowed(&s.cost), 2,
-		"not a hashed password");
+	              "not a hashed password");
 	uint8_t hash[sizeof(s.hash)];
-	if (!run_scrypt(password, (struct crypt_bytes){ s.salt, s.salt_size }, &s.cost, hash,
-		s.hash_size)) {
+	if (!run_scrypt(password, (struct crypt_bytes){s.salt, s.salt_size}, &s.cost, hash,
+	                s.hash_size)) {
 		return crypt_openssl_error(L, "scrypt");
 	}
 	lua_pushboolean(L, CRYPTO_memcmp(hash, s.hash, s.hash_size) == 0);
@@ -187,8 +187,8 @@ lpassword_verify(lua_State *L) {
 }
 
 const luaL_Reg crypt_password_functions[] = {
-	{ "scrypt", lscrypt },
-	{ "password_hash", lpassword_hash },
-	{ "password_verify", lpassword_verify },
-	{ NULL, NULL },
+    {"scrypt", lscrypt},
+    {"password_hash", lpassword_hash},
+    {"password_verify", lpassword_verify},
+    {NULL, NULL},
 };

@@ -36,7 +36,7 @@ struct group {
 	uint32_t bits;
 	int symbols;
 	int pads;
-	bool foreign;	/* a strange byte, no blank, was skipped since the last whole group */
+	bool foreign; /* a strange byte, no blank, was skipped since the last whole group */
 };
 
 /* The 6 bits of a symbol, or -1. */
@@ -66,7 +66,7 @@ finish_group(struct group *g, uint8_t *out) {
 	for (int i = 0; i < n; i++) {
 		*out++ = (uint8_t)(v >> (16 - 8 * i));
 	}
-	*g = (struct group){ 0 };
+	*g = (struct group){0};
 	return out;
 }
 
@@ -78,7 +78,7 @@ is_blank(uint8_t c) {
 ptrdiff_t
 crypt_base64_read(const char *text, size_t size, uint8_t *out) {
 	uint8_t *begin = out;
-	struct group g = { 0 };
+	struct group g = {0};
 	for (size_t i = 0; i < size && out != NULL; i++) {
 		uint8_t c = (uint8_t)text[i];
 		int v = symbol_value(c);
@@ -180,9 +180,9 @@ lhexdecode(lua_State *L) {
 }
 
 const luaL_Reg crypt_text_functions[] = {
-	{ "base64encode", lbase64encode },
-	{ "base64decode", lbase64decode },
-	{ "hexencode", lhexencode },
-	{ "hexdecode", lhexdecode },
-	{ NULL, NULL },
+    {"base64encode", lbase64encode},
+    {"base64decode", lbase64decode},
+    {"hexencode", lhexencode},
+    {"hexdecode", lhexdecode},
+    {NULL, NULL},
 };

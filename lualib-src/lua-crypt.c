@@ -26,8 +26,9 @@ const uint8_t *
 crypt_check_sized(lua_State *L, int arg, size_t size, const char *what) {
 	struct crypt_bytes b = crypt_check_bytes(L, arg);
 	if (b.size != size) {
-		luaL_argerror(L, arg, lua_pushfstring(L, "%s of %d bytes expected, got %I", what,
-			(int)size, (lua_Integer)b.size));
+		luaL_argerror(L, arg,
+		              lua_pushfstring(L, "%s of %d bytes expected, got %I", what, (int)size,
+		                              (lua_Integer)b.size));
 	}
 	return b.data;
 }
@@ -123,7 +124,7 @@ next_instant(void) {
 	do {
 		next = now > before ? now : before + 1;
 	} while (!atomic_compare_exchange_weak_explicit(&last, &before, next, memory_order_relaxed,
-		memory_order_relaxed));
+	                                                memory_order_relaxed));
 	return next;
 }
 
@@ -174,13 +175,8 @@ lxor_str(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-	{ "randomkey", lrandomkey },
-	{ "random", lrandom },
-	{ "uuid_v4", luuid_v4 },
-	{ "uuid_v7", luuid_v7 },
-	{ "equal", lequal },
-	{ "xor_str", lxor_str },
-	{ NULL, NULL },
+    {"randomkey", lrandomkey}, {"random", lrandom},   {"uuid_v4", luuid_v4}, {"uuid_v7", luuid_v7},
+    {"equal", lequal},         {"xor_str", lxor_str}, {NULL, NULL},
 };
 
 int

@@ -7,8 +7,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-int
-luaopen_skynet_dnscodec(lua_State *L);
+int luaopen_skynet_dnscodec(lua_State *L);
 
 static void
 set_integer(lua_State *L, const char *key, lua_Integer value) {

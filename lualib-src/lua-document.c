@@ -35,7 +35,7 @@ destroy(struct share_object *o) {
 	doc_destroy((struct document *)o);
 }
 
-const struct share_kind doc_kind = { destroy };
+const struct share_kind doc_kind = {destroy};
 
 struct document *
 doc_new(void) {
@@ -258,7 +258,7 @@ fill_table(struct filler *f, int t, int depth) {
 
 void
 doc_fill(lua_State *L, int idx, struct document *d) {
-	struct filler f = { .L = L, .d = d };
+	struct filler f = {.L = L, .d = d};
 	idx = lua_absindex(L, idx);
 	lua_newtable(L);
 	f.interned = lua_gettop(L);

@@ -59,8 +59,7 @@ farewell(lua_State *L) {
 	return 0;
 }
 
-int
-luaopen_skynet_farewell(lua_State *L);
+int luaopen_skynet_farewell(lua_State *L);
 
 int
 luaopen_skynet_farewell(lua_State *L) {

@@ -162,8 +162,9 @@ add_entry(lua_State *L, const char *name, size_t count, size_t bytes) {
 
 static void
 push_types(lua_State *L, const struct heap_walk *w) {
-	static const char *const names[HEAP_TYPES] = {"table",    "string", "function", "C function",
-	                                              "userdata", "thread", "code",     "upvalue", "state"};
+	static const char *const names[HEAP_TYPES] = {"table",      "string",   "function",
+	                                              "C function", "userdata", "thread",
+	                                              "code",       "upvalue",  "state"};
 	lua_createtable(L, 0, HEAP_TYPES);
 	for (int i = 0; i < HEAP_TYPES; i++) {
 		add_entry(L, names[i], w->type[i].count, w->type[i].bytes);

@@ -70,15 +70,12 @@ struct heap_walk {
 };
 
 /* Fill in a zeroed struct whose limit is set. */
-void
-heap_walk(lua_State *L, struct heap_walk *w);
+void heap_walk(lua_State *L, struct heap_walk *w);
 
 /* Free everything. Twice is harmless. */
-void
-heap_walk_free(struct heap_walk *w);
+void heap_walk_free(struct heap_walk *w);
 
 /* A Lua string that a place refers to; as long as the state runs nothing. */
-const char *
-heap_text(const void *what, size_t *len);
+const char *heap_text(const void *what, size_t *len);
 
 #endif

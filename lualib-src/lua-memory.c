@@ -15,7 +15,8 @@
  * ---@field dumpinfo fun(opts?: string)   jemalloc's report on stderr
  * ---@field profactive fun(on?: boolean): boolean heap profiling; returns what it was
  * ---@field dumpheap fun(file?: string): boolean  writes a heap profile; false without profiling
- * ---@field control fun(name: string, value?: integer|boolean|string): any  reads or sets a jemalloc control; raises
+ * ---@field control fun(name: string, value?: integer|boolean|string): any  reads or sets a
+ * jemalloc control; raises
  * ---@field trim fun(): boolean           gives unused pages and caches back to the system
  * ---@class skynet.memory.service         bytes, but for two counts
  * ---@field total integer                 lua + c + mailbox
@@ -28,8 +29,10 @@
  * ---@field unsent integer                not yet sent to sockets
  * ---@field sockets integer               how many it owns
  * ---@field services fun(): table<integer, skynet.memory.service>  by handle
- * ---@field top fun(n?: integer, by?: "total"|"lua"|"c"|"mailbox"|"socket"|"code"): skynet.memory.service[]  the largest n (10), with `handle`
- * ---@field ledger fun(): {parts: table<string, integer>, services: table<integer, skynet.memory.service>, sum: integer, rss: integer, retained: integer}
+ * ---@field top fun(n?: integer, by?: "total"|"lua"|"c"|"mailbox"|"socket"|"code"):
+ * skynet.memory.service[]  the largest n (10), with `handle`
+ * ---@field ledger fun(): {parts: table<string, integer>, services: table<integer,
+ * skynet.memory.service>, sum: integer, rss: integer, retained: integer}
  */
 #include "lua-memory.h"
 #include "malloc_hook.h"
@@ -262,8 +265,7 @@ memory_control(lua_State *L) {
 	return is_set ? 0 : push_control(L, &c);
 }
 
-int
-luaopen_skynet_memory(lua_State *L);
+int luaopen_skynet_memory(lua_State *L);
 
 int
 luaopen_skynet_memory(lua_State *L) {

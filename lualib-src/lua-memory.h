@@ -8,12 +8,9 @@
 #include <lua.h>
 
 /* lua-memory-ledger.c */
-int
-memory_ledger(lua_State *L);
-int
-memory_services(lua_State *L);
-int
-memory_top(lua_State *L);
+int memory_ledger(lua_State *L);
+int memory_services(lua_State *L);
+int memory_top(lua_State *L);
 
 /* lua-heap.c */
 int memory_snapshot(lua_State *L);

@@ -1,6 +1,6 @@
 /*
- * skynet.mongo.driver: frames of the MongoDB wire protocol, OP_MSG only. Documents are those of bson;
- * this file reads no more of them than their length. Keeps no state, never yields.
+ * skynet.mongo.driver: frames of the MongoDB wire protocol, OP_MSG only. Documents are those of
+ * bson; this file reads no more of them than their length. Keeps no state, never yields.
  *
  *   i32 length | i32 request id | i32 response to | i32 opcode | i32 flags | u8 kind | document
  */
@@ -103,8 +103,8 @@ check_flags(lua_State *L, uint32_t flags) {
 }
 
 /*
- * reply(data) -> false when it is too short; or true, response to, pointer to the document, its size.
- * The pointer is into the string, which the caller keeps.
+ * reply(data) -> false when it is too short; or true, response to, pointer to the document, its
+ * size. The pointer is into the string, which the caller keeps.
  */
 static int
 lreply(lua_State *L) {
@@ -137,10 +137,10 @@ lreply(lua_State *L) {
 int
 luaopen_skynet_mongo_driver(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "op_msg", lop_msg },
-		{ "length", llength },
-		{ "reply", lreply },
-		{ NULL, NULL },
+	    {"op_msg", lop_msg},
+	    {"length", llength},
+	    {"reply", lreply},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlib(L, functions);

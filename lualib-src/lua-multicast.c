@@ -462,8 +462,7 @@ core_live(lua_State *L) {
 
 /*----------------------------------------------------------------- the module */
 
-int
-luaopen_skynet_multicast_core(lua_State *L);
+int luaopen_skynet_multicast_core(lua_State *L);
 
 int
 luaopen_skynet_multicast_core(lua_State *L) {

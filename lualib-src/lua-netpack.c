@@ -31,11 +31,11 @@ enum {
 	KIND_CLOSE,
 	KIND_INIT,
 	KIND_WARNING,
-	KIND_SLOW,	// a limit is exceeded: fd, 1/100 s to wait, why
-	KIND_HUGE,	// a package is too long: fd, its length
-	KIND_RAW,	// bytes as they came: fd, block, size
-	KIND_SEND,	// bytes to be sent, of a relay: fd, block, size
-	KIND_LOST,	// the service that packages were routed to is gone: fd, service
+	KIND_SLOW, // a limit is exceeded: fd, 1/100 s to wait, why
+	KIND_HUGE, // a package is too long: fd, its length
+	KIND_RAW,  // bytes as they came: fd, block, size
+	KIND_SEND, // bytes to be sent, of a relay: fd, block, size
+	KIND_LOST, // the service that packages were routed to is gone: fd, service
 	KIND_LAST = KIND_LOST,
 };
 
@@ -57,9 +57,9 @@ struct package {
 // A ring: `n` packages from `head` on.
 struct queue {
 	struct frame_table *frames;
-	struct guard *guard;	// NULL = no limits
-	bool is_raw;		// bytes are handed out as they come
-	struct outcome late;	// of a read whose packages went their route
+	struct guard *guard; // NULL = no limits
+	bool is_raw;         // bytes are handed out as they come
+	struct outcome late; // of a read whose packages went their route
 	struct package *ring;
 	size_t cap;
 	size_t head;
@@ -88,7 +88,7 @@ queue_push(struct queue *q, int id, char *data, size_t size) {
 	if (q->n == q->cap) {
 		queue_grow(q);
 	}
-	q->ring[(q->head + q->n++) % q->cap] = (struct package){ id, (int)size, data };
+	q->ring[(q->head + q->n++) % q->cap] = (struct package){id, (int)size, data};
 }
 
 static struct package
@@ -192,7 +192,7 @@ push_outcome(lua_State *L, struct outcome o) {
 struct delivery {
 	struct queue *q;
 	size_t n;
-	struct skynet_context *ctx;	// the rest is for a route
+	struct skynet_context *ctx; // the rest is for a route
 	uint32_t service;
 	uint32_t source;
 	bool is_lost;
@@ -206,13 +206,13 @@ cut(struct delivery *d, int id, char *block, size_t size, frame_sink sink) {
 	size_t refused = frame_feed(q->frames, id, block, size, sink, d);
 	skynet_free(block);
 	if (refused > 0) {
-		return (struct outcome){ KIND_HUGE, id, (int64_t)refused, 0 };
+		return (struct outcome){KIND_HUGE, id, (int64_t)refused, 0};
 	}
 	int64_t wait = q->guard != NULL ? guard_count(q->guard, id, d->n, size, &why) : 0;
 	if (wait > 0) {
-		return (struct outcome){ KIND_SLOW, id, wait, why };
+		return (struct outcome){KIND_SLOW, id, wait, why};
 	}
-	return (struct outcome){ 0 };
+	return (struct outcome){0};
 }
 
 static void
@@ -225,7 +225,7 @@ collect(void *ud, int id, char *data, size_t size) {
 // Cuts the block, which it frees, and pushes what came of it.
 static int
 feed_block(lua_State *L, struct queue *q, int id, char *block, size_t size) {
-	struct delivery d = { .q = q };
+	struct delivery d = {.q = q};
 	struct outcome o = cut(&d, id, block, size, collect);
 	if (o.kind != 0) {
 		return push_outcome(L, o);
@@ -360,7 +360,7 @@ route_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	if (route == 0 || m->buffer == NULL) {
 		return false;
 	}
-	struct delivery d = { .q = q, .ctx = ctx };
+	struct delivery d = {.q = q, .ctx = ctx};
 	d.service = (uint32_t)(route >> 32);
 	d.source = (uint32_t)route;
 	char *block = m->buffer;
@@ -368,7 +368,7 @@ route_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	q->late = cut(&d, m->id, block, (size_t)m->ud, send_on);
 	if (d.is_lost) {
 		guard_set_note(q->guard, m->id, 0);
-		q->late = (struct outcome){ KIND_LOST, m->id, d.service, 0 };
+		q->late = (struct outcome){KIND_LOST, m->id, d.service, 0};
 	}
 	return q->late.kind == 0;
 }
@@ -573,8 +573,8 @@ lfeed(lua_State *L) {
 // Adds a function that says what came in the words of KIND_.
 static void
 add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
-	static const char *const kinds[] = { "data", "more", "error", "open", "close", "init", "warning",
-		"slow", "huge", "raw", "send", "lost" };
+	static const char *const kinds[] = {"data",    "more", "error", "open", "close", "init",
+	                                    "warning", "slow", "huge",  "raw",  "send",  "lost"};
 	for (int i = 0; i < KIND_LAST; i++) {
 		lua_pushstring(L, kinds[i]);
 	}
@@ -585,19 +585,13 @@ add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
 int
 luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "pop", lpop },
-		{ "pack", lpack },
-		{ "clear", lclear },
-		{ "tostring", ltostring },
-		{ "guard", lguard },
-		{ "wait", lwait },
-		{ "sweep", lsweep },
-		{ "route", lroute },
-		{ NULL, NULL },
+	    {"pop", lpop},           {"pack", lpack},   {"clear", lclear},
+	    {"tostring", ltostring}, {"guard", lguard}, {"wait", lwait},
+	    {"sweep", lsweep},       {"route", lroute}, {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
-		{ "__gc", lqueue_gc },
-		{ NULL, NULL },
+	    {"__gc", lqueue_gc},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	if (luaL_newmetatable(L, QUEUE_META)) {

@@ -508,7 +508,7 @@ core_copy(lua_State *L) {
 	if (!share_use(&b->uses[0], share_to_id(L, 1), &doc_kind, skynet_current_handle())) {
 		return luaL_error(L, "the shared data is gone");
 	}
-	struct doc_value root = { .type = DOC_TABLE, .t = read_document(&b->uses[0])->root };
+	struct doc_value root = {.type = DOC_TABLE, .t = read_document(&b->uses[0])->root};
 	const struct doc_value *v = &root;
 	for (int i = 2; i <= n && v != NULL; i++) {
 		v = v->type == DOC_TABLE ? doc_get(L, i, v->t) : NULL;
@@ -619,25 +619,22 @@ new_class(lua_State *L, const char *name, const luaL_Reg *methods) {
 static void
 make_classes(lua_State *L) {
 	static const luaL_Reg owner_methods[] = {
-		{ "close", owner_close },
-		{ "id", owner_id },
-		{ "size", owner_size },
-		{ "__gc", owner_close },
-		{ NULL, NULL },
+	    {"close", owner_close}, {"id", owner_id}, {"size", owner_size},
+	    {"__gc", owner_close},  {NULL, NULL},
 	};
-	static const luaL_Reg box_methods[] = { { "__gc", box_gc }, { NULL, NULL } };
+	static const luaL_Reg box_methods[] = {{"__gc", box_gc}, {NULL, NULL}};
 	static const luaL_Reg loop_methods[] = {
-		{ "__gc", loop_close },
-		{ "__close", loop_close },
-		{ NULL, NULL },
+	    {"__gc", loop_close},
+	    {"__close", loop_close},
+	    {NULL, NULL},
 	};
-	static const luaL_Reg node_methods[] = { { NULL, NULL } };
+	static const luaL_Reg node_methods[] = {{NULL, NULL}};
 	static const luaL_Reg proxy_methods[] = {
-		{ "__index", proxy_index },
-		{ "__newindex", proxy_newindex },
-		{ "__len", proxy_len },
-		{ "__pairs", proxy_pairs },
-		{ NULL, NULL },
+	    {"__index", proxy_index},
+	    {"__newindex", proxy_newindex},
+	    {"__len", proxy_len},
+	    {"__pairs", proxy_pairs},
+	    {NULL, NULL},
 	};
 	new_class(L, OWNER, owner_methods);
 	luaL_getmetatable(L, OWNER);
@@ -656,25 +653,25 @@ int
 luaopen_skynet_sharedata_core(lua_State *L) {
 	luaL_checkversion(L);
 	static const luaL_Reg functions[] = {
-		{ "new", core_new },
-		{ "adopt", core_adopt },
-		{ "proxy", core_proxy },
-		{ "pend", core_pend },
-		{ "flush", core_flush },
-		{ "id", core_id },
-		{ "is_alive", core_is_alive },
-		{ "copy", core_copy },
-		{ "next", core_next },
-		{ "is_before", core_is_before },
-		{ "is_dirty", core_is_dirty },
-		{ "count", core_count },
-		{ "host_new", host_new },
-		{ "host_delete", host_delete },
-		{ "host_getref", host_getref },
-		{ "host_incref", host_incref },
-		{ "host_decref", host_decref },
-		{ "host_markdirty", host_markdirty },
-		{ NULL, NULL },
+	    {"new", core_new},
+	    {"adopt", core_adopt},
+	    {"proxy", core_proxy},
+	    {"pend", core_pend},
+	    {"flush", core_flush},
+	    {"id", core_id},
+	    {"is_alive", core_is_alive},
+	    {"copy", core_copy},
+	    {"next", core_next},
+	    {"is_before", core_is_before},
+	    {"is_dirty", core_is_dirty},
+	    {"count", core_count},
+	    {"host_new", host_new},
+	    {"host_delete", host_delete},
+	    {"host_getref", host_getref},
+	    {"host_incref", host_incref},
+	    {"host_decref", host_decref},
+	    {"host_markdirty", host_markdirty},
+	    {NULL, NULL},
 	};
 	make_classes(L);
 	luaL_newlib(L, functions);

@@ -253,7 +253,7 @@ use_key(struct walk *w, size_t found, Table *t) {
 static void
 add_version(struct search *s, const void *table) {
 	struct version_use *v = &s->versions[s->n++];
-	*v = (struct version_use){ .is_used = table == NULL };
+	*v = (struct version_use){.is_used = table == NULL};
 	if (table != NULL) {
 		/* Not a byte more: what the allocator put behind it may be this VM's. */
 		v->low = (uintptr_t)table;
@@ -269,7 +269,7 @@ lua_sharetable_release(lua_State *L) {
 	lua_settop(L, 1);
 	lua_Integer n = (lua_Integer)lua_rawlen(L, 1);
 	struct search s = {
-		.base = { UINTPTR_MAX, 0, match_version, use_value, use_metatable, use_key, use },
+	    .base = {UINTPTR_MAX, 0, match_version, use_value, use_metatable, use_key, use},
 	};
 	s.versions = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof(*s.versions), 0);
 	for (lua_Integer i = 1; i <= n; i++) {
@@ -565,9 +565,9 @@ lua_sharetable_rebind(lua_State *L) {
 	luaL_checktype(L, OLDS, LUA_TTABLE);
 	lua_settop(L, REKEYED);
 	struct rebind r = {
-		.base = { UINTPTR_MAX, 0, match_table, replace_value, replace_metatable, note_key,
-		          ignore_code },
-		.L = L,
+	    .base = {UINTPTR_MAX, 0, match_table, replace_value, replace_metatable, note_key,
+	             ignore_code},
+	    .L = L,
 	};
 	luaL_checkstack(L, LUA_MINSTACK, NULL);
 	lua_Integer n = (lua_Integer)lua_rawlen(L, OLDS);

@@ -77,7 +77,7 @@ destroy_version(struct share_object *o) {
 	skynet_free(v);
 }
 
-static const struct share_kind version_kind = { destroy_version };
+static const struct share_kind version_kind = {destroy_version};
 
 /*------------------------------------------------------------------ building */
 
@@ -180,8 +180,8 @@ push_matrix(lua_State *L) {
 /* matrix(name, "file"|"string"|"packed", source, ...) */
 static int
 core_matrix(lua_State *L) {
-	static const char *const kinds[] = { "file", "string", "packed", NULL };
-	struct recipe r = { .name = luaL_checkstring(L, 1) };
+	static const char *const kinds[] = {"file", "string", "packed", NULL};
+	struct recipe r = {.name = luaL_checkstring(L, 1)};
 	r.kind = kinds[luaL_checkoption(L, 2, NULL, kinds)];
 	if (*r.kind == 'p' && lua_islightuserdata(L, 3)) {
 		r.source = lua_touserdata(L, 3);
@@ -477,31 +477,31 @@ int
 luaopen_skynet_sharetable_core(lua_State *L) {
 	luaL_checkversion(L);
 	static const luaL_Reg functions[] = {
-		{ "matrix", core_matrix },
-		{ "adopt", core_adopt },
-		{ "lease", core_lease },
-		{ "abandon", core_abandon },
-		{ "clone", core_clone },
-		{ "rebind", lua_sharetable_rebind },
-		{ "release", lua_sharetable_release },
-		{ "is_sharedtable", core_is_sharedtable },
-		{ "versions", core_versions },
-		{ "stats", core_stats },
-		{ NULL, NULL },
+	    {"matrix", core_matrix},
+	    {"adopt", core_adopt},
+	    {"lease", core_lease},
+	    {"abandon", core_abandon},
+	    {"clone", core_clone},
+	    {"rebind", lua_sharetable_rebind},
+	    {"release", lua_sharetable_release},
+	    {"is_sharedtable", core_is_sharedtable},
+	    {"versions", core_versions},
+	    {"stats", core_stats},
+	    {NULL, NULL},
 	};
 	static const luaL_Reg matrix_methods[] = {
-		{ "close", matrix_close },
-		{ "id", matrix_id },
-		{ "getptr", matrix_getptr },
-		{ "size", matrix_size },
-		{ "holders", matrix_holders },
-		{ "__gc", matrix_close },
-		{ NULL, NULL },
+	    {"close", matrix_close},
+	    {"id", matrix_id},
+	    {"getptr", matrix_getptr},
+	    {"size", matrix_size},
+	    {"holders", matrix_holders},
+	    {"__gc", matrix_close},
+	    {NULL, NULL},
 	};
 	static const luaL_Reg lease_methods[] = {
-		{ "table", lease_table },
-		{ "is_open", lease_is_open },
-		{ NULL, NULL },
+	    {"table", lease_table},
+	    {"is_open", lease_is_open},
+	    {NULL, NULL},
 	};
 	new_class(L, MATRIX, matrix_methods);
 	new_class(L, LEASE, lease_methods);

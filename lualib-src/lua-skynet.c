@@ -626,8 +626,7 @@ push_copy(lua_State *L) {
 #endif
 }
 
-int
-luaopen_skynet_core(lua_State *L);
+int luaopen_skynet_core(lua_State *L);
 
 int
 luaopen_skynet_core(lua_State *L) {

@@ -19,8 +19,7 @@
 #define TIME_SHIFT (SNOWFLAKE_NODE_BITS + SNOWFLAKE_SEQUENCE_BITS)
 #define MAX_BATCH 1000000
 
-int
-luaopen_skynet_snowflake(lua_State *L);
+int luaopen_skynet_snowflake(lua_State *L);
 
 static struct snowflake_sequence shared;
 

@@ -45,8 +45,8 @@ struct cursor {
 };
 
 struct buffer {
-	size_t size;		// bytes held
-	size_t offset;		// of them, those of the first node begin here
+	size_t size;   // bytes held
+	size_t offset; // of them, those of the first node begin here
 	struct node *head;
 	struct node *tail;
 	// The separator `memo` is known not to begin before `seen`, which is
@@ -91,7 +91,7 @@ new_chunk(lua_State *L, int pool) {
 	struct chunk *c = lua_newuserdatauv(L, sizeof(*c) + (size_t)n * sizeof(c->node[0]), 0);
 	c->n = n;
 	for (int i = 0; i < n; i++) {
-		c->node[i] = (struct node){ NULL, 0, i + 1 < n ? &c->node[i + 1] : NULL };
+		c->node[i] = (struct node){NULL, 0, i + 1 < n ? &c->node[i + 1] : NULL};
 	}
 	luaL_setmetatable(L, CHUNK_META);
 	if (chunks == 0) {
@@ -331,7 +331,7 @@ resume_search(const struct buffer *b, struct cursor *c, const char *sep, size_t 
 
 static void
 remember_search(struct buffer *b, const struct cursor *c, size_t bytes, const char *sep,
-	size_t len) {
+                size_t len) {
 	if (len <= MEMO_MAX && c->node != NULL) {
 		b->seen = *c;
 		b->seen_bytes = bytes;
@@ -444,16 +444,9 @@ new_meta(lua_State *L, const char *name, lua_CFunction gc) {
 void
 socket_buffer_register(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "buffer", lbuffer },
-		{ "push", lpush },
-		{ "pop", lpop },
-		{ "readall", lreadall },
-		{ "readline", lreadline },
-		{ "clear", lclear },
-		{ "drop", ldrop },
-		{ "str2p", lstr2p },
-		{ "header", lheader },
-		{ NULL, NULL },
+	    {"buffer", lbuffer},     {"push", lpush},   {"pop", lpop},   {"readall", lreadall},
+	    {"readline", lreadline}, {"clear", lclear}, {"drop", ldrop}, {"str2p", lstr2p},
+	    {"header", lheader},     {NULL, NULL},
 	};
 	new_meta(L, CHUNK_META, lchunk_gc);
 	new_meta(L, BUFFER_META, NULL);

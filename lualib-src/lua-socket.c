@@ -111,7 +111,7 @@ listen_options(lua_State *L, int index, struct socket_option *options) {
 	}
 	lua_Integer backlog = luaL_checkinteger(L, index);
 	luaL_argcheck(L, backlog >= 0 && backlog <= INT_MAX, index, "backlog out of range");
-	options[0] = (struct socket_option){ SOCKET_OPTION_BACKLOG, backlog };
+	options[0] = (struct socket_option){SOCKET_OPTION_BACKLOG, backlog};
 	return 1;
 }
 
@@ -122,8 +122,8 @@ raise_failure(lua_State *L, const char *what, const char *host, int port) {
 	if (host == NULL || host[0] == '\0') {
 		host = "0.0.0.0";
 	}
-	return luaL_error(L, strchr(host, ':') == NULL ? "%s: %s:%d: %s" : "%s: [%s]:%d: %s", what, host,
-		port, why);
+	return luaL_error(L, strchr(host, ':') == NULL ? "%s: %s:%d: %s" : "%s: [%s]:%d: %s", what,
+	                  host, port, why);
 }
 
 // listen(addr [, port [, backlog or options]]) -> id
@@ -204,8 +204,8 @@ concat_table(lua_State *L, int index, struct socket_sendbuffer *b) {
 	while (lua_geti(L, index, n + 1) != LUA_TNIL) {
 		size_t len;
 		if (lua_tolstring(L, -1, &len) == NULL) {
-			luaL_error(L, "Invalid type %s at index %d of the table to send",
-				luaL_typename(L, -1), n + 1);
+			luaL_error(L, "Invalid type %s at index %d of the table to send", luaL_typename(L, -1),
+			           n + 1);
 		}
 		total += len;
 		n++;
@@ -462,7 +462,7 @@ set_traffic(lua_State *L, const struct socket_info *si) {
 static void
 push_info(lua_State *L, const struct socket_info *si) {
 	static const char *const type_name[] = {
-		"UNKNOWN", "LISTEN", "TCP", "UDP", "BIND", "CLOSING",
+	    "UNKNOWN", "LISTEN", "TCP", "UDP", "BIND", "CLOSING",
 	};
 	lua_newtable(L);
 	set_integer(L, "id", (uint64_t)si->id);
@@ -547,33 +547,33 @@ lresolve(lua_State *L) {
 int
 luaopen_skynet_socketdriver(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "connect", lconnect },
-		{ "listen", llisten },
-		{ "bind", lbind },
-		{ "close", lclose },
-		{ "shutdown", lshutdown },
-		{ "start", lstart },
-		{ "accept", laccept },
-		{ "pause", lpause },
-		{ "nodelay", lnodelay },
-		{ "option", loption },
-		{ "send", lsend },
-		{ "lsend", llsend },
-		{ "relay", lrelay },
-		{ "rawsend", lrawsend },
-		{ "udp", ludp },
-		{ "udp_connect", ludp_connect },
-		{ "udp_dial", ludp_dial },
-		{ "udp_listen", ludp_listen },
-		{ "udp_send", ludp_send },
-		{ "udp_address", ludp_address },
-		{ "unpack", lunpack },
-		{ "info", linfo },
-		{ "peer", lpeer },
-		{ "split", lsplit },
-		{ "lookup", llookup },
-		{ "resolve", lresolve },
-		{ NULL, NULL },
+	    {"connect", lconnect},
+	    {"listen", llisten},
+	    {"bind", lbind},
+	    {"close", lclose},
+	    {"shutdown", lshutdown},
+	    {"start", lstart},
+	    {"accept", laccept},
+	    {"pause", lpause},
+	    {"nodelay", lnodelay},
+	    {"option", loption},
+	    {"send", lsend},
+	    {"lsend", llsend},
+	    {"relay", lrelay},
+	    {"rawsend", lrawsend},
+	    {"udp", ludp},
+	    {"udp_connect", ludp_connect},
+	    {"udp_dial", ludp_dial},
+	    {"udp_listen", ludp_listen},
+	    {"udp_send", ludp_send},
+	    {"udp_address", ludp_address},
+	    {"unpack", lunpack},
+	    {"info", linfo},
+	    {"peer", lpeer},
+	    {"split", lsplit},
+	    {"lookup", llookup},
+	    {"resolve", lresolve},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	lua_newtable(L);

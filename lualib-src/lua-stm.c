@@ -308,8 +308,7 @@ new_class(lua_State *L, const char *name, lua_CFunction call, lua_CFunction gc) 
 	lua_pop(L, 1);
 }
 
-int
-luaopen_skynet_stm(lua_State *L);
+int luaopen_skynet_stm(lua_State *L);
 
 int
 luaopen_skynet_stm(lua_State *L) {

@@ -15,8 +15,7 @@
 #include "lua-container.h"
 #include "skynet_malloc.h"
 
-static int
-resume_again(lua_State *L, int status, lua_KContext ctx);
+static int resume_again(lua_State *L, int status, lua_KContext ctx);
 
 static void
 nest_push(struct task *t, lua_State *co) {

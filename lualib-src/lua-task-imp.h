@@ -189,46 +189,35 @@ struct sched {
 /* ----------------------------------------------------- lua-task-module.c */
 
 /* The scheduler of L's VM. Raises when `skynet.task` is not loaded. */
-struct sched *
-sched_of(lua_State *L);
-void
-sched_set_callback(struct sched *S, skynet_cb cb);
+struct sched *sched_of(lua_State *L);
+void sched_set_callback(struct sched *S, skynet_cb cb);
 /* Push a module, loading it if need be. */
-void
-sched_require(lua_State *L, const char *module);
+void sched_require(lua_State *L, const char *module);
 
 /* ------------------------------------------------------------ lua-task.c */
 
 /* The kernel's callback of a service. */
-int
-sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
-                 const void *msg, size_t sz);
+int sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
+                     const void *msg, size_t sz);
 /* Process one message; texts of failures are collected in S->failure. */
-void
-sched_deliver(struct sched *S, lua_State *from, const struct inbound *in);
+void sched_deliver(struct sched *S, lua_State *from, const struct inbound *in);
 /* Push the function that Lua code set for an event. Raises; may load a module. */
-void
-sched_push_hook(lua_State *L, struct sched *S, const char *name);
+void sched_push_hook(lua_State *L, struct sched *S, const char *name);
 /* handle is gone: fail every call to it, drop deferred answers for it. */
-void
-sched_source_dead(struct sched *S, lua_State *L, uint32_t handle);
+void sched_source_dead(struct sched *S, lua_State *L, uint32_t handle);
 
 /* Dispatch of class `error`. Lua: (session, source, ptr, size). */
-int
-task_on_error(lua_State *L);
+int task_on_error(lua_State *L);
 extern const luaL_Reg task_dispatch_functions[];
 
 /* ------------------------------------------------------ lua-task-start.c */
 
 /* Register class `lua`, and prepare those that are made when first needed. */
-void
-class_init(lua_State *L, struct sched *S);
+void class_init(lua_State *L, struct sched *S);
 /* Make the class with this id; pushes it, or nil and returns false. */
-bool
-class_push_builtin(lua_State *L, struct sched *S, int id);
+bool class_push_builtin(lua_State *L, struct sched *S, int id);
 /* Push the class table of the protocol at index arg, or raise. */
-void
-sched_push_class(lua_State *L, struct sched *S, int arg);
+void sched_push_class(lua_State *L, struct sched *S, int arg);
 extern const luaL_Reg task_start_functions[];
 
 /* ------------------------------------------------------- lua-task-pool.c */
@@ -253,81 +242,58 @@ task_clear(struct task *t) {
  * A task with an empty coroutine, state TASK_READY. NULL when memory is
  * exhausted (the failure is recorded). Never raises. L lends its stack.
  */
-struct task *
-task_new(struct sched *S, lua_State *L);
+struct task *task_new(struct sched *S, lua_State *L);
 /* The same, but the coroutine may have the class of kept_class on its stack. */
-struct task *
-task_new_kept(struct sched *S, lua_State *L);
+struct task *task_new_kept(struct sched *S, lua_State *L);
 /* Start or continue t with nargs values on its stack; settles the outcome. */
-void
-task_run(struct sched *S, struct task *t, int nargs);
+void task_run(struct sched *S, struct task *t, int nargs);
 /* Start t with the function and the arguments that are on its stack. */
-void
-task_start(struct sched *S, struct task *t);
+void task_start(struct sched *S, struct task *t);
 /*
  * The task of a continuation. Raises when it is not the framework that let it
  * go on: the coroutine is dead then, and what it waited for finds it so.
  */
-struct task *
-task_resumed(lua_State *L);
+struct task *task_resumed(lua_State *L);
 /* Give the coroutine up: it is closed by the caller, or never ran. */
-void
-task_release(struct sched *S, struct task *t);
+void task_release(struct sched *S, struct task *t);
 /* Close the coroutine, running its to-be-closed variables, and release it. */
-void
-task_close(struct sched *S, struct task *t);
+void task_close(struct sched *S, struct task *t);
 /* Run every task that was woken or whose call failed, in order. */
-void
-sched_pump(struct sched *S);
+void sched_pump(struct sched *S);
 /* Run the fork queue. */
-void
-sched_run_forks(struct sched *S);
+void sched_run_forks(struct sched *S);
 /* Drop pooled coroutines that were not needed lately. */
-void
-sched_trim(struct sched *S);
+void sched_trim(struct sched *S);
 /* Free all tasks of a VM that is being closed. */
-void
-sched_free_tasks(struct sched *S);
+void sched_free_tasks(struct sched *S);
 
-void
-task_queue_push(struct task_queue *q, struct task *t);
-struct task *
-task_queue_pop(struct task_queue *q);
-bool
-task_queue_remove(struct task_queue *q, struct task *t);
+void task_queue_push(struct task_queue *q, struct task *t);
+struct task *task_queue_pop(struct task_queue *q);
+bool task_queue_remove(struct task_queue *q, struct task *t);
 
 /*
  * The task that may be suspended by L now, or an error that says why L may
  * not be suspended. what: name of the function, for the message.
  */
-struct task *
-task_blocking(lua_State *L, const char *what);
+struct task *task_blocking(lua_State *L, const char *what);
 /* Suspend the task; k runs when it continues. state: what it waits for. */
-int
-task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunction k);
+int task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunction k);
 
 /* ---------------------------------------------------- lua-task-session.c */
 
-void
-pending_init(struct sched *S);
-void
-pending_free(struct sched *S);
+void pending_init(struct sched *S);
+void pending_free(struct sched *S);
 /* NULL when nothing is registered for session. Valid until the next add. */
-struct pending *
-pending_find(struct sched *S, int session);
-void
-pending_add(struct sched *S, int session, enum pending_kind kind, uintptr_t word, uint32_t aux);
+struct pending *pending_find(struct sched *S, int session);
+void pending_add(struct sched *S, int session, enum pending_kind kind, uintptr_t word,
+                 uint32_t aux);
 /* Remove and copy. false when nothing is registered. */
-bool
-pending_take(struct sched *S, int session, struct pending *out);
+bool pending_take(struct sched *S, int session, struct pending *out);
 /* Turn an entry into a tombstone, of kind PENDING_TICK or PENDING_ANSWER. */
-void
-pending_void(struct sched *S, int session, enum pending_kind kind, uint32_t handle);
-int
-sched_new_session(struct sched *S);
+void pending_void(struct sched *S, int session, enum pending_kind kind, uint32_t handle);
+int sched_new_session(struct sched *S);
 /* Arm a kernel timer for session. */
-void
-sched_arm(struct sched *S, int session, int cs);
+void sched_arm(struct sched *S, int session, int cs);
 
 static inline enum pending_kind
 pending_kind(const struct pending *p) {
@@ -345,21 +311,16 @@ pending_ref(const struct pending *p) {
 }
 
 /* Keep the value on the top of L (popped); a reference is never 0. */
-int
-value_keep(lua_State *L, struct sched *S);
-void
-value_push(lua_State *L, struct sched *S, int ref);
-void
-value_drop(lua_State *L, struct sched *S, int ref);
+int value_keep(lua_State *L, struct sched *S);
+void value_push(lua_State *L, struct sched *S, int ref);
+void value_drop(lua_State *L, struct sched *S, int ref);
 
 /* ------------------------------------------------------- lua-task-wait.c */
 
 /* Forget the token of a suspended task that will not run again. */
-void
-wait_forget_token(struct sched *S, struct task *t);
+void wait_forget_token(struct sched *S, struct task *t);
 /* Whatever t waits for is not wanted any more. */
-void
-task_abandon_wait(struct sched *S, struct task *t);
+void task_abandon_wait(struct sched *S, struct task *t);
 extern const luaL_Reg task_wait_functions[];
 
 /* ------------------------------------------------------- lua-task-call.c */
@@ -372,8 +333,7 @@ struct address {
 };
 
 /* Read argument arg as a destination, or raise. */
-struct address
-address_check(lua_State *L, struct sched *S, int arg);
+struct address address_check(lua_State *L, struct sched *S, int arg);
 extern const luaL_Reg task_call_functions[];
 
 /* ------------------------------------------------------ lua-task-reply.c */
@@ -383,56 +343,40 @@ extern const luaL_Reg task_reply_functions[];
 /* ------------------------------------------------------- lua-task-fail.c */
 
 /* ERROR message to a requester; false if it is gone. cause may be NULL. */
-bool
-sched_send_error(struct sched *S, uint32_t dest, int session, const char *cause);
+bool sched_send_error(struct sched *S, uint32_t dest, int session, const char *cause);
 /* t ended with an error; the message is on the top of its stack. */
-void
-task_failed(struct sched *S, struct task *t);
+void task_failed(struct sched *S, struct task *t);
 /* Record a text for the error entry of this message. */
-void
-sched_add_failure(struct sched *S, const char *text);
+void sched_add_failure(struct sched *S, const char *text);
 /* Record that t was suspended by a yield that nobody will undo. */
-void
-sched_park_failure(struct sched *S, struct task *t, const char *what);
+void sched_park_failure(struct sched *S, struct task *t, const char *what);
 /* Log the collected failures as one entry. */
-void
-sched_report(struct sched *S, const struct inbound *in);
+void sched_report(struct sched *S, const struct inbound *in);
 /* Answer what t owes with ERROR. */
-void
-task_fail_debt(struct sched *S, struct task *t, const char *cause);
+void task_fail_debt(struct sched *S, struct task *t, const char *cause);
 /* The handler returned without an answer: log it, and answer ERROR. */
-void
-task_forgot_debt(struct sched *S, struct task *t);
+void task_forgot_debt(struct sched *S, struct task *t);
 /* ERROR from a service that is retired already. */
-void
-sched_push_error(struct sched *S, uint32_t dest, int session);
+void sched_push_error(struct sched *S, uint32_t dest, int session);
 /* A call of t failed: run it with failure later. cause is copied. */
-void
-task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n);
+void task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n);
 /* Requests of a VM that is closed without exit: answer them with ERROR. */
-void
-sched_bounce_debts(struct sched *S);
+void sched_bounce_debts(struct sched *S);
 /* A deferred answer was dropped unused: answer ERROR. */
-void
-sched_bounce_dropped(struct sched *S, const struct response *r);
+void sched_bounce_dropped(struct sched *S, const struct response *r);
 extern const luaL_Reg task_fail_functions[];
 
 /* ------------------------------------------------------ lua-task-trace.c */
 
 /* Write one line for t's tag. L: a thread whose call sites follow, or NULL. */
-void
-trace_event(struct sched *S, struct task *t, const char *what, lua_State *L);
+void trace_event(struct sched *S, struct task *t, const char *what, lua_State *L);
 /* Send the tag of t ahead of a request. false: no such destination. */
-bool
-trace_send_tag(struct sched *S, struct task *t, const struct address *to);
+bool trace_send_tag(struct sched *S, struct task *t, const struct address *to);
 /* A message of type TRACE arrived. */
-void
-trace_incoming(struct sched *S, lua_State *L, const struct inbound *in);
+void trace_incoming(struct sched *S, lua_State *L, const struct inbound *in);
 /* A request of a class starts task t; the class table is at index cls. */
-void
-trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch);
-void
-trace_end(struct sched *S, struct task *t);
+void trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch);
+void trace_end(struct sched *S, struct task *t);
 extern const luaL_Reg task_trace_functions[];
 
 /* ------------------------------------------------------- lua-task-info.c */

@@ -374,8 +374,7 @@ luaopen_skynet_task(lua_State *L) {
 	return 1;
 }
 
-int
-luaopen_skynet(lua_State *L);
+int luaopen_skynet(lua_State *L);
 
 int
 luaopen_skynet(lua_State *L) {
@@ -383,8 +382,7 @@ luaopen_skynet(lua_State *L) {
 	return 1;
 }
 
-int
-luaopen_skynet_manager(lua_State *L);
+int luaopen_skynet_manager(lua_State *L);
 
 int
 luaopen_skynet_manager(lua_State *L) {

@@ -12,8 +12,7 @@
 #include <string.h>
 
 /* Of the Lua overlay; a stock Lua does not tell how many results are wanted. */
-__attribute__((weak)) int
-lua_wantedresults(lua_State *L);
+__attribute__((weak)) int lua_wantedresults(lua_State *L);
 
 static bool
 result_wanted(lua_State *L) {

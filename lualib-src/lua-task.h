@@ -20,8 +20,7 @@ struct skynet_context;
  * one that something in this VM still waits for, also after the counter
  * wrapped round. Falls back to the bare counter in a VM without scheduler.
  */
-int
-task_new_session(lua_State *L, struct skynet_context *ctx);
+int task_new_session(lua_State *L, struct skynet_context *ctx);
 
 /*
  * A function that looks at messages of one type before a task is made for them.
@@ -35,12 +34,9 @@ typedef bool (*task_filter)(void *ud, struct skynet_context *ctx, const void *ms
  * must stay callable as long as the VM takes messages. Services that take messages in
  * Lua (dispatch_message) have no use of it. Raises without a scheduler.
  */
-void
-task_set_filter(lua_State *L, int type, task_filter f, void *ud);
+void task_set_filter(lua_State *L, int type, task_filter f, void *ud);
 
-int
-luaopen_skynet_task(lua_State *L);
-int
-luaopen_skynet_task_coroutine(lua_State *L);
+int luaopen_skynet_task(lua_State *L);
+int luaopen_skynet_task_coroutine(lua_State *L);
 
 #endif

@@ -7,8 +7,7 @@
 
 #include <time.h>
 
-int
-luaopen_skynet_wallclock(lua_State *L);
+int luaopen_skynet_wallclock(lua_State *L);
 
 /* now() -> seconds since 1970, with a fraction */
 static int

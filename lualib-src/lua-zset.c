@@ -13,8 +13,7 @@
 
 #define META "skynet.zset"
 
-int
-luaopen_skynet_zset(lua_State *L);
+int luaopen_skynet_zset(lua_State *L);
 
 struct box {
 	struct zset *set;

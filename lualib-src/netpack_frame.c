@@ -14,10 +14,10 @@
 struct partial {
 	struct partial *next;
 	int id;
-	bool has_size;		// false: only the first header byte came
-	bool is_refused;	// its bytes are of no more use
-	uint8_t first;		// that byte
-	size_t size;		// of the whole package
+	bool has_size;   // false: only the first header byte came
+	bool is_refused; // its bytes are of no more use
+	uint8_t first;   // that byte
+	size_t size;     // of the whole package
 	size_t have;
 	size_t cap;
 	char *data;
@@ -25,7 +25,7 @@ struct partial {
 
 struct frame_table {
 	size_t n;
-	size_t max;		// bytes of a package
+	size_t max; // bytes of a package
 	size_t mask;
 	struct partial **bucket;
 };
@@ -211,7 +211,7 @@ finish(struct partial *p, frame_sink sink, void *ud) {
 // The part that was left unfinished before. Returns the bytes used.
 static size_t
 resume(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink, void *ud,
-	size_t *refused) {
+       size_t *refused) {
 	struct partial *p = take(t, id);
 	if (p == NULL) {
 		return 0;

@@ -27,7 +27,7 @@ void frame_limit(struct frame_table *t, size_t max);
 // goes to the sink, in order. Returns 0, or once the length of a package that is
 // refused: nothing more of the connection is taken in until it is dropped.
 size_t frame_feed(struct frame_table *t, int id, const char *bytes, size_t n, frame_sink sink,
-	void *ud);
+                  void *ud);
 // Forgets what is unfinished of connection `id`. True if that was the beginning of a
 // package that was not refused.
 bool frame_drop(struct frame_table *t, int id);

@@ -15,7 +15,7 @@
 struct bucket {
 	int64_t packages;
 	int64_t bytes;
-	uint64_t filled;	// when
+	uint64_t filled; // when
 };
 
 struct address {
@@ -23,24 +23,24 @@ struct address {
 	uint8_t network[NETWORK_SIZE];
 	bool is_v6;
 	bool is_local;
-	int n;			// connections; kept for a while without any
+	int n; // connections; kept for a while without any
 	struct bucket bucket;
 };
 
 struct connection {
 	struct connection *next;
 	int id;
-	bool is_marked;		// has sent a package since the last look
+	bool is_marked; // has sent a package since the last look
 	bool has_spoken;
 	struct address *address;
-	uint64_t since;		// silent, as far as is known
+	uint64_t since; // silent, as far as is known
 	uint64_t note;
 	struct bucket bucket;
 };
 
 struct guard {
 	uint64_t (*clock)(void);
-	struct guard_limits limits[2];	// of strangers, of peers on this machine
+	struct guard_limits limits[2]; // of strangers, of peers on this machine
 	uint32_t first;
 	uint32_t idle;
 	struct connection **connection;
@@ -368,8 +368,8 @@ guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_r
 	uint64_t now = g->clock();
 	enum guard_reason address_why = GUARD_NONE;
 	int64_t wait = wait_for(&c->bucket, &l->connection, load, now, GUARD_PACKAGES, why);
-	int64_t address_wait = wait_for(&c->address->bucket, &l->address, load, now,
-	                                GUARD_ADDRESS_PACKAGES, &address_why);
+	int64_t address_wait =
+	    wait_for(&c->address->bucket, &l->address, load, now, GUARD_ADDRESS_PACKAGES, &address_why);
 	if (address_wait > wait) {
 		*why = address_why;
 		return address_wait;

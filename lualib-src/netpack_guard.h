@@ -20,15 +20,15 @@
 
 // 0 = no limit, everywhere.
 struct guard_rate {
-	int64_t packages;	// per second
-	int64_t package_burst;	// at once after a pause
+	int64_t packages;      // per second
+	int64_t package_burst; // at once after a pause
 	int64_t bytes;
 	int64_t byte_burst;
 };
 
 struct guard_limits {
 	struct guard_rate connection;
-	struct guard_rate address;	// an IPv4 address, or an IPv6 /64 network
+	struct guard_rate address; // an IPv4 address, or an IPv6 /64 network
 };
 
 // Largest value of the numbers above.
@@ -49,8 +49,8 @@ struct guard *guard_new(uint64_t (*clock)(void));
 void guard_free(struct guard *g);
 // From now on; peers on the loopback interface have limits of their own. `first` is how
 // long a connection may take for its first package, `idle` how long between two, 1/100 s.
-void guard_set(struct guard *g, const struct guard_limits *limits,
-	const struct guard_limits *local, uint32_t first, uint32_t idle);
+void guard_set(struct guard *g, const struct guard_limits *limits, const struct guard_limits *local,
+               uint32_t first, uint32_t idle);
 // A new connection. `address` is "ip:port" or "[ip]:port", n bytes.
 void guard_enter(struct guard *g, int id, const char *address, size_t n);
 // Unknown ids are ignored.
@@ -60,8 +60,7 @@ void guard_set_note(struct guard *g, int id, uint64_t note);
 uint64_t guard_note(struct guard *g, int id);
 // The connection has sent that much. Returns 0, or how long not to read it, 1/100 s, and
 // sets why. With zeros: how long still. Unknown ids may do everything.
-int64_t guard_count(struct guard *g, int id, size_t packages, size_t bytes,
-	enum guard_reason *why);
+int64_t guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_reason *why);
 // Calls `expired` for each connection that has been silent for too long, which may not
 // call back. Returns when to look again, 1/100 s from now, -1 = when there are
 // connections.

@@ -21,11 +21,9 @@ struct snowflake_sequence {
 };
 
 /* Takes `count` pairs at the time now_ms; returns the first one, the others follow it. */
-uint64_t
-snowflake_take(struct snowflake_sequence *s, uint64_t now_ms, uint64_t count);
+uint64_t snowflake_take(struct snowflake_sequence *s, uint64_t now_ms, uint64_t count);
 
 /* Later pairs will be above this one. */
-void
-snowflake_raise(struct snowflake_sequence *s, uint64_t pair);
+void snowflake_raise(struct snowflake_sequence *s, uint64_t pair);
 
 #endif

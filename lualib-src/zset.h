@@ -49,75 +49,57 @@ struct zset;
 struct zset_node;
 
 /* A new set, or NULL without memory. */
-struct zset *
-zset_new(const struct zset_options *options);
+struct zset *zset_new(const struct zset_options *options);
 
-void
-zset_delete(struct zset *z);
+void zset_delete(struct zset *z);
 
 /* Remove all members. */
-void
-zset_clear(struct zset *z);
+void zset_clear(struct zset *z);
 
-size_t
-zset_count(const struct zset *z);
+size_t zset_count(const struct zset *z);
 
 /* Whether rank 1 has the lowest score. */
-bool
-zset_is_low_first(const struct zset *z);
+bool zset_is_low_first(const struct zset *z);
 
 /* Bytes that the set holds. */
-size_t
-zset_memory(const struct zset *z);
+size_t zset_memory(const struct zset *z);
 
 /* A number that changes whenever entries come, go or move. */
-uint64_t
-zset_version(const struct zset *z);
+uint64_t zset_version(const struct zset *z);
 
 enum zset_result { ZSET_NO_MEMORY = -1, ZSET_SAME, ZSET_MOVED, ZSET_ADDED };
 
 /* Give a member a score. With the score that it has it keeps its place. Lends the member. */
-enum zset_result
-zset_add(struct zset *z, const struct zset_member *m, struct zset_score score);
+enum zset_result zset_add(struct zset *z, const struct zset_member *m, struct zset_score score);
 
 /* The entry of a member, or NULL. Entries live until they are removed; moving keeps them. */
-struct zset_node *
-zset_find(const struct zset *z, const struct zset_member *m);
+struct zset_node *zset_find(const struct zset *z, const struct zset_member *m);
 
-void
-zset_remove(struct zset *z, struct zset_node *n);
+void zset_remove(struct zset *z, struct zset_node *n);
 
-struct zset_score
-zset_node_score(const struct zset_node *n);
+struct zset_score zset_node_score(const struct zset_node *n);
 
 /* Lends the entry's own member. */
-struct zset_member
-zset_node_member(const struct zset_node *n);
+struct zset_member zset_node_member(const struct zset_node *n);
 
 /* Rank of an entry: 1 is the first one. */
-size_t
-zset_rank(const struct zset *z, const struct zset_node *n);
+size_t zset_rank(const struct zset *z, const struct zset_node *n);
 
 /* The entry of a rank, or NULL beyond the ends. */
-struct zset_node *
-zset_at(const struct zset *z, size_t rank);
+struct zset_node *zset_at(const struct zset *z, size_t rank);
 
 /* The neighbour in ranking order, or NULL. */
-struct zset_node *
-zset_next(const struct zset_node *n);
+struct zset_node *zset_next(const struct zset_node *n);
 
-struct zset_node *
-zset_previous(const struct zset_node *n);
+struct zset_node *zset_previous(const struct zset_node *n);
 
 /*
  * How many entries come before the score, in ranking order; with `or_equal` those that have it
  * count, too.
  */
-size_t
-zset_before(const struct zset *z, struct zset_score score, bool or_equal);
+size_t zset_before(const struct zset *z, struct zset_score score, bool or_equal);
 
 /* -1, 0 or 1. */
-int
-zset_compare_scores(struct zset_score a, struct zset_score b);
+int zset_compare_scores(struct zset_score a, struct zset_score b);
 
 #endif

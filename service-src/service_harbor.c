@@ -45,12 +45,9 @@ struct harbor {
 	struct name *bucket[BUCKETS];
 };
 
-struct harbor *
-harbor_create(void);
-void
-harbor_release(struct harbor *h);
-int
-harbor_init(struct harbor *h, struct skynet_context *ctx, const char *param);
+struct harbor *harbor_create(void);
+void harbor_release(struct harbor *h);
+int harbor_init(struct harbor *h, struct skynet_context *ctx, const char *param);
 
 struct harbor *
 harbor_create(void) {

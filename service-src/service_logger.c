@@ -36,12 +36,9 @@ struct logger {
 	char date[24];
 };
 
-struct logger *
-logger_create(void);
-void
-logger_release(struct logger *l);
-int
-logger_init(struct logger *l, struct skynet_context *ctx, const char *param);
+struct logger *logger_create(void);
+void logger_release(struct logger *l);
+int logger_init(struct logger *l, struct skynet_context *ctx, const char *param);
 
 struct logger *
 logger_create(void) {

@@ -16,25 +16,15 @@
 #define JE_LG_ALIGN(lg) ((int)(lg))
 #define JE_ZERO 0x40
 
-void *
-je_malloc(size_t size);
-void *
-je_calloc(size_t count, size_t size);
-void *
-je_realloc(void *p, size_t size);
-void
-je_free(void *p);
-void *
-je_mallocx(size_t size, int flags);
-size_t
-je_sallocx(const void *p, int flags);
-void
-je_sdallocx(void *p, size_t size, int flags);
-size_t
-je_nallocx(size_t size, int flags);
-int
-je_mallctl(const char *name, void *oldp, size_t *oldlenp, void *newp, size_t newlen);
-void
-je_malloc_stats_print(void (*write_cb)(void *, const char *), void *ud, const char *opts);
+void *je_malloc(size_t size);
+void *je_calloc(size_t count, size_t size);
+void *je_realloc(void *p, size_t size);
+void je_free(void *p);
+void *je_mallocx(size_t size, int flags);
+size_t je_sallocx(const void *p, int flags);
+void je_sdallocx(void *p, size_t size, int flags);
+size_t je_nallocx(size_t size, int flags);
+int je_mallctl(const char *name, void *oldp, size_t *oldlenp, void *newp, size_t newlen);
+void je_malloc_stats_print(void (*write_cb)(void *, const char *), void *ud, const char *opts);
 
 #endif

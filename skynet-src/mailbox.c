@@ -78,8 +78,7 @@ mailbox_push(struct mailbox *m, struct mailbox_node *node) {
 	atomic_fetch_add_explicit(&m->pushed, weight_of(node), memory_order_relaxed);
 	do {
 		if (head & CLOSED) {
-			atomic_fetch_sub_explicit(&m->pushed, weight_of(node),
-			                          memory_order_relaxed);
+			atomic_fetch_sub_explicit(&m->pushed, weight_of(node), memory_order_relaxed);
 			return MAILBOX_CLOSED;
 		}
 		node->next = head == IDLE ? NULL : (struct mailbox_node *)head;
@@ -87,8 +86,7 @@ mailbox_push(struct mailbox *m, struct mailbox_node *node) {
 		   pairs with the release in mailbox_rest, so that who schedules
 		   an idle owner sees what its last run did. */
 	} while (!atomic_compare_exchange_weak_explicit(&m->head, &head, (uintptr_t)node,
-	                                                memory_order_acq_rel,
-	                                                memory_order_relaxed));
+	                                                memory_order_acq_rel, memory_order_relaxed));
 	return head == IDLE ? MAILBOX_SCHEDULE : MAILBOX_QUEUED;
 }
 

@@ -32,10 +32,10 @@ struct mailbox_node {
 	struct mailbox_node *next;
 	struct skynet_message msg;
 	void (*dispose)(void *data, size_t sz); /* frees inner memory, or NULL */
-	uint64_t deadline; /* cs on the node's clock, 0 = none */
-	void *trace;       /* trace context, NULL = none */
-	uint64_t stamp : 56; /* cs when the event happened, 0 = not noted */
-	uint64_t lane : 8;   /* priority, 0 = normal */
+	uint64_t deadline;                      /* cs on the node's clock, 0 = none */
+	void *trace;                            /* trace context, NULL = none */
+	uint64_t stamp : 56;                    /* cs when the event happened, 0 = not noted */
+	uint64_t lane : 8;                      /* priority, 0 = normal */
 };
 
 /* Overload threshold of a fresh or emptied mailbox. */
@@ -53,7 +53,7 @@ struct mailbox {
 	_Atomic(uint64_t) peak_count;
 	_Atomic(uint64_t) peak_bytes;
 	uint64_t threshold;
-	uint64_t overload; /* length at the last crossing, until asked */
+	uint64_t overload;  /* length at the last crossing, until asked */
 	uint32_t unchecked; /* pops since the length was looked at */
 };
 

@@ -27,35 +27,28 @@ struct malloc_account {
 };
 
 /* Charges bytes and blocks (negative: credits) to handle, which is not 0. */
-void
-malloc_account_add(uint32_t handle, int64_t bytes, int64_t blocks);
+void malloc_account_add(uint32_t handle, int64_t bytes, int64_t blocks);
 
 /* The fast path of the same: false when nothing was done and malloc_account_add
  * must be called. */
-static inline bool
-malloc_account_try_add(uint32_t handle, int64_t bytes, int64_t blocks);
+static inline bool malloc_account_try_add(uint32_t handle, int64_t bytes, int64_t blocks);
 
 /* What handle holds now; both are 0 when nothing is known of it. */
-struct malloc_account
-malloc_account_of(uint32_t handle);
+struct malloc_account malloc_account_of(uint32_t handle);
 
 /* The sum over all handles; .handle is 0. */
-struct malloc_account
-malloc_account_total(void);
+struct malloc_account malloc_account_total(void);
 
 /*
  * All handles that hold something, in rising order. Gives an array (release it
  * with malloc_account_list_free) and returns its length; *list is NULL when
  * there is none. Each line is exact, but lines are not taken at one instant.
  */
-size_t
-malloc_account_list(struct malloc_account **list);
-void
-malloc_account_list_free(struct malloc_account *list, size_t n);
+size_t malloc_account_list(struct malloc_account **list);
+void malloc_account_list_free(struct malloc_account *list, size_t n);
 
 /* Bytes that the accounts themselves take. */
-size_t
-malloc_account_overhead(void);
+size_t malloc_account_overhead(void);
 
 /*
  * Private part: what the inline function needs.

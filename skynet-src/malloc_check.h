@@ -20,25 +20,20 @@ enum malloc_check_op { MALLOC_CHECK_FREE, MALLOC_CHECK_REALLOC };
 #define MALLOC_IS_CHECKED 1
 
 /* A block was made and its cookie written; its content is not needed. */
-void
-malloc_check_born(void *p, size_t usable);
+void malloc_check_born(void *p, size_t usable);
 
 /* Somebody releases p, or has it moved: it must be a live and intact block. It
  * counts as freed from now on. Returns only if all is well. */
-void
-malloc_check_claim(void *p, enum malloc_check_op op);
+void malloc_check_claim(void *p, enum malloc_check_op op);
 
 /* Bytes of the register. Any thread. */
-size_t
-malloc_check_bytes(void);
+size_t malloc_check_bytes(void);
 
 /* The live block p belongs to another handle now; the cookie says so already. */
-void
-malloc_check_given(void *p, uint32_t owner);
+void malloc_check_given(void *p, uint32_t owner);
 
 /* Takes a claimed block: poisons it and lets go of it, sooner or later. */
-void
-malloc_check_bury(void *p, size_t usable);
+void malloc_check_bury(void *p, size_t usable);
 
 #else
 

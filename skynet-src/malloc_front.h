@@ -33,7 +33,7 @@
 
 struct front_bin {
 	_Atomic uint32_t n; /* written by its thread only; relaxed, also below */
-	uint32_t limit; /* 0: no stock (yet, any more, at all) */
+	uint32_t limit;     /* 0: no stock (yet, any more, at all) */
 	void *block[FRONT_DEPTH];
 };
 
@@ -71,19 +71,15 @@ front_push(void *p, size_t units) {
 }
 
 /* The calling thread's stock, from its first small allocation on. */
-void
-front_open(void);
+void front_open(void);
 
 /* Takes p in any case; usable is its class in bytes. */
-void
-front_push_slow(void *p, size_t usable);
+void front_push_slow(void *p, size_t usable);
 
 /* Gives the calling thread's stock back to jemalloc. */
-void
-front_drop(void);
+void front_drop(void);
 
 /* Bytes in the stocks of all threads; any thread. */
-size_t
-front_bytes(void);
+size_t front_bytes(void);
 
 #endif

@@ -307,10 +307,8 @@ malloc_give(void *p, uint32_t handle) {
 }
 
 /* C23; not in every system's headers yet, but a library may call them. */
-void
-free_sized(void *p, size_t size);
-void
-free_aligned_sized(void *p, size_t align, size_t size);
+void free_sized(void *p, size_t size);
+void free_aligned_sized(void *p, size_t align, size_t size);
 
 void
 free_sized(void *p, size_t size) {

@@ -64,16 +64,12 @@ malloc_charged(void) {
 #define MALLOC_COOKIE_SIZE 16
 
 /* Bytes and blocks of the whole process. */
-size_t
-malloc_used_memory(void);
-size_t
-malloc_memory_block(void);
+size_t malloc_used_memory(void);
+size_t malloc_memory_block(void);
 
 /* Bytes of the current handle, and of any handle. */
-size_t
-malloc_current_memory(void);
-size_t
-malloc_service_memory(uint32_t handle);
+size_t malloc_current_memory(void);
+size_t malloc_service_memory(uint32_t handle);
 
 /* For listings use malloc_account_list (malloc_account.h). */
 
@@ -81,26 +77,21 @@ malloc_service_memory(uint32_t handle);
  * Charges a block of the malloc family, which the caller owns, to another handle
  * (0: to none) from now on: it has changed hands. NULL is allowed.
  */
-void
-malloc_give(void *p, uint32_t handle);
+void malloc_give(void *p, uint32_t handle);
 
 /*----------------------------------------------------------------- jemalloc */
 
 /* jemalloc's statistics report on stderr; opts as in its manual, or NULL. */
-void
-memory_info_dump(const char *opts);
+void memory_info_dump(const char *opts);
 
 /*
  * jemalloc controls of type size_t, int and bool. A null newval reads; otherwise
  * *newval is set and the previous value returned. Unknown names and controls of
  * another type give 0 (false). mallctl_opt logs whether setting succeeded.
  */
-size_t
-mallctl_int64(const char *name, size_t *newval);
-int
-mallctl_opt(const char *name, int *newval);
-bool
-mallctl_bool(const char *name, bool *newval);
+size_t mallctl_int64(const char *name, size_t *newval);
+int mallctl_opt(const char *name, int *newval);
+bool mallctl_bool(const char *name, bool *newval);
 
 /* A control's value, of whatever type. */
 enum malloc_control_type {
@@ -125,41 +116,33 @@ struct malloc_control {
  * scratch). Returns 0 or an errno: ENOENT for an unknown name, EPERM for one that
  * cannot be set, EINVAL for a value of the wrong type.
  */
-int
-malloc_control(const char *name, struct malloc_control *c, const struct malloc_control *set);
+int malloc_control(const char *name, struct malloc_control *c, const struct malloc_control *set);
 
 /* A control without value, such as "prof.dump": 0, or an errno. */
-int
-mallctl_cmd(const char *name);
+int mallctl_cmd(const char *name);
 
 /*
  * Has every thread that calls malloc_rest give its caches of free blocks back the
  * next time it does.
  */
-void
-malloc_recall_caches(void);
+void malloc_recall_caches(void);
 
 /* The calling thread is about to sleep. Costs two loads if nothing is recalled. */
-void
-malloc_rest(void);
+void malloc_rest(void);
 
 /*
  * Gives unused pages back to the system, those in the calling thread's caches of
  * free blocks too. The first does nothing without jemalloc; the second logs that
  * and returns an errno.
  */
-void
-malloc_give_back(void);
-int
-malloc_trim_unused(void);
+void malloc_give_back(void);
+int malloc_trim_unused(void);
 
 /* Logs one line per handle and the total. */
-void
-dump_c_mem(void);
+void dump_c_mem(void);
 
 /* Pushes a table handle -> bytes. Defined in the Lua library (lua-memory.c). */
-int
-dump_mem_lua(struct lua_State *L);
+int dump_mem_lua(struct lua_State *L);
 
 /*----------------------------------------------------------------- disaster */
 
@@ -169,8 +152,7 @@ dump_mem_lua(struct lua_State *L);
  * allocate.
  */
 typedef const char *(*malloc_namer)(uint32_t handle);
-void
-malloc_set_namer(malloc_namer f);
+void malloc_set_namer(malloc_namer f);
 
 /*
  * Runs once when memory has ended, after the report line and with the reserve
@@ -179,22 +161,19 @@ malloc_set_namer(malloc_namer f);
  * owner: the handle they were for.
  */
 typedef void (*malloc_oom_hook)(size_t size, uint32_t owner);
-void
-malloc_set_oom_hook(malloc_oom_hook f);
+void malloc_set_oom_hook(malloc_oom_hook f);
 
 /*
  * Keeps `bytes` of memory aside for the hook (0: none, the default); replaces
  * an earlier reserve. Returns 0, or a negative errno. Call it at start.
  */
-int
-malloc_set_reserve(size_t bytes);
+int malloc_set_reserve(size_t bytes);
 
 /*
  * Checked builds (MEMORY_CHECK) only: keeps freed blocks of up to `bytes` in
  * total from being used again, and reports when one was written to meanwhile.
  * 0, the default, keeps none.
  */
-void
-malloc_set_quarantine(size_t bytes);
+void malloc_set_quarantine(size_t bytes);
 
 #endif

@@ -37,7 +37,6 @@ struct malloc_ledger {
 };
 
 /* Without jemalloc only the last four are not 0. */
-void
-malloc_ledger(struct malloc_ledger *out);
+void malloc_ledger(struct malloc_ledger *out);
 
 #endif

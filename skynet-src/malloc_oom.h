@@ -14,11 +14,9 @@
  * reserve freed; it then waits for the end. A failure inside the hook aborts.
  * tries: how often this allocation has failed before.
  */
-void
-malloc_oom(size_t size, int tries);
+void malloc_oom(size_t size, int tries);
 
 /* Bytes that are kept aside now. Any thread. */
-size_t
-malloc_reserve(void);
+size_t malloc_reserve(void);
 
 #endif

@@ -32,12 +32,10 @@ struct pagemap_leaf {
 extern _Atomic(struct pagemap_leaf *) pagemap_root[1u << (PAGEMAP_LG_ADDRESS - PAGEMAP_LG_LEAF)];
 
 /* Memory of the map, without its root. Any thread. */
-size_t
-pagemap_bytes(void);
+size_t pagemap_bytes(void);
 
 /* The slow part of pagemap_note. */
-void
-pagemap_note_slow(const void *p, size_t usable);
+void pagemap_note_slow(const void *p, size_t usable);
 
 static inline struct pagemap_leaf *
 pagemap_leaf_of(const void *p) {

@@ -19,19 +19,14 @@
  * an eighth was given back does without from then on, or else the system would fill
  * it up again on its own. False: this build cannot.
  */
-bool
-malloc_pages_huge(void);
+bool malloc_pages_huge(void);
 
 /* As mmap, munmap and madvise. For jemalloc only. */
-void *
-je_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
-int
-je_munmap(void *address, size_t size);
-int
-je_madvise(void *address, size_t size, int advice);
+void *je_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+int je_munmap(void *address, size_t size);
+int je_madvise(void *address, size_t size, int advice);
 
 /* Resident bytes in all ranges. Looks at every page: some 10 us per MiB. */
-size_t
-malloc_pages_resident(void);
+size_t malloc_pages_resident(void);
 
 #endif

@@ -70,15 +70,15 @@ struct cache {
 #define BLOCK_ROOM (BLOCK_BYTES - MALLOC_COOKIE_SIZE)
 /* A cache line, so that nodes of 64 bytes do not straddle two. */
 #define BLOCK_HEADER 64
-#define POOL(type) { \
-	.node_bytes = sizeof(type), \
-	.per_block = (BLOCK_ROOM - BLOCK_HEADER) / sizeof(type), \
-	.mutex = PTHREAD_MUTEX_INITIALIZER, \
-}
+#define POOL(type)                                                                                 \
+	{                                                                                              \
+		.node_bytes = sizeof(type), .per_block = (BLOCK_ROOM - BLOCK_HEADER) / sizeof(type),       \
+		.mutex = PTHREAD_MUTEX_INITIALIZER,                                                        \
+	}
 
 static struct pool pools[NODEPOOL_KINDS] = {
-	[NODEPOOL_MESSAGE] = POOL(struct mailbox_node),
-	[NODEPOOL_TIMER] = POOL(struct timer_node),
+    [NODEPOOL_MESSAGE] = POOL(struct mailbox_node),
+    [NODEPOOL_TIMER] = POOL(struct timer_node),
 };
 
 _Static_assert(sizeof(struct block) <= BLOCK_HEADER, "block header");

@@ -192,7 +192,7 @@ static struct parking_lot {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 } lots[PARKING_LOTS] = {
-	[0 ... PARKING_LOTS - 1] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER },
+    [0 ... PARKING_LOTS - 1] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER},
 };
 
 static struct parking_lot *
@@ -215,8 +215,8 @@ platform_wait(_Atomic(uint32_t) *word, uint32_t expected, uint64_t deadline_ns) 
 			uint64_t wait = deadline_ns > now ? deadline_ns - now : 0;
 			uint64_t end = platform_wallclock_ns() + wait;
 			struct timespec ts = {
-				.tv_sec = (time_t)(end / NS_PER_SECOND),
-				.tv_nsec = (long)(end % NS_PER_SECOND),
+			    .tv_sec = (time_t)(end / NS_PER_SECOND),
+			    .tv_nsec = (long)(end % NS_PER_SECOND),
 			};
 			in_time = pthread_cond_timedwait(&lot->cond, &lot->mutex, &ts) == 0;
 		}

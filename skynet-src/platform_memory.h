@@ -16,18 +16,15 @@ struct platform_memory {
 };
 
 /* A snapshot; fields that the system cannot tell are 0. Any thread. */
-void
-platform_memory(struct platform_memory *out);
+void platform_memory(struct platform_memory *out);
 
 /* How much of a range is resident, in bytes. Any thread. */
-size_t
-platform_resident(const void *start, size_t size);
+size_t platform_resident(const void *start, size_t size);
 
 /*
  * The calling thread's stack, with its thread-local variables, is to be counted.
  * The thread lives as long as the process; the first 2048 count.
  */
-void
-platform_note_stack(void);
+void platform_note_stack(void);
 
 #endif

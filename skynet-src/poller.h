@@ -15,10 +15,10 @@ struct poller;
 
 struct poller_event {
 	uintptr_t tag;
-	bool read;	// data, end of stream, or a connection to accept
-	bool write;	// room to write, or a connect that ended
-	bool error;	// the descriptor has a pending error
-	bool eof;	// hung up: both directions are over
+	bool read;  // data, end of stream, or a connection to accept
+	bool write; // room to write, or a connect that ended
+	bool error; // the descriptor has a pending error
+	bool eof;   // hung up: both directions are over
 };
 
 struct poller_ops {

@@ -119,14 +119,14 @@ epoll_poll(struct poller *p, struct poller_event *events, int max, int timeout_m
 }
 
 static const struct poller_ops poller_epoll = {
-	.name = "epoll",
-	.create = epoll_new,
-	.release = epoll_release,
-	.add = epoll_add,
-	.set = epoll_set,
-	.del = epoll_del,
-	.wait = epoll_poll,
-	.wake = epoll_wake,
+    .name = "epoll",
+    .create = epoll_new,
+    .release = epoll_release,
+    .add = epoll_add,
+    .set = epoll_set,
+    .del = epoll_del,
+    .wait = epoll_poll,
+    .wake = epoll_wake,
 };
 
 const struct poller_ops *

@@ -3,8 +3,8 @@
 // A descriptor has a filter for each direction, both registered from the start
 // and enabled as wanted, so that a change of interest never fails half-way.
 // kqueue reports the directions as separate events.
-#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || \
-	defined(__OpenBSD__) || defined(__DragonFly__) || defined(POLLER_KQUEUE_SHIM)
+#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__NetBSD__) || defined(__OpenBSD__) ||   \
+    defined(__DragonFly__) || defined(POLLER_KQUEUE_SHIM)
 
 #include "poller.h"
 
@@ -34,7 +34,8 @@ static int
 apply(struct poller *p, int fd, uintptr_t tag, int action, bool want_read, bool want_write) {
 	struct kevent ke[2];
 	EV_SET(&ke[0], (uintptr_t)fd, EVFILT_READ, action | enable_flag(want_read), 0, 0, (void *)tag);
-	EV_SET(&ke[1], (uintptr_t)fd, EVFILT_WRITE, action | enable_flag(want_write), 0, 0, (void *)tag);
+	EV_SET(&ke[1], (uintptr_t)fd, EVFILT_WRITE, action | enable_flag(want_write), 0, 0,
+	       (void *)tag);
 	return kevent(p->kq, ke, 2, NULL, 0, NULL) < 0 ? -1 : 0;
 }
 
@@ -107,13 +108,12 @@ static int
 kq_poll(struct poller *p, struct poller_event *events, int max, int timeout_ms) {
 	struct kevent ev[BATCH];
 	struct timespec limit = {
-		.tv_sec = timeout_ms / 1000,
-		.tv_nsec = (long)(timeout_ms % 1000) * 1000000,
+	    .tv_sec = timeout_ms / 1000,
+	    .tv_nsec = (long)(timeout_ms % 1000) * 1000000,
 	};
 	int n;
 	do {
-		n = kevent(p->kq, NULL, 0, ev, max < BATCH ? max : BATCH,
-			timeout_ms < 0 ? NULL : &limit);
+		n = kevent(p->kq, NULL, 0, ev, max < BATCH ? max : BATCH, timeout_ms < 0 ? NULL : &limit);
 	} while (n < 0 && errno == EINTR && timeout_ms < 0);
 	if (n < 0) {
 		return errno == EINTR ? 0 : -1;
@@ -137,14 +137,14 @@ kq_poll(struct poller *p, struct poller_event *events, int max, int timeout_ms) 
 }
 
 static const struct poller_ops poller_kqueue = {
-	.name = "kqueue",
-	.create = kq_new,
-	.release = kq_release,
-	.add = kq_add,
-	.set = kq_set,
-	.del = kq_del,
-	.wait = kq_poll,
-	.wake = kq_wake,
+    .name = "kqueue",
+    .create = kq_new,
+    .release = kq_release,
+    .add = kq_add,
+    .set = kq_set,
+    .del = kq_del,
+    .wait = kq_poll,
+    .wake = kq_wake,
 };
 
 const struct poller_ops *

@@ -50,23 +50,18 @@ struct pool_stats {
 };
 
 /* A block of at least size bytes, or NULL. */
-void *
-pool_alloc(struct pool *pool, size_t size);
+void *pool_alloc(struct pool *pool, size_t size);
 
 /* Takes a block of this pool, or NULL. Kinds without a meaning for it count. */
-void
-pool_free(struct pool *pool, void *p);
+void pool_free(struct pool *pool, void *p);
 
 /* Frees everything; nobody may use the pool or its blocks any more. NULL is
  * allowed. Of a shared pool this ends the calling process's view only. */
-void
-pool_destroy(struct pool *pool);
+void pool_destroy(struct pool *pool);
 
-void
-pool_stats(struct pool *pool, struct pool_stats *out);
+void pool_stats(struct pool *pool, struct pool_stats *out);
 
 /* The name given at creation. Lends. */
-const char *
-pool_name(const struct pool *pool);
+const char *pool_name(const struct pool *pool);
 
 #endif

@@ -23,28 +23,21 @@
  * destroyed (not with POOL_SHARED). NULL and EINVAL for sizes of 0, and for
  * flags that exclude each other.
  */
-struct pool *
-pool_fixed_create(const struct pool_options *options, size_t slice_size, size_t slices,
-                  void *memory);
+struct pool *pool_fixed_create(const struct pool_options *options, size_t slice_size, size_t slices,
+                               void *memory);
 
 /* Bytes that pool_fixed_create needs at `memory`; 0 when that is too much. */
-size_t
-pool_fixed_footprint(size_t slice_size, size_t slices);
+size_t pool_fixed_footprint(size_t slice_size, size_t slices);
 
 /* A slice, or NULL. */
-void *
-pool_fixed_alloc(struct pool *pool);
+void *pool_fixed_alloc(struct pool *pool);
 
 /* Takes a slice back. */
-void
-pool_fixed_free(struct pool *pool, void *p);
+void pool_fixed_free(struct pool *pool, void *p);
 
 /* Slices that there are, that are handed out, and their size. */
-size_t
-pool_fixed_slice_num(const struct pool *pool);
-size_t
-pool_fixed_slice_use(struct pool *pool);
-size_t
-pool_fixed_slice_size(const struct pool *pool);
+size_t pool_fixed_slice_num(const struct pool *pool);
+size_t pool_fixed_slice_use(struct pool *pool);
+size_t pool_fixed_slice_size(const struct pool *pool);
 
 #endif

@@ -15,15 +15,12 @@
  * A pool that grows by pages of page_size bytes (within the limits above, else
  * NULL and EINVAL). Its own bookkeeping is inside the first page.
  */
-struct pool *
-pool_global_create(const struct pool_options *options, size_t page_size);
+struct pool *pool_global_create(const struct pool_options *options, size_t page_size);
 
 /* A zeroed block. One that does not fit a page gets a page of its own size. */
-void *
-pool_global_alloc(struct pool *pool, size_t size);
+void *pool_global_alloc(struct pool *pool, size_t size);
 
 /* The largest request that fits a page other than the first. */
-size_t
-pool_global_capacity(const struct pool *pool);
+size_t pool_global_capacity(const struct pool *pool);
 
 #endif

@@ -45,26 +45,20 @@ pool_round(size_t n, size_t align) {
  * A zeroed pool object of `size` bytes with its header filled in; NULL with errno
  * when there is no memory or the options make no sense.
  */
-void *
-pool_create(const struct pool_ops *ops, const struct pool_options *options, size_t size);
+void *pool_create(const struct pool_ops *ops, const struct pool_options *options, size_t size);
 
 /* Gives the object of pool_create back, and with it all memory of a shared one. */
-void
-pool_discard(struct pool *pool);
+void pool_discard(struct pool *pool);
 
 /* Memory for the pool's blocks, aligned to POOL_ALIGN; NULL and ENOMEM. Shared
  * memory is safe for several processes at once. */
-void *
-pool_draw(struct pool *pool, size_t size);
-void
-pool_return(struct pool *pool, void *p, size_t size);
+void *pool_draw(struct pool *pool, size_t size);
+void pool_return(struct pool *pool, void *p, size_t size);
 
 /* Counts a free that made no sense and says so on stderr; a checked build aborts. */
-void
-pool_complain(struct pool *pool, const char *what, const void *p);
+void pool_complain(struct pool *pool, const char *what, const void *p);
 
 /* Whether n bytes all have this value. */
-bool
-pool_is_filled(const void *p, unsigned char value, size_t n);
+bool pool_is_filled(const void *p, unsigned char value, size_t n);
 
 #endif

@@ -18,19 +18,15 @@
 
 /* A ring of at least `size` bytes, headers of blocks included. NULL and EINVAL
  * when that cannot hold one block. */
-struct pool *
-pool_ring_create(const struct pool_options *options, size_t size);
+struct pool *pool_ring_create(const struct pool_options *options, size_t size);
 
 /* A block, or NULL: ENOMEM until older blocks are freed. Allocating thread. */
-void *
-pool_ring_alloc(struct pool *pool, size_t size);
+void *pool_ring_alloc(struct pool *pool, size_t size);
 
 /* Takes a block. Any thread. */
-void
-pool_ring_free(struct pool *pool, void *p);
+void pool_ring_free(struct pool *pool, void *p);
 
 /* The largest request that an empty ring serves. */
-size_t
-pool_ring_capacity(const struct pool *pool);
+size_t pool_ring_capacity(const struct pool *pool);
 
 #endif

@@ -73,8 +73,7 @@ runqueue_pop(struct runqueue *q) {
 	while (head != tail) {
 		r = atomic_load_explicit(&q->ring[head % RUNQUEUE_SIZE], memory_order_relaxed);
 		/* Release: pairs with the acquire in runqueue_push. */
-		if (atomic_compare_exchange_weak_explicit(&q->head, &head, head + 1,
-		                                          memory_order_release,
+		if (atomic_compare_exchange_weak_explicit(&q->head, &head, head + 1, memory_order_release,
 		                                          memory_order_relaxed)) {
 			return r;
 		}
@@ -96,8 +95,7 @@ runqueue_steal(struct runqueue *q, struct runqueue *into) {
 	uint32_t n = tail - head;
 	uint32_t to = atomic_load_explicit(&into->tail, memory_order_relaxed);
 	/* Acquire: as in runqueue_push. */
-	uint32_t room = RUNQUEUE_SIZE - (to - atomic_load_explicit(&into->head,
-	                                                           memory_order_acquire));
+	uint32_t room = RUNQUEUE_SIZE - (to - atomic_load_explicit(&into->head, memory_order_acquire));
 	struct runnable *first;
 	uint32_t i;
 
@@ -110,14 +108,13 @@ runqueue_steal(struct runqueue *q, struct runqueue *into) {
 	}
 	first = atomic_load_explicit(&q->ring[head % RUNQUEUE_SIZE], memory_order_relaxed);
 	for (i = 1; i < n; i++) {
-		struct runnable *r = atomic_load_explicit(&q->ring[(head + i) % RUNQUEUE_SIZE],
-		                                          memory_order_relaxed);
-		atomic_store_explicit(&into->ring[(to + i - 1) % RUNQUEUE_SIZE], r,
-		                      memory_order_relaxed);
+		struct runnable *r =
+		    atomic_load_explicit(&q->ring[(head + i) % RUNQUEUE_SIZE], memory_order_relaxed);
+		atomic_store_explicit(&into->ring[(to + i - 1) % RUNQUEUE_SIZE], r, memory_order_relaxed);
 	}
 	/* Release: pairs with the acquire in runqueue_push. */
-	if (!atomic_compare_exchange_strong_explicit(&q->head, &head, head + n,
-	                                             memory_order_release, memory_order_relaxed)) {
+	if (!atomic_compare_exchange_strong_explicit(&q->head, &head, head + n, memory_order_release,
+	                                             memory_order_relaxed)) {
 		return NULL;
 	}
 	atomic_store(&into->tail, to + n - 1);

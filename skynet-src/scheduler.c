@@ -36,15 +36,15 @@
 /* A queue is stuck when its first item has not moved for this long. */
 #define RESCUE_NS 100000
 struct scheduler sched = {
-	.inject_mutex = PTHREAD_MUTEX_INITIALIZER,
-	.sleep_mutex = PTHREAD_MUTEX_INITIALIZER,
+    .inject_mutex = PTHREAD_MUTEX_INITIALIZER,
+    .sleep_mutex = PTHREAD_MUTEX_INITIALIZER,
 };
 
 static __thread struct worker *current;
 
 static const int worker_weights[] = {
-	-1, -1, -1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
-	2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
+    -1, -1, -1, -1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1,
+    2,  2,  2,  2,  2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3,
 };
 
 /*------------------------------------------------------------------- set-up */

@@ -89,12 +89,12 @@ void scheduler_on_spare(bool (*fn)(void));
  * from outside becomes ready (skynet_poll.c). One worker at a time has a place.
  */
 struct scheduler_pollster {
-	int (*take)(void);        /* a place, from 0; -1: other threads have all */
-	void (*wait)(int place);  /* until something is ready, or wake */
-	void (*wake)(int place);  /* end the present or next wait. Any thread */
-	int (*serve)(int place);  /* push what is ready, give it back; how many */
-	void (*glance)(void);     /* a busy worker may push what is ready */
-	void (*rescue)(void);     /* see to what workers in long callbacks hold back */
+	int (*take)(void);       /* a place, from 0; -1: other threads have all */
+	void (*wait)(int place); /* until something is ready, or wake */
+	void (*wake)(int place); /* end the present or next wait. Any thread */
+	int (*serve)(int place); /* push what is ready, give it back; how many */
+	void (*glance)(void);    /* a busy worker may push what is ready */
+	void (*rescue)(void);    /* see to what workers in long callbacks hold back */
 };
 
 /* Before the workers start; lent for ever. */

@@ -412,8 +412,8 @@ sched_idle(struct worker *w) {
 		return NULL;
 	}
 	/* A napping watcher may go on; this worker can sleep in the pollster. */
-	is_watcher = (sched.pollster == NULL || atomic_load(&sched.watch) == WATCH_NOBODY) &&
-	             become_watcher(w);
+	is_watcher =
+	    (sched.pollster == NULL || atomic_load(&sched.watch) == WATCH_NOBODY) && become_watcher(w);
 	for (;;) {
 		struct runnable *r = is_watcher ? watch_over(w) : NULL;
 		if (r || atomic_load(&sched.is_stopping)) {

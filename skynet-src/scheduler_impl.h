@@ -26,19 +26,19 @@ struct worker {
 	struct runqueue queue;
 	_Alignas(64) _Atomic(uint32_t) signal; /* changes to wake the worker */
 	atomic_int polling; /* place in the pollster where it sleeps, from 1; 0 = none */
-	bool is_serving;        /* this worker only: takes in, runs nothing yet */
+	bool is_serving;    /* this worker only: takes in, runs nothing yet */
 	int index;
 	int weight;
-	uint32_t turn;          /* this worker only */
-	uint32_t rests;         /* the same: times it ran out of work */
+	uint32_t turn;  /* this worker only */
+	uint32_t rests; /* the same: times it ran out of work */
 	/* The same: whose queue it suspects to be stuck, at which item, since when. */
 	int suspect;
 	uint32_t suspect_head;
 	uint64_t suspect_ticks;
 	struct skynet_monitor *monitor;
-	struct worker *below;   /* in the stack of sleepers; under its mutex */
-	bool is_sleeping;       /* the same */
-	uint32_t seen_head;     /* the watcher only, whoever that is */
+	struct worker *below; /* in the stack of sleepers; under its mutex */
+	bool is_sleeping;     /* the same */
+	uint32_t seen_head;   /* the watcher only, whoever that is */
 	bool is_seen;
 };
 

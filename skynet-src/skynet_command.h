@@ -14,7 +14,6 @@ struct skynet_context;
  * Retire service `handle` as KILL does: the node's exit monitor, if one is
  * set, gets its notice first. handle 0 is the caller.
  */
-void
-skynet_command_exit(struct skynet_context *ctx, uint32_t handle);
+void skynet_command_exit(struct skynet_context *ctx, uint32_t handle);
 
 #endif

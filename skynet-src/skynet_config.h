@@ -19,7 +19,6 @@
  * newline, that names the file and, where they are known, line and key; free
  * it with skynet_free. After a failure the environment may be half filled.
  */
-char *
-skynet_config_load(const char *filename, struct skynet_config *config);
+char *skynet_config_load(const char *filename, struct skynet_config *config);
 
 #endif

@@ -28,15 +28,15 @@ struct handle_name;
 struct skynet_context {
 	/* Written by many threads. */
 	struct mailbox mailbox;
-	struct runnable run; /* the scheduler's hook */
+	struct runnable run;         /* the scheduler's hook */
 	_Atomic(uint64_t) inside_in; /* bytes inside of messages (mq_inside) ever queued */
 
 	/* Read by many; set once unless stated. */
 	_Alignas(64) uint32_t handle;
 	_Atomic(int) ref;
-	atomic_bool retired;    /* the mailbox is closed */
-	atomic_bool endless;    /* set by the monitor, cleared by STAT */
-	bool is_reserved;       /* not counted; set in its own init */
+	atomic_bool retired; /* the mailbox is closed */
+	atomic_bool endless; /* set by the monitor, cleared by STAT */
+	bool is_reserved;    /* not counted; set in its own init */
 	struct skynet_module *module;
 	void *instance;
 	struct skynet_log_slot log;
@@ -44,13 +44,13 @@ struct skynet_context {
 	/* The running worker only (own callback); counters are readable by all. */
 	_Alignas(64) skynet_cb cb;
 	void *cb_ud;
-	uint32_t session;              /* last one allocated */
-	_Atomic(uint64_t) messages;    /* deliveries, the current one included */
-	_Atomic(uint64_t) cpu_ticks;   /* of completed messages */
+	uint32_t session;                 /* last one allocated */
+	_Atomic(uint64_t) messages;       /* deliveries, the current one included */
+	_Atomic(uint64_t) cpu_ticks;      /* of completed messages */
 	char result[CONTEXT_RESULT_SIZE]; /* of the last text command */
-	char *long_result;             /* one that did not fit; freed with the context */
-	uint64_t stamp;                /* of the message being delivered, 0 = not noted */
-	_Atomic(uint64_t) inside_out;  /* bytes inside of messages (mq_inside) that were taken */
+	char *long_result;                /* one that did not fit; freed with the context */
+	uint64_t stamp;                   /* of the message being delivered, 0 = not noted */
+	_Atomic(uint64_t) inside_out;     /* bytes inside of messages (mq_inside) that were taken */
 #ifdef CALLING_CHECK
 	atomic_bool calling;
 #endif

@@ -13,18 +13,15 @@
  * launching process never returns. 1 on failure, with one line on stderr.
  * Standard descriptors stay open until daemon_ready.
  */
-int
-daemon_init(const char *pidfile);
+int daemon_init(const char *pidfile);
 
 /*
  * The node is up: redirect descriptors 0, 1 and 2 to the null device and let
  * the launching process report success. Does nothing outside daemon mode.
  */
-void
-daemon_ready(void);
+void daemon_ready(void);
 
 /* Orderly end: remove the pidfile. Returns 0, or 1 when it cannot be removed. */
-int
-daemon_exit(const char *pidfile);
+int daemon_exit(const char *pidfile);
 
 #endif

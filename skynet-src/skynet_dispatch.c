@@ -323,7 +323,7 @@ turn(struct skynet_context *ctx, struct worker *w) {
 void
 context_run(struct runnable *r, struct worker *w) {
 	struct skynet_context *ctx =
-		(struct skynet_context *)((char *)r - offsetof(struct skynet_context, run));
+	    (struct skynet_context *)((char *)r - offsetof(struct skynet_context, run));
 	int turns;
 
 	for (turns = 0; turns < LONELY_TURNS; turns++) {

@@ -44,8 +44,8 @@ bucket_of(const char *key) {
 static void *
 arena_alloc(size_t size) {
 	if (E.pool == NULL) {
-		E.pool = pool_global_create(&(struct pool_options){.name = "environment"},
-			POOL_GLOBAL_MIN_PAGE);
+		E.pool =
+		    pool_global_create(&(struct pool_options){.name = "environment"}, POOL_GLOBAL_MIN_PAGE);
 	}
 	return pool_global_alloc(E.pool, size);
 }

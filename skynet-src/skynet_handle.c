@@ -57,14 +57,14 @@ static struct {
 	_Atomic(struct handle_name *) names[NAME_BUCKETS];
 
 	pthread_mutex_t mutex; /* the rest */
-	uint32_t next; /* index that is tried next */
-	uint32_t used; /* indices in use */
+	uint32_t next;         /* index that is tried next */
+	uint32_t used;         /* indices in use */
 	struct limbo *limbo;
 	struct skynet_context *first, *last; /* live contexts, in launch order */
 	size_t live;
 	atomic_bool is_closing; /* written under mutex */
 } H = {
-	.mutex = PTHREAD_MUTEX_INITIALIZER,
+    .mutex = PTHREAD_MUTEX_INITIALIZER,
 };
 
 /* In a slot whose handle is reserved but not published. */

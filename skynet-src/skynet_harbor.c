@@ -60,10 +60,10 @@ int
 skynet_harbor_route(struct remote_message *rmsg, uint32_t source, int session) {
 	struct skynet_context *ctx = atomic_load_explicit(&R.service, memory_order_acquire);
 	struct skynet_message msg = {
-		.source = source,
-		.session = session,
-		.data = rmsg,
-		.sz = sizeof(*rmsg) | (size_t)PTYPE_SYSTEM << MESSAGE_TYPE_SHIFT,
+	    .source = source,
+	    .session = session,
+	    .data = rmsg,
+	    .sz = sizeof(*rmsg) | (size_t)PTYPE_SYSTEM << MESSAGE_TYPE_SHIFT,
 	};
 
 	if (ctx == NULL || context_post(ctx, &msg, dispose_envelope) != 0) {

@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 struct skynet_config {
-	int thread;  /* workers, 1..SKYNET_MAXTHREAD */
-	int harbor;  /* node id, 0..255 */
-	int profile; /* nonzero: CPU accounting per message */
+	int thread;         /* workers, 1..SKYNET_MAXTHREAD */
+	int harbor;         /* node id, 0..255 */
+	int profile;        /* nonzero: CPU accounting per message */
 	const char *daemon; /* pidfile, or NULL */
 	const char *module_path;
 	const char *bootstrap; /* module name, blanks, argument */

@@ -26,14 +26,12 @@ struct service_memory {
 };
 
 /* What the service is answerable for: heap, C memory, and what waits for it. */
-size_t
-service_memory_total(const struct service_memory *m);
+size_t service_memory_total(const struct service_memory *m);
 
 /*
  * All live services, by handle. Gives an array, to be freed with skynet_free, and
  * returns its length. Takes the locks of accounts and sockets one by one.
  */
-size_t
-skynet_ledger_services(struct service_memory **list);
+size_t skynet_ledger_services(struct service_memory **list);
 
 #endif

@@ -34,31 +34,24 @@ skynet_log_is_on(struct skynet_log_slot *slot) {
  * outcome is logged. Returns 1 when this call started it, 0 when it was on
  * already, -1 when it cannot be opened or `logpath` is not configured.
  */
-int
-skynet_log_on(struct skynet_log_slot *slot, struct skynet_context *ctx, uint32_t handle);
+int skynet_log_on(struct skynet_log_slot *slot, struct skynet_context *ctx, uint32_t handle);
 
 /* Stop it with a closing record. Returns 1, or 0 when it was off. */
-int
-skynet_log_off(struct skynet_log_slot *slot, struct skynet_context *ctx, uint32_t handle);
+int skynet_log_off(struct skynet_log_slot *slot, struct skynet_context *ctx, uint32_t handle);
 
 /* Write one message, if the log is (still) on. Lends `buffer`, which may be NULL. */
-void
-skynet_log_message(struct skynet_log_slot *slot, uint32_t source, int type, int session,
-                   const void *buffer, size_t sz);
+void skynet_log_message(struct skynet_log_slot *slot, uint32_t source, int type, int session,
+                        const void *buffer, size_t sz);
 
 /* The service dies: close the file without a closing record. */
-void
-skynet_log_release(struct skynet_log_slot *slot);
+void skynet_log_release(struct skynet_log_slot *slot);
 
 /*
  * The pieces, for callers that keep the stream themselves and serialise its
  * use. open: NULL when `logpath` is absent or the file cannot be opened.
  */
-FILE *
-skynet_log_open(struct skynet_context *ctx, uint32_t handle);
-void
-skynet_log_close(struct skynet_context *ctx, FILE *f, uint32_t handle);
-void
-skynet_log_output(FILE *f, uint32_t source, int type, int session, void *buffer, size_t sz);
+FILE *skynet_log_open(struct skynet_context *ctx, uint32_t handle);
+void skynet_log_close(struct skynet_context *ctx, FILE *f, uint32_t handle);
+void skynet_log_output(FILE *f, uint32_t source, int type, int session, void *buffer, size_t sz);
 
 #endif

@@ -58,8 +58,7 @@ extern "C" {
  * (ignored when p is NULL); nsize: the new size, 0 frees p and returns NULL.
  * Returns NULL when there is no memory; p then stays valid.
  */
-void *
-skynet_lalloc(void *p, size_t osize, size_t nsize);
+void *skynet_lalloc(void *p, size_t osize, size_t nsize);
 
 #ifdef __cplusplus
 }

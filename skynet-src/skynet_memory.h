@@ -10,7 +10,6 @@
 #define SKYNET_MEMORY_H
 
 /* Once, at start, when the environment is there and before any thread is. */
-void
-skynet_memory_init(void);
+void skynet_memory_init(void);
 
 #endif

@@ -48,39 +48,32 @@ struct skynet_module {
  * for the module's name. The text is copied. Once, before any thread starts.
  * Templates without `?` are named on stderr and skipped.
  */
-void
-skynet_module_init(const char *path);
+void skynet_module_init(const char *path);
 
 /* Number of templates in `path` that contain a `?`: 0 means it is useless. */
-int
-skynet_module_path_count(const char *path);
+int skynet_module_path_count(const char *path);
 
 /*
  * The module `name`, loaded now if need be. NULL when it cannot be used; the
  * reason is then on stderr and in the log. The record is never freed.
  */
-struct skynet_module *
-skynet_module_query(const char *name);
+struct skynet_module *skynet_module_query(const char *name);
 
 /*
  * Call NAME_create. Without one the instance is the all-ones pointer. NULL:
  * the module refused, which has been logged; do not go on.
  */
-void *
-skynet_module_instance_create(struct skynet_module *m);
+void *skynet_module_instance_create(struct skynet_module *m);
 
 /* Call NAME_init; 0 means success. `param` may be NULL. */
-int
-skynet_module_instance_init(struct skynet_module *m, void *inst, struct skynet_context *ctx,
-                            const char *param);
+int skynet_module_instance_init(struct skynet_module *m, void *inst, struct skynet_context *ctx,
+                                const char *param);
 
 /* Call NAME_release, if there is one. */
-void
-skynet_module_instance_release(struct skynet_module *m, void *inst);
+void skynet_module_instance_release(struct skynet_module *m, void *inst);
 
 /* Call NAME_signal, if there is one, on this thread. */
-void
-skynet_module_instance_signal(struct skynet_module *m, void *inst, int signal);
+void skynet_module_instance_signal(struct skynet_module *m, void *inst, int signal);
 
 /*
  * Call NAME_stuck, if there is one, on this thread: the callback of the
@@ -100,7 +93,6 @@ void skynet_module_instance_memory(struct skynet_module *m, void *inst,
  * and may clean up, for well under a millisecond. Alone with the instance, as in
  * a callback. *freed: bytes given back by this step.
  */
-enum skynet_quiet skynet_module_instance_quiet(struct skynet_module *m, void *inst,
-                                               size_t *freed);
+enum skynet_quiet skynet_module_instance_quiet(struct skynet_module *m, void *inst, size_t *freed);
 
 #endif

@@ -49,8 +49,8 @@ skynet_message_measurer(int type, mq_measure fn) {
 size_t
 mq_inside(const struct skynet_message *msg) {
 	/* Acquire: pairs with the release above. */
-	mq_measure fn = atomic_load_explicit(&measurers[msg->sz >> MESSAGE_TYPE_SHIFT],
-	                                     memory_order_acquire);
+	mq_measure fn =
+	    atomic_load_explicit(&measurers[msg->sz >> MESSAGE_TYPE_SHIFT], memory_order_acquire);
 
 	return fn && msg->data ? fn(msg->data, msg->sz & MESSAGE_TYPE_MASK) : 0;
 }
@@ -61,8 +61,7 @@ mq_disposer(const struct skynet_message *msg) {
 		return NULL;
 	}
 	/* Acquire: pairs with the release above. */
-	return atomic_load_explicit(&disposers[msg->sz >> MESSAGE_TYPE_SHIFT],
-	                            memory_order_acquire);
+	return atomic_load_explicit(&disposers[msg->sz >> MESSAGE_TYPE_SHIFT], memory_order_acquire);
 }
 
 static void
@@ -81,7 +80,7 @@ queue_free(struct message_queue *q) {
 static void
 queue_run(struct runnable *r, struct worker *w) {
 	struct message_queue *q =
-		(struct message_queue *)((char *)r - offsetof(struct message_queue, run));
+	    (struct message_queue *)((char *)r - offsetof(struct message_queue, run));
 	struct skynet_message msg;
 
 	(void)w;

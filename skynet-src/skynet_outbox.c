@@ -39,11 +39,11 @@ struct box {
 	_Alignas(64) _Atomic(uint32_t) n;
 	// Goes up with each flush. Relaxed: only a change matters.
 	_Atomic(uint32_t) flushes;
-	_Atomic(int) id[BOX_SIZE];	// relaxed, see n
-	size_t bytes[BOX_SIZE];		// [thread] queued and not flushed
-	uint64_t since;			// [thread] ticks of the first
-	_Atomic(uint32_t) seen;		// [rescuers] flushes at the last look; relaxed
-	struct box *next;		// constant once linked
+	_Atomic(int) id[BOX_SIZE]; // relaxed, see n
+	size_t bytes[BOX_SIZE];    // [thread] queued and not flushed
+	uint64_t since;            // [thread] ticks of the first
+	_Atomic(uint32_t) seen;    // [rescuers] flushes at the last look; relaxed
+	struct box *next;          // constant once linked
 };
 
 // Release by who links, acquire by rescuers.
@@ -67,7 +67,7 @@ box_of_thread(void) {
 	}
 	b->next = atomic_load_explicit(&boxes, memory_order_relaxed);
 	while (!atomic_compare_exchange_weak_explicit(&boxes, &b->next, b, memory_order_release,
-		memory_order_relaxed)) {
+	                                              memory_order_relaxed)) {
 	}
 	mine = b;
 	return b;

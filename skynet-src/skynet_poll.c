@@ -44,9 +44,9 @@
 #define BACKUP_ENDS 2u
 
 struct duty {
-	_Alignas(64) _Atomic(uint32_t) backup;	// what the socket thread does
-	atomic_bool is_attended;	// a worker sleeps in the loop
-	atomic_bool stands_in;		// the socket thread waits for events
+	_Alignas(64) _Atomic(uint32_t) backup; // what the socket thread does
+	atomic_bool is_attended;               // a worker sleeps in the loop
+	atomic_bool stands_in;                 // the socket thread waits for events
 	// Rounds of polling. Relaxed: only a change matters, some time.
 	_Atomic(uint64_t) rounds;
 	// Ticks of the last round. Relaxed: it spreads glances, nothing else.
@@ -146,12 +146,12 @@ serve(int loop) {
 }
 
 static const struct scheduler_pollster pollster = {
-	.take = take,
-	.wait = skynet_socket_wait,
-	.wake = skynet_socket_wakeup,
-	.serve = serve,
-	.glance = glance,
-	.rescue = skynet_socket_rescue,
+    .take = take,
+    .wait = skynet_socket_wait,
+    .wake = skynet_socket_wakeup,
+    .serve = serve,
+    .glance = glance,
+    .rescue = skynet_socket_rescue,
 };
 
 //------------------------------------------------------------- socket thread

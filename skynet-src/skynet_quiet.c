@@ -35,7 +35,7 @@ static struct {
 	size_t freed;
 	struct list watched; /* monitor thread */
 
-	atomic_int pending; /* services in any list, or being cleaned */
+	atomic_int pending;    /* services in any list, or being cleaned */
 	atomic_int ripe_count; /* hint for workers */
 	struct runnable nudge; /* wakes a worker */
 	atomic_bool is_nudging;

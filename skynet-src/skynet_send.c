@@ -64,8 +64,7 @@ check(struct parcel *p, int type) {
 	const char *reason = complaint(p, type);
 
 	if (reason) {
-		skynet_error(p->ctx, "error: %s (type %x, session %d)", reason, (unsigned)type,
-		             p->session);
+		skynet_error(p->ctx, "error: %s (type %x, session %d)", reason, (unsigned)type, p->session);
 		return fail(p, UNDELIVERABLE);
 	}
 	p->type = type & TYPE_MASK;
@@ -132,8 +131,7 @@ context_post(struct skynet_context *ctx, const struct skynet_message *msg,
 
 /* Queue to a local handle; the receiver is only looked at inside the section. */
 static int
-post_to(uint32_t handle, const struct skynet_message *msg,
-        void (*dispose)(void *data, size_t sz)) {
+post_to(uint32_t handle, const struct skynet_message *msg, void (*dispose)(void *data, size_t sz)) {
 	struct mailbox_node *node = mailbox_node_new();
 	enum mailbox_push result = MAILBOX_CLOSED;
 	struct skynet_context *ctx;
@@ -166,10 +164,10 @@ void
 skynet_context_send(struct skynet_context *ctx, void *data, size_t sz, uint32_t source, int type,
                     int session) {
 	struct skynet_message msg = {
-		.source = source,
-		.session = session,
-		.data = data,
-		.sz = sz | (size_t)(type & TYPE_MASK) << MESSAGE_TYPE_SHIFT,
+	    .source = source,
+	    .session = session,
+	    .data = data,
+	    .sz = sz | (size_t)(type & TYPE_MASK) << MESSAGE_TYPE_SHIFT,
 	};
 	void (*dispose)(void *, size_t) = mq_disposer(&msg);
 
@@ -214,10 +212,10 @@ send_remote(struct parcel *p, uint32_t handle, const char *name) {
 static int
 send_local(struct parcel *p, uint32_t handle) {
 	struct skynet_message msg = {
-		.source = p->source,
-		.session = p->session,
-		.data = p->data,
-		.sz = p->size | (size_t)p->type << MESSAGE_TYPE_SHIFT,
+	    .source = p->source,
+	    .session = p->session,
+	    .data = p->data,
+	    .sz = p->size | (size_t)p->type << MESSAGE_TYPE_SHIFT,
 	};
 
 	if (post_to(handle, &msg, NULL) != 0) {
@@ -245,8 +243,12 @@ int
 skynet_send(struct skynet_context *ctx, uint32_t source, uint32_t destination, int type,
             int session, void *data, size_t sz) {
 	struct parcel p = {
-		.ctx = ctx, .source = source, .session = session, .data = data, .size = sz,
-		.is_ours = (type & PTYPE_TAG_DONTCOPY) != 0,
+	    .ctx = ctx,
+	    .source = source,
+	    .session = session,
+	    .data = data,
+	    .size = sz,
+	    .is_ours = (type & PTYPE_TAG_DONTCOPY) != 0,
 	};
 	int code;
 
@@ -279,8 +281,12 @@ int
 skynet_sendname(struct skynet_context *ctx, uint32_t source, const char *address, int type,
                 int session, void *data, size_t sz) {
 	struct parcel p = {
-		.ctx = ctx, .source = source, .session = session, .data = data, .size = sz,
-		.is_ours = (type & PTYPE_TAG_DONTCOPY) != 0,
+	    .ctx = ctx,
+	    .source = source,
+	    .session = session,
+	    .data = data,
+	    .size = sz,
+	    .is_ours = (type & PTYPE_TAG_DONTCOPY) != 0,
 	};
 	uint32_t handle = 0;
 	int code;

@@ -22,8 +22,8 @@
 #include <string.h>
 
 static struct {
-	_Atomic(int) total; /* counted services that exist */
-	void (*on_gone)(int total);      /* set before threads start */
+	_Atomic(int) total;                /* counted services that exist */
+	void (*on_gone)(int total);        /* set before threads start */
 	void (*on_death)(uint32_t handle); /* the same */
 } N;
 
@@ -109,8 +109,7 @@ detour_begin(struct detour *d, uint32_t handle) {
 	malloc_set_owner(handle);
 	if (d->monitor) {
 		d->source = atomic_load_explicit(&d->monitor->source, memory_order_relaxed);
-		d->destination =
-			atomic_load_explicit(&d->monitor->destination, memory_order_relaxed);
+		d->destination = atomic_load_explicit(&d->monitor->destination, memory_order_relaxed);
 		skynet_monitor_mark(d->monitor, d->owner, handle);
 	}
 }
@@ -127,8 +126,7 @@ detour_end(struct detour *d) {
 
 static struct skynet_context *
 context_alloc(uint32_t handle, struct skynet_module *module, void *instance) {
-	struct skynet_context *ctx =
-		skynet_memalign(_Alignof(struct skynet_context), sizeof(*ctx));
+	struct skynet_context *ctx = skynet_memalign(_Alignof(struct skynet_context), sizeof(*ctx));
 
 	memset(ctx, 0, sizeof(*ctx));
 	mailbox_init(&ctx->mailbox);
@@ -173,8 +171,7 @@ skynet_context_new(const char *name, const char *param) {
 	handle = skynet_handle_reserve();
 	if (handle == 0) {
 		skynet_error(NULL, "error: launch %s FAILED : %s", name,
-		             skynet_handle_is_closing() ? "the node is closing"
-		                                        : "too many services");
+		             skynet_handle_is_closing() ? "the node is closing" : "too many services");
 		return 0;
 	}
 	ctx = launch(module, handle, param, &is_up);
@@ -221,8 +218,7 @@ context_try_grab(struct skynet_context *ctx) {
 	int ref = atomic_load_explicit(&ctx->ref, memory_order_relaxed);
 
 	while (ref > 0) {
-		if (atomic_compare_exchange_weak_explicit(&ctx->ref, &ref, ref + 1,
-		                                          memory_order_relaxed,
+		if (atomic_compare_exchange_weak_explicit(&ctx->ref, &ref, ref + 1, memory_order_relaxed,
 		                                          memory_order_relaxed)) {
 			return true;
 		}
@@ -268,7 +264,7 @@ destroy(struct skynet_context *ctx) {
 static void
 try_destroy(struct runnable *r, struct worker *w) {
 	struct skynet_context *ctx =
-		(struct skynet_context *)((char *)r - offsetof(struct skynet_context, run));
+	    (struct skynet_context *)((char *)r - offsetof(struct skynet_context, run));
 
 	if (epoch_passed(ctx->reap_epoch)) {
 		destroy(ctx);

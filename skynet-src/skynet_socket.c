@@ -131,7 +131,7 @@ static void
 set_default(int name) {
 	char key[64];
 	const struct socket_option_info *info = socket_option_info(name);
-	struct socket_option o = { name, info->preset };
+	struct socket_option o = {name, info->preset};
 	snprintf(key, sizeof(key), "socket_%s", info->key);
 	const char *text = skynet_getenv(key);
 	bool is_preset = text == NULL || !socket_option_parse(name, text, &o.value);
@@ -272,19 +272,19 @@ skynet_socket_connect(struct skynet_context *ctx, const char *host, int port) {
 
 int
 skynet_socket_listen_with(struct skynet_context *ctx, const char *host, int port,
-	const struct socket_option *options, int n) {
+                          const struct socket_option *options, int n) {
 	return S == NULL ? -1 : socket_server_listen_with(S, owner_of(ctx), host, port, options, n);
 }
 
 int
 skynet_socket_connect_with(struct skynet_context *ctx, const char *host, int port,
-	const struct socket_option *options, int n) {
+                           const struct socket_option *options, int n) {
 	return S == NULL ? -1 : socket_server_connect_with(S, owner_of(ctx), host, port, options, n);
 }
 
 int
 skynet_socket_option(struct skynet_context *ctx, int id, const struct socket_option *options,
-	int n) {
+                     int n) {
 	return S == NULL ? -1 : socket_server_option(S, owner_of(ctx), id, options, n);
 }
 
@@ -351,8 +351,7 @@ skynet_socket_sendbuffer(struct skynet_context *ctx, struct socket_sendbuffer *b
 }
 
 int
-skynet_socket_sendbuffer_lowpriority(struct skynet_context *ctx,
-	struct socket_sendbuffer *buffer) {
+skynet_socket_sendbuffer_lowpriority(struct skynet_context *ctx, struct socket_sendbuffer *buffer) {
 	(void)ctx;
 	return S == NULL ? refuse(buffer) : socket_server_send_lowpriority(S, buffer);
 }
@@ -416,7 +415,7 @@ skynet_socket_udp_listen(struct skynet_context *ctx, const char *addr, int port)
 
 int
 skynet_socket_udp_sendbuffer(struct skynet_context *ctx, const char *address,
-	struct socket_sendbuffer *buffer) {
+                             struct socket_sendbuffer *buffer) {
 	(void)ctx;
 	if (S == NULL) {
 		return refuse(buffer);
@@ -425,8 +424,8 @@ skynet_socket_udp_sendbuffer(struct skynet_context *ctx, const char *address,
 }
 
 int
-skynet_socket_udp_send(struct skynet_context *ctx, int id, const char *address,
-	const void *buffer, int sz) {
+skynet_socket_udp_send(struct skynet_context *ctx, int id, const char *address, const void *buffer,
+                       int sz) {
 	struct socket_sendbuffer b;
 	b.id = id;
 	b.type = sz < 0 ? SOCKET_BUFFER_OBJECT : SOCKET_BUFFER_RAWPOINTER;
@@ -440,7 +439,7 @@ skynet_socket_udp_address(struct skynet_socket_message *msg, int *addrsz) {
 	if (msg->type != SKYNET_SOCKET_TYPE_UDP) {
 		return NULL;
 	}
-	struct socket_message m = { .id = msg->id, .ud = msg->ud, .data = msg->buffer };
+	struct socket_message m = {.id = msg->id, .ud = msg->ud, .data = msg->buffer};
 	return (const char *)socket_server_udp_address(S, &m, addrsz);
 }
 

@@ -107,14 +107,14 @@ int skynet_socket_connect(struct skynet_context *ctx, const char *host, int port
 // says of the backlog, who may connect, and the options of accepted connections; or
 // those of the new connection. A bad option is logged, and the call returns -1.
 int skynet_socket_listen_with(struct skynet_context *ctx, const char *host, int port,
-	const struct socket_option *options, int n);
+                              const struct socket_option *options, int n);
 int skynet_socket_connect_with(struct skynet_context *ctx, const char *host, int port,
-	const struct socket_option *options, int n);
+                               const struct socket_option *options, int n);
 // Changes options of an id, of any service. Limits hold at once; those of a listener
 // and what it hands on, for connections that it accepts from then on. Returns 0, or -1:
 // unknown id, or bad option (logged).
 int skynet_socket_option(struct skynet_context *ctx, int id, const struct socket_option *options,
-	int n);
+                         int n);
 // Attaches an OS descriptor. Closing the id detaches it without closing it.
 int skynet_socket_bind(struct skynet_context *ctx, int fd);
 // Graceful: what was sent before still goes out. Any service, any id.
@@ -133,7 +133,7 @@ void skynet_socket_nodelay(struct skynet_context *ctx, int id);
 // who owns them afterwards.
 int skynet_socket_sendbuffer(struct skynet_context *ctx, struct socket_sendbuffer *buffer);
 int skynet_socket_sendbuffer_lowpriority(struct skynet_context *ctx,
-	struct socket_sendbuffer *buffer);
+                                         struct socket_sendbuffer *buffer);
 // For an owner that encrypts (a gate with TLS): what any service sends to `id` from now on
 // comes to the owner as SEND messages in place of going out, in the order of each
 // sender; only send_raw writes. 0, or -1 for an unknown id.
@@ -155,10 +155,10 @@ int skynet_socket_udp_listen(struct skynet_context *ctx, const char *addr, int p
 // `address` is an address blob of 7 or 19 bytes (net.md 1.18), which its first
 // byte tells.
 int skynet_socket_udp_sendbuffer(struct skynet_context *ctx, const char *address,
-	struct socket_sendbuffer *buffer);
+                                 struct socket_sendbuffer *buffer);
 // Lends `buffer` when sz >= 0.
 int skynet_socket_udp_send(struct skynet_context *ctx, int id, const char *address,
-	const void *buffer, int sz);
+                           const void *buffer, int sz);
 // The sender's address blob within the buffer of a UDP event, NULL for other
 // events. `addrsz` becomes 7 or 19.
 const char *skynet_socket_udp_address(struct skynet_socket_message *msg, int *addrsz);

@@ -127,7 +127,7 @@ static void
 send_hangup(void) {
 	uint32_t logger = skynet_handle_findname("logger");
 	struct skynet_message msg = {
-		.sz = (size_t)PTYPE_SYSTEM << MESSAGE_TYPE_SHIFT,
+	    .sz = (size_t)PTYPE_SYSTEM << MESSAGE_TYPE_SHIFT,
 	};
 
 	if (logger != 0) {
@@ -309,8 +309,8 @@ tell(uint32_t handle, uint64_t end) {
 	static const char text[] = "shutdown";
 	uint64_t until = platform_monotonic_ns() + P.shutdown_ns / PATIENCE_PARTS;
 	struct skynet_message msg = {
-		.data = skynet_strdup(text),
-		.sz = (sizeof(text) - 1) | (size_t)PTYPE_SYSTEM << MESSAGE_TYPE_SHIFT,
+	    .data = skynet_strdup(text),
+	    .sz = (sizeof(text) - 1) | (size_t)PTYPE_SYSTEM << MESSAGE_TYPE_SHIFT,
 	};
 
 	if (skynet_context_push(handle, &msg) != 0) {
@@ -537,8 +537,7 @@ launch_bootstrap(struct skynet_config *config) {
 	handle = skynet_context_new(text, arg);
 	skynet_free(text);
 	if (handle == 0) {
-		struct skynet_context *logger =
-			skynet_handle_grab(skynet_handle_findname("logger"));
+		struct skynet_context *logger = skynet_handle_grab(skynet_handle_findname("logger"));
 		skynet_error(NULL, "Bootstrap error : %s", config->bootstrap);
 		if (logger) {
 			skynet_context_dispatchall(logger);

@@ -115,10 +115,10 @@ skynet_timer_exit(void) {
 static int
 expire(uint32_t handle, int session) {
 	struct skynet_message msg = {
-		.source = 0,
-		.session = session,
-		.data = NULL,
-		.sz = (size_t)PTYPE_RESPONSE << MESSAGE_TYPE_SHIFT,
+	    .source = 0,
+	    .session = session,
+	    .data = NULL,
+	    .sz = (size_t)PTYPE_RESPONSE << MESSAGE_TYPE_SHIFT,
 	};
 
 	return skynet_context_push(handle, &msg);
@@ -240,8 +240,7 @@ sleep_until_next(void) {
 	next = atomic_load(&T.next_wake);
 	if (!atomic_load(&T.is_stopping)) {
 		uint64_t base = atomic_load_explicit(&T.base_ns, memory_order_relaxed);
-		platform_wait(&T.signal, seen,
-		              next == NEVER ? PLATFORM_FOREVER : base + next * NS_PER_CS);
+		platform_wait(&T.signal, seen, next == NEVER ? PLATFORM_FOREVER : base + next * NS_PER_CS);
 	}
 	atomic_store(&T.is_sleeping, 0);
 }

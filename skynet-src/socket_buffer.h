@@ -18,7 +18,7 @@ struct socket_sendbuffer {
 	int id;
 	int type;
 	const void *buffer;
-	size_t sz;	// ignored for SOCKET_BUFFER_OBJECT
+	size_t sz; // ignored for SOCKET_BUFFER_OBJECT
 };
 
 #endif

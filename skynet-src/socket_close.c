@@ -112,9 +112,9 @@ loop_linger_over(struct socket_loop *loop, struct socket_slot *s) {
 	char peer[ADDRESS_TEXT_SIZE];
 	address_text(&s->peer, peer);
 	notice_log(loop->ss, NOTICE_LINGER,
-		"close of %d gave up, %zu bytes unsent: its peer %s reads nothing; "
-		"raise socket_linger if it needs longer",
-		atomic_load_explicit(&s->id, memory_order_relaxed), left, peer);
+	           "close of %d gave up, %zu bytes unsent: its peer %s reads nothing; "
+	           "raise socket_linger if it needs longer",
+	           atomic_load_explicit(&s->id, memory_order_relaxed), left, peer);
 	loop_destroy(loop, s);
 }
 
@@ -151,9 +151,9 @@ loop_idle_over(struct socket_loop *loop, struct socket_slot *s) {
 	char peer[ADDRESS_TEXT_SIZE];
 	address_text(&s->peer, peer);
 	notice_log(loop->ss, NOTICE_IDLE,
-		"close %d of :%08x: its peer %s sent nothing for %u ms; raise its idle limit "
-		"if that is meant",
-		atomic_load_explicit(&s->id, memory_order_relaxed), (unsigned)s->owner, peer, ms);
+	           "close %d of :%08x: its peer %s sent nothing for %u ms; raise its idle limit "
+	           "if that is meant",
+	           atomic_load_explicit(&s->id, memory_order_relaxed), (unsigned)s->owner, peer, ms);
 	loop_emit_close(loop, s);
 	loop_destroy(loop, s);
 }

@@ -121,7 +121,7 @@ struct listen_limits {
 	uint32_t peer_burst;
 	int backlog;
 	bool reuseport;
-	int8_t v6only;			// -1 = as the system has it
+	int8_t v6only; // -1 = as the system has it
 	// Nobody asked for them: peers on this machine are not counted.
 	bool per_peer_is_preset;
 	bool rate_is_preset;
@@ -131,10 +131,10 @@ struct listen_limits {
 void settings_init(struct socket_settings *s, struct listen_limits *l);
 // False: no such option, or value out of range.
 bool settings_set(struct socket_settings *s, struct listen_limits *l, int name, int64_t value,
-	bool is_preset);
+                  bool is_preset);
 // The same for a list; logs what is wrong.
 bool settings_set_all(struct socket_settings *s, struct listen_limits *l,
-	const struct socket_option *options, int n);
+                      const struct socket_option *options, int n);
 // Defaults of connections that this node opens.
 struct socket_settings settings_of_opened(const struct socket_server *ss);
 // What the descriptor of a stream has to know of it.
@@ -153,7 +153,7 @@ void admission_set(struct admission *a, const struct listen_limits *limits);
 struct listen_limits admission_limits(struct admission *a);
 // GRANTED takes a reference, which leave gives back.
 enum admission_result admission_enter(struct admission *a, const struct socket_udp_address *addr,
-	uint64_t now_ms);
+                                      uint64_t now_ms);
 void admission_leave(struct admission *a, const struct socket_udp_address *addr);
 // NULL is allowed.
 void admission_release(struct admission *a);
@@ -175,39 +175,39 @@ struct notice {
 };
 
 void notice_log(struct socket_server *ss, enum notice_kind kind, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 //--------------------------------------------------------------------- slots
 
 enum slot_state {
 	SLOT_FREE,
-	SLOT_RESERVED,		// id handed out, request not yet handled
-	SLOT_PLISTEN,		// bound, not started
+	SLOT_RESERVED, // id handed out, request not yet handled
+	SLOT_PLISTEN,  // bound, not started
 	SLOT_LISTEN,
 	SLOT_CONNECTING,
-	SLOT_CONNECTED,		// also every UDP socket and attached descriptor
-	SLOT_PACCEPT,		// accepted, not started
-	SLOT_HALFCLOSE_READ,	// the peer sent its end; CLOSE was told
-	SLOT_HALFCLOSE_WRITE,	// a write failed; ERROR was told
+	SLOT_CONNECTED,       // also every UDP socket and attached descriptor
+	SLOT_PACCEPT,         // accepted, not started
+	SLOT_HALFCLOSE_READ,  // the peer sent its end; CLOSE was told
+	SLOT_HALFCLOSE_WRITE, // a write failed; ERROR was told
 };
 
 enum slot_kind {
 	KIND_STREAM,
 	KIND_LISTENER,
-	KIND_FOREIGN,	// attached: detached at the end, not closed
+	KIND_FOREIGN, // attached: detached at the end, not closed
 	KIND_UDP4,
 	KIND_UDP6,
-	KIND_NAME,	// no socket: a name that is being resolved
+	KIND_NAME, // no socket: a name that is being resolved
 };
 
 // A block of unsent bytes.
 struct write_node {
 	struct write_node *next;
-	const char *ptr;	// not yet written
+	const char *ptr; // not yet written
 	size_t sz;
-	void *owned;		// what to free: NULL = the bytes follow the node
-	bool is_object;		// `owned` goes back to its adapter
-	struct socket_udp_address to;	// datagrams only
+	void *owned;                  // what to free: NULL = the bytes follow the node
+	bool is_object;               // `owned` goes back to its adapter
+	struct socket_udp_address to; // datagrams only
 };
 
 #define POLLED_KNOWN 1
@@ -226,45 +226,45 @@ struct socket_slot {
 	// 0 = free. Written under the lock. The loop reads it without (acquire, partner
 	// is the release store of slot_reserve): a live id is freed by the loop itself.
 	atomic_int id;
-	int fd;				// [both]
-	uint8_t state;			// [both]
-	uint8_t kind;			// before the id is published
-	bool reading;			// [both] to be polled for reading, unless throttled
-	atomic_bool throttled;		// reading rests, see socket_throttle.c
-	bool write_polled;		// [both] polled for writing
-	uint8_t polled;			// [loop] what the poller was told, POLLED_ bits
-	bool closing;			// [lock] close was asked for: accepts no more sends
-	bool draining;			// [both] close was served: ends when all is written
-	bool close_told;		// [loop] CLOSE was sent, or nobody wants it
-	bool starts_accepted;		// [loop] a listener: what it accepts is read at once
-	bool relays;			// [lock] sends go to the owner
-	bool writer_active;		// [lock] some thread is inside a write call
-	bool flush_posted;		// [lock] a FLUSH request is under way
-	bool reap;			// [lock] the writer asks the loop to try again to free it
-	bool restore_blocking;		// [loop] an attached descriptor was blocking
-	struct socket_loop *loop;	// before the id is published
-	uintptr_t owner;		// [both]
-	struct write_queue high;	// [lock]
-	struct write_queue low;		// [lock]
-	size_t backlog;			// [lock] bytes in both, or handed to a writer
-	size_t warn_level;		// [lock] next backlog that warns, 0 = not warned
-	_Atomic uint64_t read_count;	// statistics: relaxed, they order nothing
+	int fd;                      // [both]
+	uint8_t state;               // [both]
+	uint8_t kind;                // before the id is published
+	bool reading;                // [both] to be polled for reading, unless throttled
+	atomic_bool throttled;       // reading rests, see socket_throttle.c
+	bool write_polled;           // [both] polled for writing
+	uint8_t polled;              // [loop] what the poller was told, POLLED_ bits
+	bool closing;                // [lock] close was asked for: accepts no more sends
+	bool draining;               // [both] close was served: ends when all is written
+	bool close_told;             // [loop] CLOSE was sent, or nobody wants it
+	bool starts_accepted;        // [loop] a listener: what it accepts is read at once
+	bool relays;                 // [lock] sends go to the owner
+	bool writer_active;          // [lock] some thread is inside a write call
+	bool flush_posted;           // [lock] a FLUSH request is under way
+	bool reap;                   // [lock] the writer asks the loop to try again to free it
+	bool restore_blocking;       // [loop] an attached descriptor was blocking
+	struct socket_loop *loop;    // before the id is published
+	uintptr_t owner;             // [both]
+	struct write_queue high;     // [lock]
+	struct write_queue low;      // [lock]
+	size_t backlog;              // [lock] bytes in both, or handed to a writer
+	size_t warn_level;           // [lock] next backlog that warns, 0 = not warned
+	_Atomic uint64_t read_count; // statistics: relaxed, they order nothing
 	_Atomic uint64_t read_time;
-	uint64_t write_count;		// [lock]
-	uint64_t write_time;		// [lock]
-	uint64_t linger_mark;		// [loop] write_count when the limit was set
-	uint64_t active_ms;		// [loop] when something was read, or reading began
-	uint64_t deadline_ms;		// [loop]
-	int deadline_index;		// [loop] place in the heap, -1 = none
-	uint64_t report_ms;		// [loop] a listener's last ERROR about descriptors
-	struct socket_settings settings;	// [lock]
-	_Atomic uint32_t receive_limit;	// that of the settings; relaxed, it orders nothing
-	_Atomic uint64_t undelivered;	// see socket_throttle.c
+	uint64_t write_count;            // [lock]
+	uint64_t write_time;             // [lock]
+	uint64_t linger_mark;            // [loop] write_count when the limit was set
+	uint64_t active_ms;              // [loop] when something was read, or reading began
+	uint64_t deadline_ms;            // [loop]
+	int deadline_index;              // [loop] place in the heap, -1 = none
+	uint64_t report_ms;              // [loop] a listener's last ERROR about descriptors
+	struct socket_settings settings; // [lock]
+	_Atomic uint32_t receive_limit;  // that of the settings; relaxed, it orders nothing
+	_Atomic uint64_t undelivered;    // see socket_throttle.c
 	// A listener's own, or that of the listener which accepted it, or NULL. Before
 	// the id is published.
 	struct admission *admission;
-	struct connect_attempt *attempt;	// [loop]
-	struct socket_udp_address peer;	// [lock] see socket_info; UDP: default target
+	struct connect_attempt *attempt; // [loop]
+	struct socket_udp_address peer;  // [lock] see socket_info; UDP: default target
 	// Under the lock of socket_slot.c's tables:
 	struct owner_entry *owner_entry;
 	struct socket_slot *owner_next;
@@ -304,7 +304,7 @@ struct owner_index;
 
 struct slot_store {
 	pthread_mutex_t lock;
-	_Atomic(struct slot_table *) table;	// grown copies are linked, freed at the end
+	_Atomic(struct slot_table *) table; // grown copies are linked, freed at the end
 	struct slot_chunk *chunks;
 	struct socket_slot *free_list;
 	int last_id;
@@ -319,24 +319,24 @@ void slot_store_free(struct slot_store *st);
 //------------------------------------------------------------------ requests
 
 enum command_op {
-	COMMAND_CONNECT,	// list: addresses to try
-	COMMAND_RESOLVING,	// the resolver is at work
-	COMMAND_RESOLVED,	// list, or NULL and text
+	COMMAND_CONNECT,   // list: addresses to try
+	COMMAND_RESOLVING, // the resolver is at work
+	COMMAND_RESOLVED,  // list, or NULL and text
 	COMMAND_LISTEN,
 	COMMAND_BIND,
 	COMMAND_UDP,
-	COMMAND_START,		// value: a listener starts what it accepts, too
-	COMMAND_STRANGER,	// the start of an id that does not exist, or is another's
-	COMMAND_ACCEPTED,	// a connection for this loop
+	COMMAND_START,    // value: a listener starts what it accepts, too
+	COMMAND_STRANGER, // the start of an id that does not exist, or is another's
+	COMMAND_ACCEPTED, // a connection for this loop
 	COMMAND_PAUSE,
 	COMMAND_CLOSE,
 	COMMAND_SHUTDOWN,
-	COMMAND_TUNE,		// the settings have changed
-	COMMAND_UNTHROTTLE,	// the owner has caught up
-	COMMAND_OVERFLOW,	// the limit of unsent bytes was hit
-	COMMAND_FLUSH,		// unsent bytes wait
-	COMMAND_WARNING,	// value: KiB
-	COMMAND_ERROR,		// text
+	COMMAND_TUNE,       // the settings have changed
+	COMMAND_UNTHROTTLE, // the owner has caught up
+	COMMAND_OVERFLOW,   // the limit of unsent bytes was hit
+	COMMAND_FLUSH,      // unsent bytes wait
+	COMMAND_WARNING,    // value: KiB
+	COMMAND_ERROR,      // text
 	COMMAND_OWNER_EXIT,
 	COMMAND_EXIT,
 };
@@ -347,8 +347,8 @@ struct socket_command {
 	int id;
 	uintptr_t opaque;
 	int value;
-	struct address_list *list;	// owned
-	const char *text;		// static
+	struct address_list *list; // owned
+	const char *text;          // static
 };
 
 // Queues a copy of *c and wakes the loop if it sleeps. Takes c->list. Any thread.
@@ -390,19 +390,19 @@ struct socket_loop {
 	struct socket_server *ss;
 	const struct poller_ops *ops;
 	struct poller *poller;
-	pthread_mutex_t turn;		// held while polling
+	pthread_mutex_t turn; // held while polling
 	_Atomic(struct socket_command *) inbox;
-	atomic_bool waiting;		// see socket_command.c
+	atomic_bool waiting; // see socket_command.c
 	atomic_bool exiting;
 	// Descriptors that the poller watches, and time limits. Relaxed: a hint.
 	atomic_int interests;
-	int events;			// [loop] handed to the sink in this round
-	int ready_n;			// [loop] what the last wait found
+	int events;  // [loop] handed to the sink in this round
+	int ready_n; // [loop] what the last wait found
 	struct poller_event ready[EVENT_BATCH];
-	char *read_buffer;		// [loop] READ_SIZE bytes, made at the first read
-	int spare_fd;			// [loop] given up when descriptors run out
+	char *read_buffer; // [loop] READ_SIZE bytes, made at the first read
+	int spare_fd;      // [loop] given up when descriptors run out
 	struct deadline_heap deadlines;
-	uint64_t now_ms;		// [loop] of the last wait
+	uint64_t now_ms; // [loop] of the last wait
 };
 
 struct socket_server {
@@ -413,7 +413,7 @@ struct socket_server {
 	struct slot_store slots;
 	int loops_n;
 	struct socket_loop *loops;
-	atomic_uint next_loop;		// relaxed: it only spreads
+	atomic_uint next_loop; // relaxed: it only spreads
 	struct socket_object_interface object;
 	// Defaults; constant once there are sockets.
 	struct socket_settings settings;
@@ -486,10 +486,10 @@ int socket_spare(void);
 // The addresses of a host (NULL or "": 0.0.0.0), or NULL. Waits for the resolver
 // if it is a name, a bounded time.
 struct address_list *socket_resolve_local(struct socket_server *ss, const char *host, int port,
-	int type);
+                                          int type);
 // A bound descriptor, or -1. Resolves likewise.
 int socket_open_bound(struct socket_server *ss, const char *host, int port, int type,
-	const struct listen_limits *limits);
+                      const struct listen_limits *limits);
 
 void stream_accept(struct socket_loop *loop, struct socket_slot *s);
 // A new connection is here; from another loop by COMMAND_ACCEPTED.
@@ -517,11 +517,11 @@ void write_refuse(struct socket_server *ss, struct socket_sendbuffer *b);
 // One datagram; see socket_udp.c.
 enum datagram_result { DATAGRAM_SENT, DATAGRAM_BLOCKED, DATAGRAM_DROPPED };
 enum datagram_result udp_send_now(int id, int fd, const struct socket_udp_address *to,
-	const void *buf, size_t sz);
+                                  const void *buf, size_t sz);
 enum send_mode { SEND_HIGH, SEND_LOW, SEND_LATER };
 // The send of both protocols: to is NULL for streams. 0 or -1. Unlocks.
 int write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
-	enum send_mode mode, const struct socket_udp_address *to);
+                 enum send_mode mode, const struct socket_udp_address *to);
 // A send to a socket that relays. 0 or -1. Unlocks.
 int write_relay(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b);
 // socket_server_flush. Unlocks.
@@ -538,9 +538,9 @@ struct resolver *resolver_create(void);
 void resolver_release(struct resolver *r);
 // Posts COMMAND_RESOLVED for id to the loop.
 void resolver_request(struct resolver *r, struct socket_loop *loop, int id, const char *host,
-	int port);
+                      int port);
 // Waits at most `timeout_ms`. Gives *out (freeaddrinfo), or returns a text.
 const char *resolver_lookup(struct resolver *r, const char *host, int socktype, int timeout_ms,
-	struct addrinfo **out);
+                            struct addrinfo **out);
 
 #endif

@@ -14,17 +14,17 @@
 
 struct socket_info {
 	int id;
-	int type;		// SOCKET_INFO_*
-	uint64_t opaque;	// owner handle
-	uint64_t read;		// bytes; of a listener: accepted connections
-	uint64_t write;		// bytes
-	uint64_t rtime;		// cs of the last read or accept, 0 = never
-	uint64_t wtime;		// cs of the last write, 0 = never
-	int64_t wbuffer;	// bytes accepted and not yet written
-	uint8_t reading;	// 1 if polled for reading
-	uint8_t writing;	// 1 if polled for writing
-	char name[128];		// `ip:port`, see net.md 1.21; empty if unknown
-	char local[128];	// UDP: the bound `ip:port`, else empty
+	int type;        // SOCKET_INFO_*
+	uint64_t opaque; // owner handle
+	uint64_t read;   // bytes; of a listener: accepted connections
+	uint64_t write;  // bytes
+	uint64_t rtime;  // cs of the last read or accept, 0 = never
+	uint64_t wtime;  // cs of the last write, 0 = never
+	int64_t wbuffer; // bytes accepted and not yet written
+	uint8_t reading; // 1 if polled for reading
+	uint8_t writing; // 1 if polled for writing
+	char name[128];  // `ip:port`, see net.md 1.21; empty if unknown
+	char local[128]; // UDP: the bound `ip:port`, else empty
 	struct socket_info *next;
 };
 

@@ -63,14 +63,11 @@ struct socket_option_info {
 };
 
 // NULL for a name that does not exist.
-const struct socket_option_info *
-socket_option_info(int name);
+const struct socket_option_info *socket_option_info(int name);
 // The name of a key, or -1.
-int
-socket_option_find(const char *key);
+int socket_option_find(const char *key);
 // A text for `text`, as the configuration has it (numbers, seconds, true or false,
 // "close" or "drop"), into *value. False: it is none, or out of range.
-bool
-socket_option_parse(int name, const char *text, int64_t *value);
+bool socket_option_parse(int name, const char *text, int64_t *value);
 
 #endif

@@ -15,7 +15,7 @@
 
 static void
 post_to(struct socket_loop *loop, int op, int id, uintptr_t opaque) {
-	struct socket_command c = { .op = op, .id = id, .opaque = opaque };
+	struct socket_command c = {.op = op, .id = id, .opaque = opaque};
 	command_post(loop, &c);
 }
 
@@ -28,7 +28,7 @@ is_allowed(const struct socket_slot *s, uintptr_t opaque) {
 static void
 log_stranger(const char *verb, int id, uintptr_t opaque) {
 	skynet_error(NULL, "socket-server error: :%08x may not %s %d, which is exclusive.",
-		(unsigned)opaque, verb, id);
+	             (unsigned)opaque, verb, id);
 }
 
 // Finds the slot and locks it, if it exists and `opaque` may do so.
@@ -75,7 +75,7 @@ socket_server_shutdown(struct socket_server *ss, uintptr_t opaque, int id) {
 
 static void
 start(struct socket_server *ss, uintptr_t opaque, int id, bool starts_accepted) {
-	struct socket_command c = { .op = COMMAND_START, .id = id, .opaque = opaque };
+	struct socket_command c = {.op = COMMAND_START, .id = id, .opaque = opaque};
 	struct socket_slot *s = lock_for(ss, "start", id, opaque);
 	c.value = starts_accepted;
 	if (s == NULL) {
@@ -109,13 +109,13 @@ socket_server_pause(struct socket_server *ss, uintptr_t opaque, int id) {
 
 void
 socket_server_nodelay(struct socket_server *ss, int id) {
-	struct socket_option on = { SOCKET_OPTION_NODELAY, 1 };
+	struct socket_option on = {SOCKET_OPTION_NODELAY, 1};
 	socket_server_option(ss, 0, id, &on, 1);
 }
 
 int
 socket_server_option(struct socket_server *ss, uintptr_t opaque, int id,
-	const struct socket_option *options, int n) {
+                     const struct socket_option *options, int n) {
 	struct socket_slot *s = lock_for(ss, "change", id, opaque);
 	if (s == NULL) {
 		return -1;
@@ -156,7 +156,7 @@ refuses_sends(const struct socket_slot *s) {
 
 static int
 send_to_slot(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
-	enum send_mode mode) {
+             enum send_mode mode) {
 	struct socket_udp_address to;
 	if (refuses_sends(s)) {
 		slot_unlock(s);
@@ -273,7 +273,7 @@ socket_server_connect(struct socket_server *ss, uintptr_t opaque, const char *ad
 
 int
 socket_server_connect_with(struct socket_server *ss, uintptr_t opaque, const char *addr, int port,
-	const struct socket_option *options, int n) {
+                           const struct socket_option *options, int n) {
 	struct socket_settings settings = settings_of_opened(ss);
 	struct listen_limits ignored = ss->limits;
 	if (!settings_set_all(&settings, &ignored, options, n)) {
@@ -292,7 +292,7 @@ socket_server_connect_with(struct socket_server *ss, uintptr_t opaque, const cha
 	}
 	struct socket_loop *loop = s->loop;
 	slot_configure(s, &settings);
-	struct socket_command c = { .id = slot_publish(s) };
+	struct socket_command c = {.id = slot_publish(s)};
 	c.list = address_list_numeric(addr, port, SOCK_STREAM);
 	c.op = c.list != NULL ? COMMAND_CONNECT : COMMAND_RESOLVING;
 	command_post(loop, &c);
@@ -304,14 +304,14 @@ socket_server_connect_with(struct socket_server *ss, uintptr_t opaque, const cha
 
 int
 socket_server_listen(struct socket_server *ss, uintptr_t opaque, const char *addr, int port,
-	int backlog) {
-	struct socket_option o = { SOCKET_OPTION_BACKLOG, backlog < 0 ? 0 : backlog };
+                     int backlog) {
+	struct socket_option o = {SOCKET_OPTION_BACKLOG, backlog < 0 ? 0 : backlog};
 	return socket_server_listen_with(ss, opaque, addr, port, &o, 1);
 }
 
 int
 socket_server_listen_with(struct socket_server *ss, uintptr_t opaque, const char *addr, int port,
-	const struct socket_option *options, int n) {
+                          const struct socket_option *options, int n) {
 	struct socket_settings settings = ss->settings;
 	struct listen_limits limits = ss->limits;
 	if (!is_port(port) || !settings_set_all(&settings, &limits, options, n)) {

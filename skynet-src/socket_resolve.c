@@ -26,9 +26,9 @@ struct resolve_job {
 	struct socket_loop *loop;
 	int id;
 	int port;
-	bool abandoned;		// the waiting thread gave up: free the job when done
+	bool abandoned; // the waiting thread gave up: free the job when done
 	bool done;
-	int error;		// of getaddrinfo
+	int error; // of getaddrinfo
 	int socktype;
 	struct addrinfo *result;
 	char host[];
@@ -36,12 +36,12 @@ struct resolve_job {
 
 struct resolver {
 	pthread_mutex_t lock;
-	pthread_cond_t finished;	// some waited-for job is done
+	pthread_cond_t finished; // some waited-for job is done
 	struct resolve_job *head;
 	struct resolve_job *tail;
-	int jobs;		// in the queue
+	int jobs; // in the queue
 	int threads;
-	int refs;		// the server and each thread
+	int refs; // the server and each thread
 	bool closed;
 };
 
@@ -116,7 +116,7 @@ lookup(struct resolve_job *job) {
 
 static void
 post_result(struct resolve_job *job) {
-	struct socket_command c = { .op = COMMAND_RESOLVED, .id = job->id };
+	struct socket_command c = {.op = COMMAND_RESOLVED, .id = job->id};
 	if (job->error == 0) {
 		c.list = address_list_from(job->result, job->port);
 		job->result = NULL;
@@ -199,8 +199,7 @@ submit(struct resolver *r, struct resolve_job *job) {
 }
 
 void
-resolver_request(struct resolver *r, struct socket_loop *loop, int id, const char *host,
-	int port) {
+resolver_request(struct resolver *r, struct socket_loop *loop, int id, const char *host, int port) {
 	struct resolve_job *job = job_new(host, SOCK_STREAM);
 	job->loop = loop;
 	job->id = id;
@@ -209,7 +208,7 @@ resolver_request(struct resolver *r, struct socket_loop *loop, int id, const cha
 	bool ok = submit(r, job);
 	pthread_mutex_unlock(&r->lock);
 	if (!ok) {
-		struct socket_command c = { .op = COMMAND_RESOLVED, .id = id };
+		struct socket_command c = {.op = COMMAND_RESOLVED, .id = id};
 		c.text = gai_strerror(EAI_AGAIN);
 		command_post(loop, &c);
 	}
@@ -234,7 +233,7 @@ deadline_after(int timeout_ms) {
 
 const char *
 resolver_lookup(struct resolver *r, const char *host, int socktype, int timeout_ms,
-	struct addrinfo **out) {
+                struct addrinfo **out) {
 	struct timespec limit = deadline_after(timeout_ms);
 	struct resolve_job *job = job_new(host, socktype);
 	pthread_mutex_lock(&r->lock);

@@ -1,4 +1,5 @@
-// The heart of the socket server: the poll loop and the requests it serves. See socket_server.h for the design and socket_impl.h for the map.
+// The heart of the socket server: the poll loop and the requests it serves. See socket_server.h for
+// the design and socket_impl.h for the map.
 #include "socket_impl.h"
 
 #include <errno.h>
@@ -53,7 +54,7 @@ loop_emit_close(struct socket_loop *loop, struct socket_slot *s) {
 // An answer to somebody who does not own the id, or whose id does not exist.
 static void
 emit_to(struct socket_loop *loop, int type, int id, uintptr_t opaque, const char *text) {
-	struct socket_message m = { .id = id, .opaque = opaque };
+	struct socket_message m = {.id = id, .opaque = opaque};
 	m.data = (char *)(uintptr_t)text;
 	loop->events++;
 	loop->ss->sink(loop->ss->sink_ud, type, &m);
@@ -71,9 +72,8 @@ loop_apply_interest(struct socket_loop *loop, struct socket_slot *s) {
 		return 0;
 	}
 	uintptr_t tag = (uintptr_t)atomic_load_explicit(&s->id, memory_order_relaxed);
-	int r = s->polled == 0
-		? loop->ops->add(loop->poller, s->fd, tag, reading, s->write_polled)
-		: loop->ops->set(loop->poller, s->fd, tag, reading, s->write_polled);
+	int r = s->polled == 0 ? loop->ops->add(loop->poller, s->fd, tag, reading, s->write_polled)
+	                       : loop->ops->set(loop->poller, s->fd, tag, reading, s->write_polled);
 	if (r == 0) {
 		if (s->polled == 0) {
 			atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
@@ -138,7 +138,7 @@ on_bind(struct socket_loop *loop, struct socket_slot *s) {
 		loop_destroy(loop, s);
 		return;
 	}
-	loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t)"binding");
+	loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t) "binding");
 	write_flush(loop, s);
 }
 
@@ -159,7 +159,7 @@ take_over(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
 		slot_set_owner(loop->ss, s, opaque);
 	}
 	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
-	loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t)"transfer");
+	loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t) "transfer");
 	if (before != opaque) {
 		// The old owner hears that no more events will come to it.
 		emit_to(loop, SOCKET_OPEN, id, before, "transferred");
@@ -192,14 +192,14 @@ on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_co
 		pthread_mutex_lock(&s->lock);
 		s->state = s->kind == KIND_LISTENER ? SLOT_LISTEN : SLOT_CONNECTED;
 		slot_unlock(s);
-		loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t)"start");
+		loop_emit(loop, s, SOCKET_OPEN, 0, (char *)(uintptr_t) "start");
 		if (s->kind == KIND_STREAM) {
 			loop_limit_idle(loop, s);
 		}
 		write_flush(loop, s);
 	} else if (s->kind != KIND_FOREIGN &&
-	    (s->state == SLOT_CONNECTED ||
-	    (s->state == SLOT_HALFCLOSE_WRITE && s->owner != opaque))) {
+	           (s->state == SLOT_CONNECTED ||
+	            (s->state == SLOT_HALFCLOSE_WRITE && s->owner != opaque))) {
 		take_over(loop, s, opaque);
 	}
 }
@@ -276,9 +276,9 @@ on_overflow(struct socket_loop *loop, struct socket_slot *s) {
 	slot_unlock(s);
 	address_text(&s->peer, peer);
 	notice_log(loop->ss, NOTICE_SEND_CLOSE,
-		"close %d of :%08x: its peer %s reads too slowly, more than %u bytes unsent; "
-		"raise its send_limit if that is meant",
-		atomic_load_explicit(&s->id, memory_order_relaxed), (unsigned)s->owner, peer, limit);
+	           "close %d of :%08x: its peer %s reads too slowly, more than %u bytes unsent; "
+	           "raise its send_limit if that is meant",
+	           atomic_load_explicit(&s->id, memory_order_relaxed), (unsigned)s->owner, peer, limit);
 	loop_abort(loop, s, "send limit exceeded");
 }
 
@@ -545,7 +545,7 @@ bool
 socket_server_is_busy(struct socket_server *ss, int at) {
 	struct socket_loop *loop = &ss->loops[at];
 	return atomic_load_explicit(&loop->interests, memory_order_relaxed) > 0 ||
-		atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL;
+	       atomic_load_explicit(&loop->inbox, memory_order_relaxed) != NULL;
 }
 
 void
@@ -592,7 +592,7 @@ loop_release(struct socket_loop *loop) {
 
 struct socket_server *
 socket_server_create_with(const struct poller_ops *ops, int loops, uint64_t (*clock)(void),
-	socket_sink sink, void *ud) {
+                          socket_sink sink, void *ud) {
 	struct socket_server *ss = skynet_calloc(1, sizeof(*ss));
 	ss->loops = skynet_calloc((size_t)loops, sizeof(ss->loops[0]));
 	while (ss->loops_n < loops && loop_init(&ss->loops[ss->loops_n], ss, ops)) {

@@ -36,8 +36,8 @@
 #define SOCKET_SEND 8
 
 // Results of socket_server_poll that are not a number of events.
-#define SOCKET_POLL_BUSY -1	// another thread polls
-#define SOCKET_POLL_EXIT -2	// exit was requested
+#define SOCKET_POLL_BUSY -1 // another thread polls
+#define SOCKET_POLL_EXIT -2 // exit was requested
 
 // Longest form of an address blob, with its type byte (net.md 1.18).
 #define UDP_ADDRESS_SIZE 19
@@ -46,8 +46,8 @@ struct socket_server;
 
 struct socket_message {
 	int id;
-	uintptr_t opaque;	// owner
-	int ud;			// see net.md 1.7
+	uintptr_t opaque; // owner
+	int ud;           // see net.md 1.7
 	// DATA, UDP, SEND: a skynet_malloc block, given to the sink. OPEN, ACCEPT, ERR: a
 	// NUL-terminated text, lent during the call. Else NULL.
 	char *data;
@@ -69,11 +69,12 @@ struct socket_object_interface {
 // `clock` returns centiseconds, may be called by any thread, and stamps rtime and
 // wtime. `loops` is at least 1. Returns NULL when the system refuses (errno tells).
 struct socket_server *socket_server_create(int loops, uint64_t (*clock)(void), socket_sink sink,
-	void *ud);
+                                           void *ud);
 // The same over a given poller; poller_native is the usual one.
 struct poller_ops;
 struct socket_server *socket_server_create_with(const struct poller_ops *ops, int loops,
-	uint64_t (*clock)(void), socket_sink sink, void *ud);
+                                                uint64_t (*clock)(void), socket_sink sink,
+                                                void *ud);
 // No other thread uses the server any more. Delivers nothing.
 void socket_server_release(struct socket_server *);
 
@@ -111,7 +112,7 @@ void socket_server_nodelay(struct socket_server *, int id);
 // Sets options of an id. 0, or -1: unknown id, or bad option (logged). Limits hold at once,
 // the rest before any later request of the same thread.
 int socket_server_option(struct socket_server *, uintptr_t opaque, int id,
-	const struct socket_option *options, int n);
+                         const struct socket_option *options, int n);
 // The owner has got the event of `n` bytes (ud of DATA and UDP), or never will.
 void socket_server_delivered(struct socket_server *, int id, size_t n);
 // Closes, gracefully and without events, all that `opaque` owns.
@@ -133,28 +134,27 @@ int socket_server_send_raw(struct socket_server *, struct socket_sendbuffer *buf
 
 // Each returns an id, or -1.
 int socket_server_listen(struct socket_server *, uintptr_t opaque, const char *addr, int port,
-	int backlog);
+                         int backlog);
 int socket_server_connect(struct socket_server *, uintptr_t opaque, const char *addr, int port);
 // The same with options, in place of the defaults.
 int socket_server_listen_with(struct socket_server *, uintptr_t opaque, const char *addr, int port,
-	const struct socket_option *options, int n);
-int socket_server_connect_with(struct socket_server *, uintptr_t opaque, const char *addr,
-	int port, const struct socket_option *options, int n);
+                              const struct socket_option *options, int n);
+int socket_server_connect_with(struct socket_server *, uintptr_t opaque, const char *addr, int port,
+                               const struct socket_option *options, int n);
 int socket_server_bind(struct socket_server *, uintptr_t opaque, int fd);
 int socket_server_udp(struct socket_server *, uintptr_t opaque, const char *addr, int port);
 int socket_server_udp_dial(struct socket_server *, uintptr_t opaque, const char *addr, int port);
-int socket_server_udp_listen(struct socket_server *, uintptr_t opaque, const char *addr,
-	int port);
+int socket_server_udp_listen(struct socket_server *, uintptr_t opaque, const char *addr, int port);
 
 struct socket_udp_address;
 
 // 0 or -1 with errno.
 int socket_server_udp_connect(struct socket_server *, int id, const char *addr, int port);
 int socket_server_udp_send(struct socket_server *, const struct socket_udp_address *,
-	struct socket_sendbuffer *buffer);
+                           struct socket_sendbuffer *buffer);
 // The blob behind the payload of a SOCKET_UDP event.
 const struct socket_udp_address *socket_server_udp_address(struct socket_server *,
-	struct socket_message *msg, int *addrsz);
+                                                           struct socket_message *msg, int *addrsz);
 
 void socket_server_userobject(struct socket_server *, struct socket_object_interface *);
 struct socket_info *socket_server_info(struct socket_server *);

@@ -36,7 +36,7 @@ struct slot_chunk {
 
 struct owner_entry {
 	uintptr_t opaque;
-	struct owner_entry *next;	// in the bucket
+	struct owner_entry *next; // in the bucket
 	struct socket_slot *first;
 	int n;
 };
@@ -92,7 +92,7 @@ owner_link(struct owner_index *x, struct socket_slot *s, uintptr_t opaque) {
 		}
 		struct owner_entry **b = owner_bucket(x, opaque);
 		e = skynet_malloc(sizeof(*e));
-		*e = (struct owner_entry){ .opaque = opaque, .next = *b };
+		*e = (struct owner_entry){.opaque = opaque, .next = *b};
 		*b = e;
 		x->entries++;
 	}

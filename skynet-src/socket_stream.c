@@ -26,7 +26,7 @@ bool
 socket_set_flags(int fd) {
 	int fl = fcntl(fd, F_GETFL);
 	return fl >= 0 && fcntl(fd, F_SETFL, fl | O_NONBLOCK) == 0 &&
-		fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+	       fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
 int
@@ -85,14 +85,14 @@ set_flag(int fd, int level, int option, int value) {
 static bool
 prepare_bound(int fd, int family, const struct listen_limits *l) {
 	return set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
-		(!l->reuseport || set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1)) &&
-		(l->v6only < 0 || family != AF_INET6 ||
-		set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, l->v6only));
+	       (!l->reuseport || set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1)) &&
+	       (l->v6only < 0 || family != AF_INET6 ||
+	        set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, l->v6only));
 }
 
 int
 socket_open_bound(struct socket_server *ss, const char *host, int port, int type,
-	const struct listen_limits *limits) {
+                  const struct listen_limits *limits) {
 	struct address_list *list = socket_resolve_local(ss, host, port, type);
 	if (list == NULL) {
 		errno = EADDRNOTAVAIL;
@@ -100,8 +100,8 @@ socket_open_bound(struct socket_server *ss, const char *host, int port, int type
 	}
 	const union socket_addr *a = &list->addr[0];
 	int fd = socket_new(a->any.sa_family, type);
-	if (fd >= 0 && (!prepare_bound(fd, a->any.sa_family, limits) ||
-	    bind(fd, &a->any, address_len(a)) != 0)) {
+	if (fd >= 0 &&
+	    (!prepare_bound(fd, a->any.sa_family, limits) || bind(fd, &a->any, address_len(a)) != 0)) {
 		int err = errno;
 		close(fd);
 		errno = err;
@@ -150,34 +150,37 @@ out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
 	}
 	report_accept_error(loop, s, strerror(err));
 	notice_log(loop->ss, NOTICE_DESCRIPTORS,
-		"listener %d rests, refusing %s: %s; raise the limit of descriptors (ulimit -n), "
-		"or lower max_connections",
-		atomic_load_explicit(&s->id, memory_order_relaxed),
-		peer[0] == '\0' ? "whoever comes" : peer, strerror(err));
+	           "listener %d rests, refusing %s: %s; raise the limit of descriptors (ulimit -n), "
+	           "or lower max_connections",
+	           atomic_load_explicit(&s->id, memory_order_relaxed),
+	           peer[0] == '\0' ? "whoever comes" : peer, strerror(err));
 	loop_watch(loop, s, false, false);
 	deadline_set(loop, s, ACCEPT_PAUSE_MS);
 }
 
 static void
 refuse(struct socket_loop *loop, struct socket_slot *listener, enum admission_result why,
-	const struct socket_udp_address *peer) {
+       const struct socket_udp_address *peer) {
 	struct listen_limits l = admission_limits(listener->admission);
-	const char *key = why == ADMISSION_FULL ? "max_connections"
-		: why == ADMISSION_PEER_FULL ? "max_per_peer" : "peer_rate";
-	uint32_t value = why == ADMISSION_FULL ? l.max_connections
-		: why == ADMISSION_PEER_FULL ? l.max_per_peer : l.peer_rate;
+	const char *key = why == ADMISSION_FULL        ? "max_connections"
+	                  : why == ADMISSION_PEER_FULL ? "max_per_peer"
+	                                               : "peer_rate";
+	uint32_t value = why == ADMISSION_FULL        ? l.max_connections
+	                 : why == ADMISSION_PEER_FULL ? l.max_per_peer
+	                                              : l.peer_rate;
 	char from[ADDRESS_TEXT_SIZE];
 	char at[ADDRESS_TEXT_SIZE];
 	address_text(peer, from);
 	address_text(&listener->peer, at);
 	notice_log(loop->ss, NOTICE_ADMISSION,
-		"listener %d (%s) refuses %s: its %s is %u; raise it if that is meant",
-		atomic_load_explicit(&listener->id, memory_order_relaxed), at, from, key, value);
+	           "listener %d (%s) refuses %s: its %s is %u; raise it if that is meant",
+	           atomic_load_explicit(&listener->id, memory_order_relaxed), at, from, key, value);
 }
 
 // A slot for the new connection, locked. NULL: the descriptor is still open.
 static struct socket_slot *
-admit(struct socket_loop *loop, struct socket_slot *listener, const struct socket_udp_address *peer) {
+admit(struct socket_loop *loop, struct socket_slot *listener,
+      const struct socket_udp_address *peer) {
 	struct admission *a = listener->admission;
 	enum admission_result r = admission_enter(a, peer, loop->now_ms);
 	if (r != ADMISSION_GRANTED) {
@@ -213,7 +216,7 @@ stream_accepted(struct socket_loop *loop, struct socket_slot *s) {
 
 static void
 welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
-	const union socket_addr *addr) {
+        const union socket_addr *addr) {
 	struct socket_udp_address peer;
 	address_from_sockaddr(&peer, &addr->any);
 	struct socket_slot *s = admit(loop, listener, &peer);
@@ -226,7 +229,7 @@ welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
 #endif
 	s->fd = fd;
 	struct socket_loop *home = s->loop;
-	struct socket_command c = { .op = COMMAND_ACCEPTED, .id = slot_publish(s) };
+	struct socket_command c = {.op = COMMAND_ACCEPTED, .id = slot_publish(s)};
 	char text[ADDRESS_TEXT_SIZE];
 	address_text(&peer, text);
 	atomic_fetch_add_explicit(&listener->read_count, 1, memory_order_relaxed);

@@ -30,7 +30,7 @@ fits(const struct socket_slot *s, const struct socket_udp_address *a) {
 
 static int
 register_udp(struct socket_server *ss, uintptr_t opaque, int fd, int family,
-	const struct socket_udp_address *peer) {
+             const struct socket_udp_address *peer) {
 	struct socket_slot *s = slot_reserve(ss, opaque, kind_of_family(family), SLOT_CONNECTED);
 	if (s == NULL) {
 		close(fd);
@@ -43,7 +43,7 @@ register_udp(struct socket_server *ss, uintptr_t opaque, int fd, int family,
 		s->peer = *peer;
 	}
 	int id = slot_publish(s);
-	struct socket_command c = { .op = COMMAND_UDP, .id = id };
+	struct socket_command c = {.op = COMMAND_UDP, .id = id};
 	command_post(loop, &c);
 	return id;
 }
@@ -80,7 +80,7 @@ socket_server_udp_listen(struct socket_server *ss, uintptr_t opaque, const char 
 
 static bool
 resolve_peer(struct socket_server *ss, const char *addr, int port,
-	struct socket_udp_address *peer) {
+             struct socket_udp_address *peer) {
 	errno = EINVAL;
 	if (port < 0 || port > UINT16_MAX || addr == NULL) {
 		return false;
@@ -124,7 +124,7 @@ socket_server_udp_connect(struct socket_server *ss, int id, const char *addr, in
 	}
 	slot_unlock(s);
 	if (!ok) {
-		struct socket_command c = { .op = COMMAND_ERROR, .id = id };
+		struct socket_command c = {.op = COMMAND_ERROR, .id = id};
 		c.text = "protocol mismatch";
 		command_post(loop, &c);
 	}
@@ -153,7 +153,7 @@ udp_send_now(int id, int fd, const struct socket_udp_address *to, const void *bu
 
 int
 socket_server_udp_send(struct socket_server *ss, const struct socket_udp_address *addr,
-	struct socket_sendbuffer *b) {
+                       struct socket_sendbuffer *b) {
 	struct socket_udp_address to;
 	int size = address_size(addr);
 	struct socket_slot *s = size == 0 ? NULL : slot_lock(ss, b->id);

@@ -31,7 +31,7 @@
 struct piece {
 	const char *ptr;
 	size_t sz;
-	void *owned;	// NULL = lent
+	void *owned; // NULL = lent
 	bool is_object;
 };
 
@@ -187,7 +187,7 @@ write_discard(struct socket_server *ss, struct socket_slot *s) {
 // With the lock, so that warnings are queued in the order they arise in.
 static void
 post_warning(struct socket_slot *s, size_t backlog) {
-	struct socket_command c = { .op = COMMAND_WARNING };
+	struct socket_command c = {.op = COMMAND_WARNING};
 	c.id = atomic_load_explicit(&s->id, memory_order_relaxed);
 	c.value = (int)((backlog + 1023) / 1024);
 	command_post(s->loop, &c);
@@ -222,11 +222,13 @@ overflow(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
 	if (drops) {
 		char text[ADDRESS_TEXT_SIZE];
 		address_text(&peer, text);
-		notice_log(ss, NOTICE_SEND_DROP,
-			"drop what is sent to %d: its peer %s reads too slowly, %u bytes wait; raise its "
-			"send_limit if that is meant", id, text, limit);
+		notice_log(
+		    ss, NOTICE_SEND_DROP,
+		    "drop what is sent to %d: its peer %s reads too slowly, %u bytes wait; raise its "
+		    "send_limit if that is meant",
+		    id, text, limit);
 	} else {
-		struct socket_command c = { .op = COMMAND_OVERFLOW, .id = id };
+		struct socket_command c = {.op = COMMAND_OVERFLOW, .id = id};
 		command_post(loop, &c);
 	}
 	return -1;
@@ -259,7 +261,7 @@ unlock_and_post_flush(struct socket_slot *s) {
 	bool stalled = is_flowing(s) && !is_empty(s) && !s->write_polled;
 	bool post = (ended || stalled) && !s->flush_posted && !s->writer_active;
 	struct socket_loop *loop = s->loop;
-	struct socket_command c = { .op = COMMAND_FLUSH };
+	struct socket_command c = {.op = COMMAND_FLUSH};
 	c.id = atomic_load_explicit(&s->id, memory_order_relaxed);
 	s->flush_posted |= post;
 	slot_unlock(s);
@@ -312,7 +314,7 @@ write_stream_now(struct socket_server *ss, struct socket_slot *s, struct piece *
 
 static int
 write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece *p,
-	const struct socket_udp_address *to) {
+                   const struct socket_udp_address *to) {
 	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
 	int fd = s->fd;
 	s->writer_active = true;
@@ -350,7 +352,7 @@ is_full(struct socket_server *ss, struct socket_slot *s, size_t sz) {
 
 int
 write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,
-	enum send_mode mode, const struct socket_udp_address *to) {
+             enum send_mode mode, const struct socket_udp_address *to) {
 	struct piece p;
 	if (!piece_from(ss, b, &p)) {
 		slot_unlock(s);
@@ -401,7 +403,7 @@ piece_take(struct socket_server *ss, struct piece *p) {
 
 int
 write_relay(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b) {
-	struct socket_message m = { .id = b->id, .opaque = s->owner };
+	struct socket_message m = {.id = b->id, .opaque = s->owner};
 	struct piece p;
 	slot_unlock(s);
 	if (!piece_from(ss, b, &p)) {
@@ -423,7 +425,7 @@ write_relay(struct socket_server *ss, struct socket_slot *s, struct socket_sendb
 // Takes n written bytes off the queue. Gives the nodes that are done.
 static struct write_node *
 consume(struct socket_slot *s, struct write_queue *q, size_t n) {
-	struct write_queue done = { NULL, NULL };
+	struct write_queue done = {NULL, NULL};
 	s->backlog -= n;
 	while (q->head != NULL && n >= q->head->sz) {
 		n -= q->head->sz;
@@ -458,7 +460,8 @@ flush_stream(struct socket_server *ss, struct socket_slot *s) {
 	}
 	s->writer_active = true;
 	slot_unlock(s);
-	ssize_t written = n == 1 ? write(s->fd, iov[0].iov_base, iov[0].iov_len) : writev(s->fd, iov, n);
+	ssize_t written =
+	    n == 1 ? write(s->fd, iov[0].iov_base, iov[0].iov_len) : writev(s->fd, iov, n);
 	int err = errno;
 	pthread_mutex_lock(&s->lock);
 	s->writer_active = false;

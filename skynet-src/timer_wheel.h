@@ -29,7 +29,7 @@ struct timer_list {
 #define TIMER_LEVELS 4 /* above the near one: 8 + 4 * 6 = 32 bits */
 
 struct timer_wheel {
-	uint32_t current; /* everything up to this tick has been taken out */
+	uint32_t current;      /* everything up to this tick has been taken out */
 	struct timer_list due; /* added too late to wait for a tick */
 	struct timer_list near[TIMER_NEAR];
 	struct timer_list far[TIMER_LEVELS][TIMER_FAR];

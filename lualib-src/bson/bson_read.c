@@ -82,7 +82,7 @@ take_string(struct bson_reader *r, struct bson_element *e, struct bson_fault *fa
 	}
 	if (length <= 0) {
 		snprintf(fault->text, sizeof(fault->text), "Invalid bson string , length = %d",
-			(int)length);
+		         (int)length);
 		return false;
 	}
 	if (!take(r, e, (size_t)length, fault)) {
@@ -166,25 +166,34 @@ take_raw(struct bson_reader *r, struct bson_element *e, struct bson_fault *fault
 static bool
 take_value(struct bson_reader *r, struct bson_element *e, struct bson_fault *fault) {
 	switch (e->type) {
-	case BSON_DOUBLE: case BSON_DATE: case BSON_TIMESTAMP: case BSON_INT64:
+	case BSON_DOUBLE:
+	case BSON_DATE:
+	case BSON_TIMESTAMP:
+	case BSON_INT64:
 		return take(r, e, 8, fault);
 	case BSON_INT32:
 		return take(r, e, 4, fault);
 	case BSON_BOOLEAN:
 		return take(r, e, 1, fault);
-	case BSON_NULL: case BSON_MINKEY: case BSON_MAXKEY:
+	case BSON_NULL:
+	case BSON_MINKEY:
+	case BSON_MAXKEY:
 		return take(r, e, 0, fault);
 	case BSON_OBJECTID:
 		return take(r, e, BSON_OBJECTID_SIZE, fault);
 	case BSON_STRING:
 		return take_string(r, e, fault);
-	case BSON_DOCUMENT: case BSON_ARRAY:
+	case BSON_DOCUMENT:
+	case BSON_ARRAY:
 		return take_document(r, e, fault);
 	case BSON_BINARY:
 		return take_binary(r, e, fault);
 	case BSON_REGEX:
 		return take_regex(r, e, fault);
-	case BSON_DBPOINTER: case BSON_CODE: case BSON_SYMBOL: case BSON_CODE_SCOPE:
+	case BSON_DBPOINTER:
+	case BSON_CODE:
+	case BSON_SYMBOL:
+	case BSON_CODE_SCOPE:
 		return take_raw(r, e, fault);
 	default:
 		snprintf(fault->text, sizeof(fault->text), "Invalid bson type : %d", e->type);

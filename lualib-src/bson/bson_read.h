@@ -21,18 +21,18 @@ struct bson_fault {
 /* The elements of one document that were not read yet. */
 struct bson_reader {
 	const uint8_t *at;
-	const uint8_t *end;	/* the zero byte that ends the document */
+	const uint8_t *end; /* the zero byte that ends the document */
 };
 
 /*
  * An element. `value` and `size` depend on its type: the bytes of a text without length and zero;
- * of a binary, its bytes; of a document or an array, the whole of it, still to be opened; of a regex,
- * both parts with their zeros; of the deprecated kinds 12 to 15, all that follows the key; else the
- * number as it stands.
+ * of a binary, its bytes; of a document or an array, the whole of it, still to be opened; of a
+ * regex, both parts with their zeros; of the deprecated kinds 12 to 15, all that follows the key;
+ * else the number as it stands.
  */
 struct bson_element {
 	int type;
-	int subtype;	/* of a binary */
+	int subtype; /* of a binary */
 	const char *key;
 	size_t key_size;
 	const uint8_t *value;
@@ -40,8 +40,8 @@ struct bson_element {
 };
 
 /*
- * Begin the document at `doc`, which may be followed by other bytes up to `limit`. False with a fault
- * when its length is impossible or its end is missing.
+ * Begin the document at `doc`, which may be followed by other bytes up to `limit`. False with a
+ * fault when its length is impossible or its end is missing.
  */
 bool bson_open(struct bson_reader *r, const uint8_t *doc, size_t limit, struct bson_fault *fault);
 

@@ -71,7 +71,8 @@ push_value(lua_State *L, const struct bson_element *e, int depth) {
 	case BSON_BINARY:
 		push_binary(L, e);
 		break;
-	case BSON_DOCUMENT: case BSON_ARRAY:
+	case BSON_DOCUMENT:
+	case BSON_ARRAY:
 		push_elements(L, e, depth + 1);
 		break;
 	default:
@@ -109,6 +110,6 @@ push_elements(lua_State *L, const struct bson_element *doc, int depth) {
 
 void
 bson_push_document(lua_State *L, const uint8_t *doc, size_t limit) {
-	struct bson_element root = { .type = BSON_DOCUMENT, .value = doc, .size = limit };
+	struct bson_element root = {.type = BSON_DOCUMENT, .value = doc, .size = limit};
 	push_elements(L, &root, 0);
 }

@@ -16,7 +16,7 @@ struct writer {
 	uint8_t *data;
 	size_t size;
 	size_t cap;
-	int slot;	/* where the block is on the Lua stack, once there is one */
+	int slot; /* where the block is on the Lua stack, once there is one */
 	uint8_t first[FIRST_BUFFER];
 };
 
@@ -98,7 +98,7 @@ end_document(struct writer *w, size_t begin) {
 /* How many bytes the character at `s` has; 0 when it is none. */
 static size_t
 utf8_length(const uint8_t *s, size_t left) {
-	static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
+	static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
 	if (s[0] < 0x80) {
 		return 1;
 	}
@@ -152,7 +152,7 @@ check_table_key(lua_State *L, int index) {
 	default:
 		luaL_error(L, "Invalid key type : %s", luaL_typename(L, index));
 	}
-	return (struct key){ "", 0 };
+	return (struct key){"", 0};
 }
 
 static void
@@ -201,7 +201,10 @@ write_typed(struct writer *w, const struct key *key, const char *s, size_t size)
 	case BSON_STRING:
 		write_string(w, key, s + TYPED_HEAD, content_size);
 		break;
-	case BSON_DBPOINTER: case BSON_CODE: case BSON_SYMBOL: case BSON_CODE_SCOPE:
+	case BSON_DBPOINTER:
+	case BSON_CODE:
+	case BSON_SYMBOL:
+	case BSON_CODE_SCOPE:
 		write_raw(w, key, type, content, content_size);
 		break;
 	case BSON_DATE:
@@ -271,7 +274,7 @@ write_items(struct writer *w, int table, lua_Integer n, int depth) {
 	size_t begin = begin_document(w);
 	for (lua_Integer i = 1; i <= n; i++) {
 		char text[INDEX_SIZE];
-		struct key key = { text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)i - 1) };
+		struct key key = {text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)i - 1)};
 		lua_geti(L, table, i);
 		write_value(w, &key, lua_gettop(L), depth);
 		lua_pop(L, 1);
@@ -279,7 +282,8 @@ write_items(struct writer *w, int table, lua_Integer n, int depth) {
 	end_document(w, begin);
 }
 
-/* How many items an array has; -1 when the table is a document. Raises for a mixture and for holes. */
+/* How many items an array has; -1 when the table is a document. Raises for a mixture and for holes.
+ */
 static lua_Integer
 count_items(lua_State *L, int table) {
 	lua_Integer count = 0;
@@ -410,7 +414,8 @@ write_value(struct writer *w, const struct key *key, int index, int depth) {
 	case LUA_TTABLE:
 		write_table(w, key, index, depth + 1);
 		break;
-	case LUA_TUSERDATA: case LUA_TLIGHTUSERDATA:
+	case LUA_TUSERDATA:
+	case LUA_TLIGHTUSERDATA:
 		write_embedded(w, key, index);
 		break;
 	default:

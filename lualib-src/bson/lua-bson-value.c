@@ -1,4 +1,5 @@
-/* bson: the values that Lua has no type for. Constructors, and bson.type, which takes them apart. */
+/* bson: the values that Lua has no type for. Constructors, and bson.type, which takes them apart.
+ */
 #include "lua-bson.h"
 
 #include <pthread.h>
@@ -41,7 +42,11 @@ bson_check_typed(lua_State *L, const char *s, size_t size) {
 	size_t content = size - TYPED_HEAD;
 	bool ok = true;
 	switch (type) {
-	case BSON_STRING: case BSON_DBPOINTER: case BSON_CODE: case BSON_SYMBOL: case BSON_CODE_SCOPE:
+	case BSON_STRING:
+	case BSON_DBPOINTER:
+	case BSON_CODE:
+	case BSON_SYMBOL:
+	case BSON_CODE_SCOPE:
 		break;
 	case BSON_BINARY:
 		ok = content >= 1;
@@ -52,13 +57,16 @@ bson_check_typed(lua_State *L, const char *s, size_t size) {
 	case BSON_DATE:
 		ok = content == DATE_SECONDS || content == DATE_MS;
 		break;
-	case BSON_NULL: case BSON_MINKEY: case BSON_MAXKEY:
+	case BSON_NULL:
+	case BSON_MINKEY:
+	case BSON_MAXKEY:
 		ok = content == 0;
 		break;
 	case BSON_REGEX:
 		ok = is_regex(s + TYPED_HEAD, content);
 		break;
-	case BSON_TIMESTAMP: case BSON_INT64:
+	case BSON_TIMESTAMP:
+	case BSON_INT64:
 		ok = content == 8;
 		break;
 	default:
@@ -136,7 +144,8 @@ push_date_parts(lua_State *L, const char *s, size_t size) {
 
 //------------------------------------------------------------------ objectid
 
-/* What is the same in all object ids of a process, and the count. Written by make_identity, once. */
+/* What is the same in all object ids of a process, and the count. Written by make_identity, once.
+ */
 static struct {
 	uint8_t host[3];
 	_Atomic uint32_t counter;
@@ -281,8 +290,8 @@ ltimestamp(lua_State *L) {
 
 static const char *
 check_cstring(lua_State *L, int arg, const char *normal, size_t *size) {
-	const char *s = normal != NULL ? luaL_optlstring(L, arg, normal, size) :
-		luaL_checklstring(L, arg, size);
+	const char *s =
+	    normal != NULL ? luaL_optlstring(L, arg, normal, size) : luaL_checklstring(L, arg, size);
 	luaL_argcheck(L, memchr(s, 0, *size) == NULL, arg, "zero byte in a regex");
 	return s;
 }
@@ -370,10 +379,13 @@ ltype(lua_State *L) {
 	size_t size;
 	const char *s;
 	switch (lua_type(L, 1)) {
-	case LUA_TNONE: case LUA_TNIL:
+	case LUA_TNONE:
+	case LUA_TNIL:
 		lua_pushliteral(L, "nil");
 		return 1;
-	case LUA_TNUMBER: case LUA_TBOOLEAN: case LUA_TTABLE:
+	case LUA_TNUMBER:
+	case LUA_TBOOLEAN:
+	case LUA_TTABLE:
 		break;
 	case LUA_TSTRING:
 		s = lua_tolstring(L, 1, &size);
@@ -400,14 +412,8 @@ bson_set_constants(lua_State *L) {
 }
 
 const luaL_Reg bson_value_functions[] = {
-	{ "date", ldate },
-	{ "date_ms", ldate_ms },
-	{ "objectid", lobjectid },
-	{ "binary", lbinary },
-	{ "text", ltext },
-	{ "timestamp", ltimestamp },
-	{ "regex", lregex },
-	{ "int64", lint64 },
-	{ "type", ltype },
-	{ NULL, NULL },
+    {"date", ldate},     {"date_ms", ldate_ms}, {"objectid", lobjectid},
+    {"binary", lbinary}, {"text", ltext},       {"timestamp", ltimestamp},
+    {"regex", lregex},   {"int64", lint64},     {"type", ltype},
+    {NULL, NULL},
 };

@@ -1,6 +1,6 @@
 /*
- * bson: the module, and the userdata that encode gives. doc/reference/bson.md describes it for users;
- * lua-bson.h what the files share.
+ * bson: the module, and the userdata that encode gives. doc/reference/bson.md describes it for
+ * users; lua-bson.h what the files share.
  */
 #include "bson_read.h"
 #include "lua-bson.h"
@@ -18,7 +18,8 @@ ldecode(lua_State *L) {
 	size_t limit = 0;
 	const uint8_t *doc;
 	switch (lua_type(L, 1)) {
-	case LUA_TNONE: case LUA_TNIL:
+	case LUA_TNONE:
+	case LUA_TNIL:
 		return 0;
 	case LUA_TSTRING:
 		doc = (const uint8_t *)lua_tolstring(L, 1, &limit);
@@ -50,8 +51,13 @@ ldecode(lua_State *L) {
 static bool
 is_replaceable(int type) {
 	switch (type) {
-	case BSON_DOUBLE: case BSON_BOOLEAN: case BSON_OBJECTID: case BSON_DATE: case BSON_TIMESTAMP:
-	case BSON_INT32: case BSON_INT64:
+	case BSON_DOUBLE:
+	case BSON_BOOLEAN:
+	case BSON_OBJECTID:
+	case BSON_DATE:
+	case BSON_TIMESTAMP:
+	case BSON_INT32:
+	case BSON_INT64:
 		return true;
 	default:
 		return false;
@@ -148,7 +154,8 @@ replace_value(lua_State *L, uint8_t *at, int type) {
 		s = check_typed_value(L, type, &size);
 		bson_put_u64(at, (uint64_t)bson_date_ms(s, size));
 		break;
-	case BSON_OBJECTID: case BSON_TIMESTAMP:
+	case BSON_OBJECTID:
+	case BSON_TIMESTAMP:
 		s = check_typed_value(L, type, &size);
 		memcpy(at, s + TYPED_HEAD, size - TYPED_HEAD);
 		break;
@@ -201,15 +208,15 @@ lto_lightuserdata(lua_State *L) {
 static void
 make_metatable(lua_State *L) {
 	static const luaL_Reg metamethods[] = {
-		{ "__tostring", ltostring },
-		{ "__len", llen },
-		{ "__newindex", lnewindex },
-		{ NULL, NULL },
+	    {"__tostring", ltostring},
+	    {"__len", llen},
+	    {"__newindex", lnewindex},
+	    {NULL, NULL},
 	};
 	static const luaL_Reg methods[] = {
-		{ "decode", ldecode },
-		{ "makeindex", lmakeindex },
-		{ NULL, NULL },
+	    {"decode", ldecode},
+	    {"makeindex", lmakeindex},
+	    {NULL, NULL},
 	};
 	if (luaL_newmetatable(L, BSON_META)) {
 		luaL_setfuncs(L, metamethods, 0);
@@ -222,11 +229,11 @@ make_metatable(lua_State *L) {
 int
 luaopen_bson(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "encode", bson_encode },
-		{ "encode_order", bson_encode_order },
-		{ "decode", ldecode },
-		{ "to_lightuserdata", lto_lightuserdata },
-		{ NULL, NULL },
+	    {"encode", bson_encode},
+	    {"encode_order", bson_encode_order},
+	    {"decode", ldecode},
+	    {"to_lightuserdata", lto_lightuserdata},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	make_metatable(L);

@@ -99,7 +99,7 @@ lrecv(lua_State *L) {
 
 static void
 wait_for_room(int fd) {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	poll(&p, 1, -1);
 }
 
@@ -162,7 +162,7 @@ static int
 lusleep(lua_State *L) {
 	lua_Integer us = luaL_checkinteger(L, 1);
 	luaL_argcheck(L, us >= 0, 1, "time out of range");
-	struct timespec left = { .tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000 };
+	struct timespec left = {.tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000};
 	while (nanosleep(&left, &left) != 0 && errno == EINTR) {
 	}
 	return 0;
@@ -184,7 +184,7 @@ static struct {
 	int head;
 	int n;
 	struct line line[MAX_LINES];
-} input = { .lock = PTHREAD_MUTEX_INITIALIZER, .has_room = PTHREAD_COND_INITIALIZER };
+} input = {.lock = PTHREAD_MUTEX_INITIALIZER, .has_room = PTHREAD_COND_INITIALIZER};
 
 // Takes the text. Waits while the queue is full.
 static void
@@ -193,7 +193,7 @@ push_line(char *text, size_t n) {
 	while (input.n == MAX_LINES) {
 		pthread_cond_wait(&input.has_room, &input.lock);
 	}
-	input.line[(input.head + input.n++) % MAX_LINES] = (struct line){ n, text };
+	input.line[(input.head + input.n++) % MAX_LINES] = (struct line){n, text};
 	pthread_mutex_unlock(&input.lock);
 }
 
@@ -214,7 +214,7 @@ static void
 finish_line(struct assembly *a) {
 	char *text = a->text != NULL ? a->text : malloc(1);
 	push_line(text, a->n);
-	*a = (struct assembly){ NULL, 0, 0 };
+	*a = (struct assembly){NULL, 0, 0};
 }
 
 static void
@@ -234,7 +234,7 @@ add_byte(struct assembly *a, char c) {
 static void *
 read_input(void *ud) {
 	(void)ud;
-	struct assembly a = { NULL, 0, 0 };
+	struct assembly a = {NULL, 0, 0};
 	char buf[STDIN_READ];
 	ssize_t n;
 	while ((n = read(STDIN_FILENO, buf, sizeof(buf))) > 0 || (n < 0 && errno == EINTR)) {
@@ -269,7 +269,7 @@ start_reader(lua_State *L) {
 // readstdin() -> the next line without its end, or nothing
 static int
 lreadstdin(lua_State *L) {
-	struct line line = { 0, NULL };
+	struct line line = {0, NULL};
 	pthread_mutex_lock(&input.lock);
 	if (!input.is_started) {
 		start_reader(L);
@@ -302,15 +302,15 @@ lstdin_ended(lua_State *L) {
 int
 luaopen_client_socket(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "connect", lconnect },
-		{ "recv", lrecv },
-		{ "send", lsend },
-		{ "shutdown", lshutdown },
-		{ "close", lclose },
-		{ "usleep", lusleep },
-		{ "readstdin", lreadstdin },
-		{ "stdin_ended", lstdin_ended },
-		{ NULL, NULL },
+	    {"connect", lconnect},
+	    {"recv", lrecv},
+	    {"send", lsend},
+	    {"shutdown", lshutdown},
+	    {"close", lclose},
+	    {"usleep", lusleep},
+	    {"readstdin", lreadstdin},
+	    {"stdin_ended", lstdin_ended},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlib(L, functions);

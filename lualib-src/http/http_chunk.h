@@ -32,11 +32,10 @@ struct http_chunk_part {
 };
 
 // Decode some of the next `n` bytes.
-enum http_chunk_result
-http_chunk_next(struct http_chunk *c, const char *p, size_t n, struct http_chunk_part *part);
+enum http_chunk_result http_chunk_next(struct http_chunk *c, const char *p, size_t n,
+                                       struct http_chunk_part *part);
 
 // Bytes of the current chunk that are still to come.
-uint64_t
-http_chunk_left(const struct http_chunk *c);
+uint64_t http_chunk_left(const struct http_chunk *c);
 
 #endif

@@ -69,28 +69,21 @@ struct http_head {
 // with CRLF; another end of line is a fault, and so is a limit passed, even before the
 // end is there. `scan` makes the next search, with more bytes, go on where this stopped.
 // Result: the bytes up to and with the blank line; 0: more are needed; -1: `fault` is set.
-ptrdiff_t
-http_head_end(const char *p, size_t n, const struct http_limits *limits, struct http_scan *scan,
-              struct http_fault *fault);
+ptrdiff_t http_head_end(const char *p, size_t n, const struct http_limits *limits,
+                        struct http_scan *scan, struct http_fault *fault);
 
 // Take apart a head that http_head_end has measured. False: `fault` is set.
-bool
-http_request_parse(const char *p, size_t n, struct http_head *h, struct http_fault *fault);
-bool
-http_response_parse(const char *p, size_t n, struct http_head *h, struct http_fault *fault);
+bool http_request_parse(const char *p, size_t n, struct http_head *h, struct http_fault *fault);
+bool http_response_parse(const char *p, size_t n, struct http_head *h, struct http_fault *fault);
 
 // Take apart the fields of a trailer section, likewise; fields that would change the
 // framing or routing of the message are left out (RFC 9110, 6.5.1).
-bool
-http_trailer_parse(const char *p, size_t n, struct http_head *h, struct http_fault *fault);
+bool http_trailer_parse(const char *p, size_t n, struct http_head *h, struct http_fault *fault);
 
-bool
-http_is_token(const char *p, size_t n);
+bool http_is_token(const char *p, size_t n);
 // No control bytes but tab.
-bool
-http_is_value(const char *p, size_t n);
+bool http_is_value(const char *p, size_t n);
 // Equal but for the case of letters; `lower` is in lower case.
-bool
-http_is_name(const struct http_text *t, const char *lower, size_t n);
+bool http_is_name(const struct http_text *t, const char *lower, size_t n);
 
 #endif

@@ -21,8 +21,7 @@
 #define NAME_MAX_BYTES 255
 #define READ_MAX (1024 * 1024)
 
-int
-luaopen_http_file(lua_State *L);
+int luaopen_http_file(lua_State *L);
 
 static int *
 new_descriptor(lua_State *L, const char *meta) {

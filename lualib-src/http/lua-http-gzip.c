@@ -21,8 +21,7 @@
 #define ANY_WINDOW (15 + 32)
 #define MEMORY_LEVEL 8
 
-int
-luaopen_http_gzip(lua_State *L);
+int luaopen_http_gzip(lua_State *L);
 
 static void *
 zalloc(void *ud, uInt n, uInt size) {

@@ -10,8 +10,7 @@
 #include "http_chunk.h"
 #include "http_head.h"
 
-int
-luaopen_http_codec(lua_State *L);
+int luaopen_http_codec(lua_State *L);
 
 static void
 add_text(luaL_Buffer *b, const char *p, size_t n) {

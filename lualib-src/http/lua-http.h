@@ -7,9 +7,7 @@
 #include <stdbool.h>
 
 // Each adds its functions to the table on top of the stack.
-void
-http_reader_register(lua_State *L);
-void
-http_writer_register(lua_State *L);
+void http_reader_register(lua_State *L);
+void http_writer_register(lua_State *L);
 
 #endif

@@ -66,39 +66,29 @@ struct kcp;
 typedef void (*kcp_output)(void *ud, const char *data, size_t size);
 
 /* NULL when a number of the config is out of range. */
-struct kcp *
-kcp_new(const struct kcp_config *config, kcp_output output, void *ud);
-void
-kcp_free(struct kcp *k);
+struct kcp *kcp_new(const struct kcp_config *config, kcp_output output, void *ud);
+void kcp_free(struct kcp *k);
 
 /* Queues a message (copied); it leaves with the next flush. Not empty. */
-enum kcp_result
-kcp_send(struct kcp *k, const char *data, size_t size);
+enum kcp_result kcp_send(struct kcp *k, const char *data, size_t size);
 /* Takes in a datagram; what was sound before a malformed segment counts. */
-enum kcp_result
-kcp_input(struct kcp *k, uint32_t now, const char *data, size_t size);
+enum kcp_result kcp_input(struct kcp *k, uint32_t now, const char *data, size_t size);
 
 /* Size of the next complete message, or -1. A segment's worth with `stream`. */
-ptrdiff_t
-kcp_peek(const struct kcp *k);
+ptrdiff_t kcp_peek(const struct kcp *k);
 /* Copies the next message, for which there must be room; its size, or -1. */
-ptrdiff_t
-kcp_receive(struct kcp *k, char *out);
+ptrdiff_t kcp_receive(struct kcp *k, char *out);
 
 /* Sends what is due: acknowledgements, probes, new and lost segments. */
-void
-kcp_flush(struct kcp *k, uint32_t now);
+void kcp_flush(struct kcp *k, uint32_t now);
 /* ms from now until kcp_flush has something to do; 0 = now, UINT32_MAX = not
  * before the next kcp_send or kcp_input. */
-uint32_t
-kcp_wait(const struct kcp *k, uint32_t now);
+uint32_t kcp_wait(const struct kcp *k, uint32_t now);
 
 /* Asks the peer for a sign of life with the next flush. */
-void
-kcp_probe(struct kcp *k);
+void kcp_probe(struct kcp *k);
 /* Whether some segment was transmitted dead_link times in vain. */
-bool
-kcp_is_dead(const struct kcp *k);
+bool kcp_is_dead(const struct kcp *k);
 
 struct kcp_stats {
 	size_t send_bytes;       /* queued and unacknowledged */
@@ -110,7 +100,6 @@ struct kcp_stats {
 	uint32_t retransmissions;
 };
 
-void
-kcp_stats(const struct kcp *k, struct kcp_stats *out);
+void kcp_stats(const struct kcp *k, struct kcp_stats *out);
 
 #endif

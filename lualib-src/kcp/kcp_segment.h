@@ -91,17 +91,13 @@ kcp_diff(uint32_t a, uint32_t b) {
 	return (int32_t)(a - b);
 }
 
-void
-kcp_queue_push(struct queue *q, struct segment *s);
-struct segment *
-kcp_queue_pop(struct queue *q);
+void kcp_queue_push(struct queue *q, struct segment *s);
+struct segment *kcp_queue_pop(struct queue *q);
 
 /* Moves what has arrived in order to `ready`, as far as the window allows. */
-void
-kcp_make_ready(struct kcp *k);
+void kcp_make_ready(struct kcp *k);
 
 /* Segments that can still be taken in. */
-uint32_t
-kcp_free_window(const struct kcp *k);
+uint32_t kcp_free_window(const struct kcp *k);
 
 #endif

@@ -332,8 +332,7 @@ lstats(lua_State *L) {
 	return 1;
 }
 
-int
-luaopen_kcp_core(lua_State *L);
+int luaopen_kcp_core(lua_State *L);
 
 int
 luaopen_kcp_core(lua_State *L) {

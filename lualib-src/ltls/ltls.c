@@ -8,10 +8,8 @@
 // Relaxed: OpenSSL makes itself ready when it is first used, whatever this says.
 static atomic_bool is_ready;
 
-int
-luaopen_ltls_c(lua_State *L);
-int
-luaopen_ltls_init_c(lua_State *L);
+int luaopen_ltls_c(lua_State *L);
+int luaopen_ltls_init_c(lua_State *L);
 
 static int
 lconstructor(lua_State *L) {

@@ -74,66 +74,47 @@ struct ltls_session {
 
 // The oldest error of this thread's queue, which is emptied, as a text. Writes at
 // most `size` bytes.
-void
-ltls_error_text(char *out, size_t size);
+void ltls_error_text(char *out, size_t size);
 // Raises `what error:<number> (text)` for the error queue.
-int
-ltls_raise(lua_State *L, const char *what);
+int ltls_raise(lua_State *L, const char *what);
 
 //------------------------------------------------------------------ contexts
 
 // Raises unless `index` is an open context.
-SSL_CTX *
-ltls_check_context(lua_State *L, int index);
-struct ltls_config *
-ltls_config(const SSL_CTX *ctx);
+SSL_CTX *ltls_check_context(lua_State *L, int index);
+struct ltls_config *ltls_config(const SSL_CTX *ctx);
 // Makes the certificates that the system trusts known to a client context whose
 // user named none.
-void
-ltls_trust_system(SSL_CTX *ctx);
-void
-ltls_config_free(struct ltls_config *c);
-int
-ltls_new_context(lua_State *L);
-void
-ltls_context_register(lua_State *L);
+void ltls_trust_system(SSL_CTX *ctx);
+void ltls_config_free(struct ltls_config *c);
+int ltls_new_context(lua_State *L);
+void ltls_context_register(lua_State *L);
 
 //--------------------------------------------------------------------- names
 
 // Methods of contexts, see ltls_name.c.
-int
-ltls_context_add_host(lua_State *L);
-int
-ltls_context_set_alpn(lua_State *L);
+int ltls_context_add_host(lua_State *L);
+int ltls_context_set_alpn(lua_State *L);
 // The callbacks that answer SNI and ALPN.
-void
-ltls_name_install(SSL_CTX *ctx);
+void ltls_name_install(SSL_CTX *ctx);
 
 //------------------------------------------------------------------ sessions
 
 // Raises unless argument 1 is an open session.
-struct ltls_session *
-ltls_check_session(lua_State *L);
-int
-ltls_new_session(lua_State *L);
-void
-ltls_session_register(lua_State *L);
+struct ltls_session *ltls_check_session(lua_State *L);
+int ltls_new_session(lua_State *L);
+void ltls_session_register(lua_State *L);
 
 // Methods of sessions, see ltls_resume.c.
-int
-ltls_session_get(lua_State *L);
-int
-ltls_session_set(lua_State *L);
-int
-ltls_session_resumed(lua_State *L);
+int ltls_session_get(lua_State *L);
+int ltls_session_set(lua_State *L);
+int ltls_session_resumed(lua_State *L);
 // Keeps the tickets that clients get.
-void
-ltls_resume_install(SSL_CTX *ctx);
+void ltls_resume_install(SSL_CTX *ctx);
 
 //-------------------------------------------------------------- certificates
 
 // Pushes a table that describes it.
-void
-ltls_push_certificate(lua_State *L, X509 *cert);
+void ltls_push_certificate(lua_State *L, X509 *cert);
 
 #endif

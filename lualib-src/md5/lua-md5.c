@@ -1,6 +1,6 @@
 /*
- * md5.core: MD5 digests, and a stream cipher made of them. Loads in any Lua; lualib/md5.lua adds the
- * functions that give text. Keeps no state, never yields.
+ * md5.core: MD5 digests, and a stream cipher made of them. Loads in any Lua; lualib/md5.lua adds
+ * the functions that give text. Keeps no state, never yields.
  */
 #include <lauxlib.h>
 #include <lua.h>
@@ -130,7 +130,7 @@ ldecrypt(lua_State *L) {
 	const char *text = luaL_checklstring(L, 1, &size);
 	size_t seed_size = size > 0 ? (uint8_t)text[0] : 0;
 	luaL_argcheck(L, size > 0 && seed_size <= MAX_SEED && size - 1 >= seed_size, 1,
-		"invalid cyphered string");
+	              "invalid cyphered string");
 	struct cipher c;
 	cipher_init(L, &c, text + 1, seed_size, 2);
 	text += 1 + seed_size;
@@ -147,11 +147,7 @@ ldecrypt(lua_State *L) {
 int
 luaopen_md5_core(lua_State *L) {
 	static const luaL_Reg functions[] = {
-		{ "sum", lsum },
-		{ "exor", lexor },
-		{ "crypt", lcrypt },
-		{ "decrypt", ldecrypt },
-		{ NULL, NULL },
+	    {"sum", lsum}, {"exor", lexor}, {"crypt", lcrypt}, {"decrypt", ldecrypt}, {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlib(L, functions);

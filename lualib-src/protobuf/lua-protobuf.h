@@ -36,13 +36,11 @@ int __attribute__((noreturn))
 pb_raise(lua_State *L, const struct pb_place *place, const char *format, ...);
 
 /* Push the table of a message; `names` is the index of the array of names. */
-void
-pb_decode(lua_State *L, int names, const struct pb_message *m, struct pb_reader r,
-          const struct pb_decode_options *options);
+void pb_decode(lua_State *L, int names, const struct pb_message *m, struct pb_reader r,
+               const struct pb_decode_options *options);
 
 /* Push the default of a field: a scalar, an empty table for an array or map, nil for a message. */
-void
-pb_push_default(lua_State *L, int names, const struct pb_field *f);
+void pb_push_default(lua_State *L, int names, const struct pb_field *f);
 
 /* Bytes that grow; kept by a VM for its next message. */
 struct pb_buffer {
@@ -52,14 +50,12 @@ struct pb_buffer {
 };
 
 /* Append the message of the table at index `table` to the buffer. */
-void
-pb_encode(lua_State *L, int names, const struct pb_message *m, int table, struct pb_buffer *out);
+void pb_encode(lua_State *L, int names, const struct pb_message *m, int table,
+               struct pb_buffer *out);
 
 /* Give the block back. */
-void
-pb_buffer_free(lua_State *L, struct pb_buffer *b);
+void pb_buffer_free(lua_State *L, struct pb_buffer *b);
 
-int
-luaopen_protobuf_core(lua_State *L);
+int luaopen_protobuf_core(lua_State *L);
 
 #endif

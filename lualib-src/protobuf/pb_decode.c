@@ -22,8 +22,7 @@ struct level {
 	uint32_t group; /* number of the group that this is, or 0 */
 };
 
-static void
-read_message(struct decoder *d, struct level *l);
+static void read_message(struct decoder *d, struct level *l);
 
 static int __attribute__((noreturn))
 malformed(struct decoder *d, const struct level *l, const char *what) {

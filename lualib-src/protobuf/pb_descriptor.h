@@ -56,11 +56,9 @@ struct pb_builder {
 bool __attribute__((format(printf, 2, 3))) pb_fail(struct pb_builder *b, const char *format, ...);
 
 /* Memory, zeroed; NULL and an error when there is none. */
-void *
-pb_take(struct pb_builder *b, struct pb_arena *a, size_t size);
+void *pb_take(struct pb_builder *b, struct pb_arena *a, size_t size);
 
 /* Reads all files of the set into the lists. */
-bool
-pb_read_set(struct pb_builder *b, const void *set, size_t size);
+bool pb_read_set(struct pb_builder *b, const void *set, size_t size);
 
 #endif

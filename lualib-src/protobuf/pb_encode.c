@@ -22,8 +22,7 @@ struct level {
 	int depth; /* levels that may still be entered */
 };
 
-static void
-write_message(struct encoder *e, struct level *l);
+static void write_message(struct encoder *e, struct level *l);
 
 //-------------------------------------------------------------------- buffer
 

@@ -107,22 +107,18 @@ struct pb_error {
 };
 
 /* A schema with one reference, or NULL and what is wrong. */
-struct pb_schema *
-pb_schema_new(const void *set, size_t size, struct pb_error *error);
+struct pb_schema *pb_schema_new(const void *set, size_t size, struct pb_error *error);
 
 /* One more reference, for somebody who is lent one. */
-void
-pb_schema_ref(struct pb_schema *s);
+void pb_schema_ref(struct pb_schema *s);
 
-void
-pb_schema_unref(struct pb_schema *s);
+void pb_schema_unref(struct pb_schema *s);
 
 /* A type by its full name, a dot in front or not; NULL when there is none. */
-const struct pb_message *
-pb_schema_message(const struct pb_schema *s, const char *name, size_t size);
+const struct pb_message *pb_schema_message(const struct pb_schema *s, const char *name,
+                                           size_t size);
 
-const struct pb_enum *
-pb_schema_enum(const struct pb_schema *s, const char *name, size_t size);
+const struct pb_enum *pb_schema_enum(const struct pb_schema *s, const char *name, size_t size);
 
 /* The field of a number, or NULL. */
 static inline const struct pb_field *
@@ -145,16 +141,13 @@ pb_message_field(const struct pb_message *m, uint32_t number) {
 }
 
 /* The value of a number, or NULL. */
-const struct pb_enum_value *
-pb_enum_by_number(const struct pb_enum *e, int32_t number);
+const struct pb_enum_value *pb_enum_by_number(const struct pb_enum *e, int32_t number);
 
 /* The value of a name, or NULL. */
-const struct pb_enum_value *
-pb_enum_by_name(const struct pb_enum *e, const char *name, size_t size);
+const struct pb_enum_value *pb_enum_by_name(const struct pb_enum *e, const char *name, size_t size);
 
 /* The wire type of a single value. */
-enum pb_wire
-pb_type_wire(enum pb_type type);
+enum pb_wire pb_type_wire(enum pb_type type);
 
 /* Whether values may be packed: all but texts and messages. */
 static inline bool

@@ -115,11 +115,9 @@ pb_write_varint(uint8_t *p, uint64_t v) {
  * Skips the value of a field whose tag was read, groups with all that is in them. `depth` levels
  * may still be entered.
  */
-bool
-pb_skip(struct pb_reader *r, uint32_t number, enum pb_wire wire, int depth);
+bool pb_skip(struct pb_reader *r, uint32_t number, enum pb_wire wire, int depth);
 
 /* Whether the bytes are UTF-8: shortest forms, no surrogates, nothing above U+10FFFF. */
-bool
-pb_is_utf8(const uint8_t *s, size_t size);
+bool pb_is_utf8(const uint8_t *s, size_t size);
 
 #endif

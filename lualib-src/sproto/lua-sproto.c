@@ -229,8 +229,7 @@ core_loadproto(lua_State *L) {
 	return 1;
 }
 
-int
-luaopen_sproto_core(lua_State *L);
+int luaopen_sproto_core(lua_State *L);
 
 int
 luaopen_sproto_core(lua_State *L) {

@@ -57,10 +57,9 @@ push_inline(lua_State *L, const struct sproto_field *f, int value) {
 
 /*------------------------------------------------------------------- structs */
 
-static size_t
-fill(lua_State *L, const struct sproto_type *t, struct sproto_slice s, int level);
-static void
-push_array(lua_State *L, const struct sproto_field *f, struct sproto_slice s, int level);
+static size_t fill(lua_State *L, const struct sproto_type *t, struct sproto_slice s, int level);
+static void push_array(lua_State *L, const struct sproto_field *f, struct sproto_slice s,
+                       int level);
 
 /* A struct that is a whole chunk. */
 static void

@@ -233,10 +233,8 @@ put_integer(struct encoder *e, int64_t v) {
 
 /*------------------------------------------------------------------- structs */
 
-static void
-put_struct(struct encoder *e, const struct sproto_type *t, int index, int level);
-static void
-put_array(struct encoder *e, const struct place *at);
+static void put_struct(struct encoder *e, const struct sproto_type *t, int index, int level);
+static void put_array(struct encoder *e, const struct place *at);
 
 /* What a struct can be read from: a table, or what answers to indexing. */
 static void

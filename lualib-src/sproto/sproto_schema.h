@@ -49,27 +49,22 @@ struct sproto_schema;
  * Builds a schema from a bundle (the bytes stay the caller's). Gives a reference,
  * or NULL when the bundle is malformed or there is no memory.
  */
-struct sproto_schema *
-sproto_schema_new(const void *bundle, size_t size);
+struct sproto_schema *sproto_schema_new(const void *bundle, size_t size);
 
 /* One reference more; returns s. Any thread. */
-struct sproto_schema *
-sproto_schema_ref(struct sproto_schema *s);
+struct sproto_schema *sproto_schema_ref(struct sproto_schema *s);
 
 /* Takes a reference; the last one frees the schema. NULL is allowed. Any thread. */
-void
-sproto_schema_unref(struct sproto_schema *s);
+void sproto_schema_unref(struct sproto_schema *s);
 
 /* Lookups: NULL when there is none. They lend: the result lives as the schema. */
-const struct sproto_type *
-sproto_schema_type(const struct sproto_schema *s, const char *name);
-const struct sproto_protocol *
-sproto_schema_protocol(const struct sproto_schema *s, const char *name);
-const struct sproto_protocol *
-sproto_schema_protocol_by_tag(const struct sproto_schema *s, int64_t tag);
+const struct sproto_type *sproto_schema_type(const struct sproto_schema *s, const char *name);
+const struct sproto_protocol *sproto_schema_protocol(const struct sproto_schema *s,
+                                                     const char *name);
+const struct sproto_protocol *sproto_schema_protocol_by_tag(const struct sproto_schema *s,
+                                                            int64_t tag);
 
 /* Prints the schema for people. */
-void
-sproto_schema_dump(const struct sproto_schema *s, FILE *f);
+void sproto_schema_dump(const struct sproto_schema *s, FILE *f);
 
 #endif

@@ -39,8 +39,7 @@ struct codec {
 	bool compresses;
 };
 
-int
-luaopen_wscodec(lua_State *L);
+int luaopen_wscodec(lua_State *L);
 
 //--------------------------------------------------------------------- create
 

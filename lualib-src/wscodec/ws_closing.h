@@ -10,9 +10,7 @@
 
 // Before the close frame is sent. Ids are not used again for a long time, so that nothing
 // has to be taken out.
-void
-ws_closing_mark(int id);
-bool
-ws_closing_has(int id);
+void ws_closing_mark(int id);
+bool ws_closing_has(int id);
 
 #endif

@@ -93,21 +93,16 @@ struct ws_decoder {
 // A decoder of frames that clients send (is_server) or that servers send, for
 // messages of up to max_message bytes. Other settings are false; the caller may set
 // them before the first byte.
-void
-ws_decoder_init(struct ws_decoder *d, bool is_server, size_t max_message);
-void
-ws_decoder_free(struct ws_decoder *d);
+void ws_decoder_init(struct ws_decoder *d, bool is_server, size_t max_message);
+void ws_decoder_free(struct ws_decoder *d);
 // Consumes from *bytes up to the end of the next message or control frame and moves
 // both arguments on. Returns a ws_opcode, WS_MORE when all is consumed, or WS_FAILED.
-int
-ws_decode(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *ev);
+int ws_decode(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *ev);
 
 // Whether the beginning of a frame or of a message was consumed, and not its end.
-bool
-ws_is_within(const struct ws_decoder *d);
+bool ws_is_within(const struct ws_decoder *d);
 
 // Whether an endpoint may put this code into a close frame (RFC 6455 7.4).
-bool
-ws_is_close_code(int code);
+bool ws_is_close_code(int code);
 
 #endif

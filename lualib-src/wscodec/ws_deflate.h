@@ -32,18 +32,14 @@ struct ws_flate {
 enum ws_inflate_result { WS_INFLATE_OK, WS_INFLATE_BAD, WS_INFLATE_TOO_BIG };
 
 // Appends what n bytes of a message inflate to, never letting `out` grow past `limit`.
-enum ws_inflate_result
-ws_inflate(struct ws_flate *f, const char *bytes, size_t n, struct ws_buffer *out, size_t limit);
+enum ws_inflate_result ws_inflate(struct ws_flate *f, const char *bytes, size_t n,
+                                  struct ws_buffer *out, size_t limit);
 // The message is complete: appends the rest, prepares for the next one.
-enum ws_inflate_result
-ws_inflate_end(struct ws_flate *f, struct ws_buffer *out, size_t limit);
+enum ws_inflate_result ws_inflate_end(struct ws_flate *f, struct ws_buffer *out, size_t limit);
 // Appends the whole message of n bytes, compressed. False if memory is out; the
 // stream is unusable then.
-bool
-ws_deflate(struct ws_flate *f, const char *bytes, size_t n, struct ws_buffer *out);
-void
-ws_inflate_free(struct ws_flate *f);
-void
-ws_deflate_free(struct ws_flate *f);
+bool ws_deflate(struct ws_flate *f, const char *bytes, size_t n, struct ws_buffer *out);
+void ws_inflate_free(struct ws_flate *f);
+void ws_deflate_free(struct ws_flate *f);
 
 #endif

@@ -17,13 +17,10 @@ struct ws_utf8 {
 };
 
 // All zero is the state between two characters.
-void
-ws_utf8_reset(struct ws_utf8 *u);
+void ws_utf8_reset(struct ws_utf8 *u);
 // Takes in n bytes; false as soon as no continuation can make them valid.
-bool
-ws_utf8_feed(struct ws_utf8 *u, const char *bytes, size_t n);
+bool ws_utf8_feed(struct ws_utf8 *u, const char *bytes, size_t n);
 // Whether the text may end here.
-bool
-ws_utf8_at_end(const struct ws_utf8 *u);
+bool ws_utf8_at_end(const struct ws_utf8 *u);
 
 #endif

@@ -162,8 +162,8 @@ write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
 		return 0;
 	}
 	const uint8_t *tail = (const uint8_t *)msg + sz - 4;
-	uint32_t id = tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 |
-	              (uint32_t)tail[3] << 24;
+	uint32_t id =
+	    tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 | (uint32_t)tail[3] << 24;
 	if (id > INT32_MAX || find(g, (int)id) == NULL) {
 		skynet_error(g->ctx, "Invalid client id %d from %x", (int)id, source);
 		return 0;
@@ -179,7 +179,8 @@ report_huge(struct gate *g, const struct connection *c) {
 	if (g->format.limit == GATE_PACKAGE_LIMIT) {
 		skynet_error(g->ctx, "Recv socket message > 16M from %d (%s)", c->id, c->address);
 	} else {
-		skynet_error(g->ctx, "Recv socket message > %zu from %d (%s): raise the sixth word of the launch",
+		skynet_error(g->ctx,
+		             "Recv socket message > %zu from %d (%s): raise the sixth word of the launch",
 		             g->format.limit - 1, c->id, c->address);
 	}
 }

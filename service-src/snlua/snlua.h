@@ -42,14 +42,14 @@ struct snlua_memory {
 
 /* Limits of all that the service is answerable for (snlua_quota.c). */
 struct snlua_quota {
-	size_t hard;   /* 0: none, as for warn */
+	size_t hard; /* 0: none, as for warn */
 	size_t warn;
-	size_t mark;   /* warn when the total exceeds it */
-	size_t others; /* C memory and mailbox, as they were at the last look */
-	size_t unseen; /* bytes allocated since then */
-	size_t grace;  /* bytes that may be allocated although it is too much */
+	size_t mark;      /* warn when the total exceeds it */
+	size_t others;    /* C memory and mailbox, as they were at the last look */
+	size_t unseen;    /* bytes allocated since then */
+	size_t grace;     /* bytes that may be allocated although it is too much */
 	uint8_t refusals; /* in a row */
-	bool is_over;  /* the hard limit was reached, which was logged */
+	bool is_over;     /* the hard limit was reached, which was logged */
 };
 
 struct snlua_sites; /* where memory is allocated (snlua_sites.c) */
@@ -70,11 +70,11 @@ enum cache_mode { CACHE_ON, CACHE_EXIST, CACHE_OFF };
 
 /* Collecting the garbage of a quiet VM (snlua_quiet.c). */
 struct snlua_quiet {
-	bool is_listed;    /* the kernel knows that there may be garbage */
-	bool is_ours;      /* incremental mode, entered by us */
-	uint8_t cycles;    /* completed since the VM was found quiet */
-	size_t before;     /* bytes used when the present cycle began; 0: none has */
-	uint64_t spent_ns; /* by these cycles */
+	bool is_listed;         /* the kernel knows that there may be garbage */
+	bool is_ours;           /* incremental mode, entered by us */
+	uint8_t cycles;         /* completed since the VM was found quiet */
+	size_t before;          /* bytes used when the present cycle began; 0: none has */
+	uint64_t spent_ns;      /* by these cycles */
 	uint64_t not_before_ns; /* no other ones until then */
 };
 

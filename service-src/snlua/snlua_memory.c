@@ -104,8 +104,7 @@ snlua_measure_code(struct snlua *l) {
 	atomic_store_explicit(&l->memory.code, lua_sharedcode(l->L), memory_order_relaxed);
 }
 
-void
-snlua_memory(struct snlua *l, struct skynet_module_memory *out);
+void snlua_memory(struct snlua *l, struct skynet_module_memory *out);
 
 /* NAME_memory of the module; any thread. */
 void

@@ -101,8 +101,7 @@ rest(struct snlua *l) {
 	return QUIET_DONE;
 }
 
-enum skynet_quiet
-snlua_quiet(struct snlua *l, size_t *freed);
+enum skynet_quiet snlua_quiet(struct snlua *l, size_t *freed);
 
 /* NAME_quiet of the module. */
 enum skynet_quiet

@@ -8,8 +8,7 @@
 #include "skynet_context.h"
 #include "t_probe.h"
 
-int
-t_capi_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_capi_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t probe_handle;
 

@@ -9,8 +9,7 @@
 
 #define LONG_NAME "a_name_that_does_not_fit_the_thirty_two_bytes_of_the_result"
 
-int
-t_commands_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_commands_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t victim; /* a probe with a callback */
 

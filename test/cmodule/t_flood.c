@@ -4,8 +4,7 @@
 
 #define LINES 200
 
-int
-t_flood_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_flood_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static int seen;
 

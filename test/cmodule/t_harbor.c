@@ -3,8 +3,7 @@
 
 #include "claims.h"
 
-int
-t_harbor_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_harbor_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t harbor;
 

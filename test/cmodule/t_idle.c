@@ -7,8 +7,7 @@
 
 #include "skynet.h"
 
-int
-t_idle_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_idle_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static int
 idle_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,

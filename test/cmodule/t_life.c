@@ -5,8 +5,7 @@
 #include "skynet_handle.h"
 #include "t_probe.h"
 
-int
-t_life_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_life_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t victim;
 

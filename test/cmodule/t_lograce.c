@@ -10,8 +10,7 @@
 #define ROUNDS 100
 #define MESSAGES 20
 
-int
-t_lograce_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_lograce_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t victim;
 static char address[16];

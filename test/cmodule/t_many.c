@@ -3,8 +3,7 @@
 
 #include "claims.h"
 
-int
-t_many_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_many_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static bool
 launch_all(struct skynet_context *ctx) {

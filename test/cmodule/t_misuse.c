@@ -9,8 +9,7 @@
 
 #include <string.h>
 
-int
-t_misuse_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_misuse_init(void *inst, struct skynet_context *ctx, const char *param);
 
 /* Hides a pointer from the compiler, which knows malloc by name. */
 #define OPAQUE(x) __asm__ volatile("" : "+r"(x))

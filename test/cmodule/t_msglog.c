@@ -5,8 +5,7 @@
 #include "skynet_socket.h"
 #include "t_probe.h"
 
-int
-t_msglog_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_msglog_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint32_t victim;
 static char address[16];

@@ -1,8 +1,7 @@
 /* A module without a create function: init must get the all-ones pointer. */
 #include "skynet.h"
 
-int
-t_nocreate_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_nocreate_init(void *inst, struct skynet_context *ctx, const char *param);
 
 int
 t_nocreate_init(void *inst, struct skynet_context *ctx, const char *param) {

@@ -1,8 +1,7 @@
 /* A library that is no module: it has no init function. */
 #include "skynet.h"
 
-void *
-t_noinit_create(void);
+void *t_noinit_create(void);
 
 void *
 t_noinit_create(void) {

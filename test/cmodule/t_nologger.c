@@ -3,8 +3,7 @@
 
 #include "claims.h"
 
-int
-t_nologger_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_nologger_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static bool
 without(struct skynet_context *ctx) {

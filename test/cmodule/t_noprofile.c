@@ -2,8 +2,7 @@
 #include "claims.h"
 #include "skynet_timer.h"
 
-int
-t_noprofile_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_noprofile_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static bool
 burn(struct skynet_context *ctx) {

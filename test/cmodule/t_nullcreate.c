@@ -3,10 +3,8 @@
 
 #include "skynet.h"
 
-void *
-t_nullcreate_create(void);
-int
-t_nullcreate_init(void *inst, struct skynet_context *ctx, const char *param);
+void *t_nullcreate_create(void);
+int t_nullcreate_init(void *inst, struct skynet_context *ctx, const char *param);
 
 void *
 t_nullcreate_create(void) {

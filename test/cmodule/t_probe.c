@@ -18,14 +18,10 @@
 
 struct probe_notes probe;
 
-void *
-t_probe_create(void);
-int
-t_probe_init(void *inst, struct skynet_context *ctx, const char *param);
-void
-t_probe_release(void *inst);
-void
-t_probe_signal(void *inst, int signal);
+void *t_probe_create(void);
+int t_probe_init(void *inst, struct skynet_context *ctx, const char *param);
+void t_probe_release(void *inst);
+void t_probe_signal(void *inst, int signal);
 
 void *
 t_probe_create(void) {

@@ -21,7 +21,7 @@ struct probe_notes {
 	_Atomic(char *) kept; /* data of the message `keep`, for the driver to free */
 	/* For whom the thread worked, and so allocated, in each of the functions. */
 	uint32_t creating, initialising, releasing;
-	uint32_t failed;      /* handle of the instance that failed */
+	uint32_t failed; /* handle of the instance that failed */
 	char param[64];
 };
 

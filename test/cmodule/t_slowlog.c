@@ -5,8 +5,7 @@
 /* How much later the line is handled than made, in centiseconds. */
 #define DELAY 30
 
-int
-t_slowlog_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_slowlog_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static uint64_t made;
 

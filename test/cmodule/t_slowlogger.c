@@ -10,8 +10,7 @@
 
 struct slowlogger_notes slowlogger;
 
-int
-t_slowlogger_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_slowlogger_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static int
 slowlogger_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,

@@ -7,8 +7,7 @@
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
 
-int
-t_socket_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_socket_init(void *inst, struct skynet_context *ctx, const char *param);
 
 /* Far beyond any id that was given out. */
 #define DEAD_ID 0x7000000
@@ -16,7 +15,7 @@ t_socket_init(void *inst, struct skynet_context *ctx, const char *param);
 static bool
 sends_to_dead_ids_fail(struct skynet_context *ctx) {
 	struct socket_sendbuffer raw = {
-		.id = DEAD_ID, .type = SOCKET_BUFFER_RAWPOINTER, .buffer = "abc", .sz = 3};
+	    .id = DEAD_ID, .type = SOCKET_BUFFER_RAWPOINTER, .buffer = "abc", .sz = 3};
 
 	CLAIM(ctx, skynet_socket_send(ctx, DEAD_ID, skynet_malloc(3), 3) == -1);
 	CLAIM(ctx, skynet_socket_send_lowpriority(ctx, DEAD_ID, skynet_malloc(3), 3) == -1);

@@ -8,10 +8,8 @@
 #include <stdbool.h>
 #include <time.h>
 
-int
-t_stall_init(void *inst, struct skynet_context *ctx, const char *param);
-void
-t_stall_signal(void *inst, int signal);
+int t_stall_init(void *inst, struct skynet_context *ctx, const char *param);
+void t_stall_signal(void *inst, int signal);
 
 static atomic_bool is_open;
 

@@ -8,12 +8,9 @@
 
 #include "claims.h"
 
-int
-t_storm_init(void *inst, struct skynet_context *ctx, const char *param);
-void *
-t_storm_create(void);
-void
-t_storm_release(void *inst);
+int t_storm_init(void *inst, struct skynet_context *ctx, const char *param);
+void *t_storm_create(void);
+void t_storm_release(void *inst);
 
 #define SERVERS 16
 #define CLIENTS 4
@@ -165,10 +162,10 @@ only_the_living_are_left(struct skynet_context *ctx) {
 }
 
 static const claims_step steps[] = {
-	storm_begins,
-	every_request_is_answered_once,
-	only_the_living_are_left,
-	NULL,
+    storm_begins,
+    every_request_is_answered_once,
+    only_the_living_are_left,
+    NULL,
 };
 
 void *

@@ -1,8 +1,7 @@
 /* Logs a numbered line every centisecond, for ever. */
 #include "skynet.h"
 
-int
-t_ticker_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_ticker_init(void *inst, struct skynet_context *ctx, const char *param);
 
 static int
 ticker_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,

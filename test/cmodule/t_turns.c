@@ -11,8 +11,7 @@
 #include "claims.h"
 #include "skynet_handle.h"
 
-int
-t_turns_init(void *inst, struct skynet_context *ctx, const char *param);
+int t_turns_init(void *inst, struct skynet_context *ctx, const char *param);
 
 #define NUMBERED 20000
 #define FLOOD 5000
@@ -24,10 +23,10 @@ static atomic_int at_gate;   /* one does */
 static atomic_int swallowed; /* messages that a sink has taken */
 static atomic_int disorder;  /* numbered messages out of order */
 static atomic_int last;
-static atomic_int rounds;    /* of the ping-pong */
+static atomic_int rounds; /* of the ping-pong */
 static atomic_int is_spinning;
 static atomic_int is_over;
-static atomic_int flags[2];  /* STAT endless, asked twice */
+static atomic_int flags[2]; /* STAT endless, asked twice */
 static uint32_t helper;
 
 static double
@@ -161,8 +160,7 @@ timers_arrive_by_delay_then_by_request(struct skynet_context *ctx) {
 	for (int i = 0; i < 8; i++) {
 		struct event *e = &claims.event[i];
 		CLAIM(ctx, e->session == sessions[order[i]]);
-		CLAIM(ctx, e->type == PTYPE_RESPONSE && e->source == 0 && e->msg == NULL &&
-		               e->sz == 0);
+		CLAIM(ctx, e->type == PTYPE_RESPONSE && e->source == 0 && e->msg == NULL && e->sz == 0);
 	}
 	return true;
 }
@@ -326,39 +324,39 @@ only_the_request_is_bounced(struct skynet_context *ctx) {
 
 /* With one worker nothing can run beside a spinning callback. */
 static const claims_step alone[] = {
-	timers_are_armed,
-	timers_arrive_by_delay_then_by_request,
-	numbered_messages_are_sent,
-	numbered_messages_arrive_in_order,
-	endless_loop_begins,
-	endless_loop_is_noticed,
-	silent_service_gets_requests,
-	only_the_request_is_bounced,
-	NULL,
+    timers_are_armed,
+    timers_arrive_by_delay_then_by_request,
+    numbered_messages_are_sent,
+    numbered_messages_arrive_in_order,
+    endless_loop_begins,
+    endless_loop_is_noticed,
+    silent_service_gets_requests,
+    only_the_request_is_bounced,
+    NULL,
 };
 
 static const claims_step all[] = {
-	timers_are_armed,
-	timers_arrive_by_delay_then_by_request,
-	numbered_messages_are_sent,
-	numbered_messages_arrive_in_order,
-	sink_is_kept_busy,
-	sink_is_flooded,
-	flood_is_over,
-	sink_is_kept_busy,
-	sink_is_just_too_full,
-	excess_is_over,
-	sink_is_kept_busy,
-	sink_is_tolerably_full,
-	spinner_wakes_the_sink,
-	sink_runs_while_the_spinner_spins,
-	two_play_while_one_spins,
-	the_game_goes_on,
-	endless_loop_begins,
-	endless_loop_is_noticed,
-	silent_service_gets_requests,
-	only_the_request_is_bounced,
-	NULL,
+    timers_are_armed,
+    timers_arrive_by_delay_then_by_request,
+    numbered_messages_are_sent,
+    numbered_messages_arrive_in_order,
+    sink_is_kept_busy,
+    sink_is_flooded,
+    flood_is_over,
+    sink_is_kept_busy,
+    sink_is_just_too_full,
+    excess_is_over,
+    sink_is_kept_busy,
+    sink_is_tolerably_full,
+    spinner_wakes_the_sink,
+    sink_runs_while_the_spinner_spins,
+    two_play_while_one_spins,
+    the_game_goes_on,
+    endless_loop_begins,
+    endless_loop_is_noticed,
+    silent_service_gets_requests,
+    only_the_request_is_bounced,
+    NULL,
 };
 
 /*----------------------------------------------------------------- the end */
@@ -407,9 +405,9 @@ static const struct role {
 	const char *name;
 	skynet_cb cb;
 } roles[] = {
-	{"sink", sink_cb},     {"echo", echo_cb},     {"spinner", spinner_cb},
-	{"endless", endless_cb}, {"silent", NULL},    {"first", told_cb},
-	{"second", told_cb},   {"stayer", told_cb},   {"stuck", stuck_cb},
+    {"sink", sink_cb},       {"echo", echo_cb},   {"spinner", spinner_cb},
+    {"endless", endless_cb}, {"silent", NULL},    {"first", told_cb},
+    {"second", told_cb},     {"stayer", told_cb}, {"stuck", stuck_cb},
 };
 
 int

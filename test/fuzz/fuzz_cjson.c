@@ -3,8 +3,7 @@
  */
 #include "fuzz_lua.h"
 
-int
-luaopen_cjson(lua_State *L);
+int luaopen_cjson(lua_State *L);
 
 static const char SETUP[] = "local cjson = require 'cjson'\n"
                             "return function(data)\n"

@@ -12,8 +12,7 @@
 
 #define AREA (1 << 16)
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t *
 guarded_area(void) {

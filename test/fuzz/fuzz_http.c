@@ -10,8 +10,7 @@
 #include "http/http_chunk.h"
 #include "http/http_head.h"
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define REQUIRE(claim)                                                                             \
 	do {                                                                                           \

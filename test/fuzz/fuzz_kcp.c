@@ -10,8 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
 output(void *ud, const char *data, size_t size) {

@@ -9,8 +9,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Calls what is on the stack, as lua_pcall; an error is a finding. */
 static inline void

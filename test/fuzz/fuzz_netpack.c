@@ -41,8 +41,8 @@ static void
 sink(void *ud, int id, char *package, size_t size) {
 	struct stream *s = &streams[id];
 	size_t *packages = ud;
-	if (s->is_refused || s->at + FRAME_HEADER + size > s->n || size_at(s) != size ||
-	    size > LIMIT || memcmp(s->bytes + s->at + FRAME_HEADER, package, size) != 0) {
+	if (s->is_refused || s->at + FRAME_HEADER + size > s->n || size_at(s) != size || size > LIMIT ||
+	    memcmp(s->bytes + s->at + FRAME_HEADER, package, size) != 0) {
 		abort();
 	}
 	s->at += FRAME_HEADER + size;

@@ -4,8 +4,7 @@
  */
 #include "fuzz_lua.h"
 
-int
-luaopen_sproto_core(lua_State *L);
+int luaopen_sproto_core(lua_State *L);
 
 static const char SETUP[] = "local sproto = require 'sproto'\n"
                             "return function(data)\n"

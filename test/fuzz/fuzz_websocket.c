@@ -11,8 +11,7 @@
 #include "wscodec/ws_decode.h"
 #include "wscodec/ws_encode.h"
 
-int
-LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define SERVER 1
 #define UNMASKED 2

@@ -40,7 +40,7 @@ struct event {
 	int id;
 	int ud;
 	uintptr_t opaque;
-	char *data;	// text, or bytes of DATA, UDP and SEND
+	char *data; // text, or bytes of DATA, UDP and SEND
 	bool is_taken;
 };
 
@@ -68,8 +68,11 @@ sink(void *ud, int type, struct socket_message *m) {
 	bool is_bytes = type == SOCKET_DATA || type == SOCKET_UDP || type == SOCKET_SEND;
 	bool is_text = !is_bytes && m->data != NULL;
 	w->ev[w->n++] = (struct event){
-		.type = type, .id = m->id, .ud = m->ud, .opaque = m->opaque,
-		.data = is_text ? strdup(m->data) : m->data,
+	    .type = type,
+	    .id = m->id,
+	    .ud = m->ud,
+	    .opaque = m->opaque,
+	    .data = is_text ? strdup(m->data) : m->data,
 	};
 }
 
@@ -138,7 +141,7 @@ count_events(struct world *w, int id, int type) {
 
 static inline int
 send_text(struct world *w, int id, const char *text) {
-	struct socket_sendbuffer b = { id, SOCKET_BUFFER_RAWPOINTER, text, strlen(text) };
+	struct socket_sendbuffer b = {id, SOCKET_BUFFER_RAWPOINTER, text, strlen(text)};
 	return socket_server_send(w->ss, &b);
 }
 
@@ -146,7 +149,7 @@ static inline int
 send_fill(struct world *w, int id, char c, size_t sz, bool is_low) {
 	char *p = malloc(sz);
 	memset(p, c, sz);
-	struct socket_sendbuffer b = { id, SOCKET_BUFFER_MEMORY, p, sz };
+	struct socket_sendbuffer b = {id, SOCKET_BUFFER_MEMORY, p, sz};
 	return is_low ? socket_server_send_lowpriority(w->ss, &b) : socket_server_send(w->ss, &b);
 }
 
@@ -162,7 +165,7 @@ start_listener(struct world *w, int *port) {
 
 static inline int
 plain_connect(int port) {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
@@ -188,7 +191,7 @@ accept_started(struct world *w, int *client) {
 
 static inline void
 reset_on_close(int fd) {
-	struct linger l = { 1, 0 };
+	struct linger l = {1, 0};
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
 }
 

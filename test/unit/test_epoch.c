@@ -133,12 +133,12 @@ readers_never_see_what_was_freed(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(passes_at_once_when_nobody_is_inside),
-		cmocka_unit_test(section_that_began_before_holds_it_up),
-		cmocka_unit_test(section_that_began_after_does_not),
-		cmocka_unit_test(sections_nest),
-		cmocka_unit_test(threads_come_and_go),
-		cmocka_unit_test(readers_never_see_what_was_freed),
+	    cmocka_unit_test(passes_at_once_when_nobody_is_inside),
+	    cmocka_unit_test(section_that_began_before_holds_it_up),
+	    cmocka_unit_test(section_that_began_after_does_not),
+	    cmocka_unit_test(sections_nest),
+	    cmocka_unit_test(threads_come_and_go),
+	    cmocka_unit_test(readers_never_see_what_was_freed),
 	};
 
 	return cmocka_run_group_tests_name("epoch", tests, NULL, NULL);

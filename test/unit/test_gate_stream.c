@@ -32,7 +32,7 @@ sink(void *ud, char *package, size_t size) {
 
 static int
 feed(size_t header, const char *bytes, size_t n) {
-	struct gate_format f = { header, GATE_PACKAGE_LIMIT };
+	struct gate_format f = {header, GATE_PACKAGE_LIMIT};
 	return gate_stream_feed(&s, &f, bytes, n, sink, &got);
 }
 
@@ -91,7 +91,7 @@ a_length_at_the_limit_is_refused_before_its_bytes(void **state) {
 static void
 a_limit_of_its_own_holds(void **state) {
 	(void)state;
-	struct gate_format f = { 2, 4 };
+	struct gate_format f = {2, 4};
 	assert_int_equal(gate_stream_feed(&s, &f, "\0\3abc\0", 6, sink, &got), 0);
 	assert_int_equal(gate_stream_feed(&s, &f, "\4", 1, sink, &got), -1);
 	assert_int_equal(got.packages, 1);
@@ -100,7 +100,11 @@ a_limit_of_its_own_holds(void **state) {
 static void
 memory_follows_what_came_not_what_was_announced(void **state) {
 	(void)state;
-	assert_int_equal(feed(4, "\0\xff\xff\xff" "abc", 7), 0);
+	assert_int_equal(feed(4,
+	                      "\0\xff\xff\xff"
+	                      "abc",
+	                      7),
+	                 0);
 	assert_true(s.capacity <= 4096);
 	assert_int_equal(s.filled, 3);
 }
@@ -158,16 +162,17 @@ any_split_gives_the_same_packages(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(several_packages_in_one_feed_come_in_order, setup, teardown),
-		cmocka_unit_test_setup_teardown(empty_packages_are_skipped, setup, teardown),
-		cmocka_unit_test_setup_teardown(nothing_comes_of_nothing, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_length_at_the_limit_is_refused_before_its_bytes, setup,
-		                                teardown),
-		cmocka_unit_test_setup_teardown(a_limit_of_its_own_holds, setup, teardown),
-		cmocka_unit_test_setup_teardown(memory_follows_what_came_not_what_was_announced, setup,
-		                                teardown),
-		cmocka_unit_test_setup_teardown(clear_forgets_an_unfinished_package, setup, teardown),
-		cmocka_unit_test_setup_teardown(any_split_gives_the_same_packages, setup, teardown),
+	    cmocka_unit_test_setup_teardown(several_packages_in_one_feed_come_in_order, setup,
+	                                    teardown),
+	    cmocka_unit_test_setup_teardown(empty_packages_are_skipped, setup, teardown),
+	    cmocka_unit_test_setup_teardown(nothing_comes_of_nothing, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_length_at_the_limit_is_refused_before_its_bytes, setup,
+	                                    teardown),
+	    cmocka_unit_test_setup_teardown(a_limit_of_its_own_holds, setup, teardown),
+	    cmocka_unit_test_setup_teardown(memory_follows_what_came_not_what_was_announced, setup,
+	                                    teardown),
+	    cmocka_unit_test_setup_teardown(clear_forgets_an_unfinished_package, setup, teardown),
+	    cmocka_unit_test_setup_teardown(any_split_gives_the_same_packages, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -319,16 +319,16 @@ retire_has_one_winner(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(handles_grow_and_carry_the_node_id, fresh),
-		cmocka_unit_test_setup(grab_takes_a_reference_to_the_living_only, fresh),
-		cmocka_unit_test_setup(reserved_handle_resolves_to_nothing, fresh),
-		cmocka_unit_test_setup(numbering_wraps_and_skips_the_living, fresh),
-		cmocka_unit_test_setup(retired_handle_is_not_reissued_soon, fresh),
-		cmocka_unit_test_setup(names_belong_to_the_living, fresh),
-		cmocka_unit_test_setup(many_names_are_all_found, fresh),
-		cmocka_unit_test_setup(snapshot_lists_the_living_in_order_of_launch, fresh),
-		cmocka_unit_test_setup(lookups_race_with_lives_and_deaths, fresh),
-		cmocka_unit_test_setup(retire_has_one_winner, fresh),
+	    cmocka_unit_test_setup(handles_grow_and_carry_the_node_id, fresh),
+	    cmocka_unit_test_setup(grab_takes_a_reference_to_the_living_only, fresh),
+	    cmocka_unit_test_setup(reserved_handle_resolves_to_nothing, fresh),
+	    cmocka_unit_test_setup(numbering_wraps_and_skips_the_living, fresh),
+	    cmocka_unit_test_setup(retired_handle_is_not_reissued_soon, fresh),
+	    cmocka_unit_test_setup(names_belong_to_the_living, fresh),
+	    cmocka_unit_test_setup(many_names_are_all_found, fresh),
+	    cmocka_unit_test_setup(snapshot_lists_the_living_in_order_of_launch, fresh),
+	    cmocka_unit_test_setup(lookups_race_with_lives_and_deaths, fresh),
+	    cmocka_unit_test_setup(retire_has_one_winner, fresh),
 	};
 
 	return cmocka_run_group_tests_name("handle", tests, NULL, NULL);

@@ -18,24 +18,24 @@ int luaopen_ltls_init_c(lua_State *L);
 // Gives a server and a client behind their handshake, and a function that sends what
 // the client has to say.
 static const char program[] =
-	"local init, open, cert, key, version = ...\n"
-	"init().constructor()\n"
-	"local ltls = open()\n"
-	"local sctx, cctx = ltls.newctx(), ltls.newctx()\n"
-	"sctx:set_cert_pem(cert, key)\n"
-	"cctx:set_verify 'none'\n"
-	"cctx:set_versions(version, version)\n"
-	"local s, c = ltls.newtls('server', sctx), ltls.newtls('client', cctx)\n"
-	"local bytes = c:handshake(s:handshake(c:handshake()))\n"
-	"local last = s:handshake(bytes)\n"
-	"if not c:finished() then c:handshake(last) else c:read(last or '') end\n"
-	"assert(s:finished() and c:finished())\n"
-	"return s, c, function(text)\n"
-	"	local data, _, _, failure = s:read(c:write(text))\n"
-	"	c:read(s:write())\n"
-	"	assert(data == (text or ''))\n"
-	"	return failure\n"
-	"end\n";
+    "local init, open, cert, key, version = ...\n"
+    "init().constructor()\n"
+    "local ltls = open()\n"
+    "local sctx, cctx = ltls.newctx(), ltls.newctx()\n"
+    "sctx:set_cert_pem(cert, key)\n"
+    "cctx:set_verify 'none'\n"
+    "cctx:set_versions(version, version)\n"
+    "local s, c = ltls.newtls('server', sctx), ltls.newtls('client', cctx)\n"
+    "local bytes = c:handshake(s:handshake(c:handshake()))\n"
+    "local last = s:handshake(bytes)\n"
+    "if not c:finished() then c:handshake(last) else c:read(last or '') end\n"
+    "assert(s:finished() and c:finished())\n"
+    "return s, c, function(text)\n"
+    "	local data, _, _, failure = s:read(c:write(text))\n"
+    "	c:read(s:write())\n"
+    "	assert(data == (text or ''))\n"
+    "	return failure\n"
+    "end\n";
 
 static lua_State *L;
 
@@ -115,9 +115,9 @@ renegotiation_is_refused(void **state) {
 int
 main(void) {
 	static const struct CMUnitTest claims[] = {
-		cmocka_unit_test(key_updates_between_data_are_fine),
-		cmocka_unit_test(a_flood_of_key_updates_ends_the_session),
-		cmocka_unit_test(renegotiation_is_refused),
+	    cmocka_unit_test(key_updates_between_data_are_fine),
+	    cmocka_unit_test(a_flood_of_key_updates_ends_the_session),
+	    cmocka_unit_test(renegotiation_is_refused),
 	};
 	return cmocka_run_group_tests(claims, NULL, NULL);
 }

@@ -69,7 +69,7 @@ remembering_allocator(void *block, size_t osize, size_t nsize) {
 /* Whoever asks what points into a table must not count what lies beside it. */
 static void
 a_shared_table_ends_where_its_block_does(void **state) {
-	static const char *const tables[] = { "{}", "{n = 1, sub = {n = 1}}", SAMPLE };
+	static const char *const tables[] = {"{}", "{n = 1, sub = {n = 1}}", SAMPLE};
 	lua_State *L = open_state();
 	(void)state;
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {

@@ -463,20 +463,20 @@ pool_nodes_are_distinct(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(fresh_mailbox_counts_as_scheduled),
-		cmocka_unit_test(an_idle_mailbox_can_be_claimed),
-		cmocka_unit_test(only_the_push_that_ends_idleness_schedules),
-		cmocka_unit_test(closed_mailbox_refuses_and_keeps_what_is_in),
-		cmocka_unit_test(closing_an_idle_mailbox_asks_for_a_last_visit_once),
-		cmocka_unit_test(length_and_bytes_are_exact_and_peaks_stay),
-		cmocka_unit_test(overload_is_told_once_per_doubling_until_empty),
-		cmocka_unit_test(random_operations_match_a_model),
-		cmocka_unit_test(nothing_is_lost_between_many_producers_and_one_consumer),
-		cmocka_unit_test(closing_amid_pushes_loses_nothing_and_accepts_nothing),
-		cmocka_unit_test(module_queue_is_a_fifo_until_released),
-		cmocka_unit_test(disposer_is_for_messages_of_the_kernel),
-		cmocka_unit_test(pool_returns_its_blocks_after_a_burst),
-		cmocka_unit_test(pool_nodes_are_distinct),
+	    cmocka_unit_test(fresh_mailbox_counts_as_scheduled),
+	    cmocka_unit_test(an_idle_mailbox_can_be_claimed),
+	    cmocka_unit_test(only_the_push_that_ends_idleness_schedules),
+	    cmocka_unit_test(closed_mailbox_refuses_and_keeps_what_is_in),
+	    cmocka_unit_test(closing_an_idle_mailbox_asks_for_a_last_visit_once),
+	    cmocka_unit_test(length_and_bytes_are_exact_and_peaks_stay),
+	    cmocka_unit_test(overload_is_told_once_per_doubling_until_empty),
+	    cmocka_unit_test(random_operations_match_a_model),
+	    cmocka_unit_test(nothing_is_lost_between_many_producers_and_one_consumer),
+	    cmocka_unit_test(closing_amid_pushes_loses_nothing_and_accepts_nothing),
+	    cmocka_unit_test(module_queue_is_a_fifo_until_released),
+	    cmocka_unit_test(disposer_is_for_messages_of_the_kernel),
+	    cmocka_unit_test(pool_returns_its_blocks_after_a_burst),
+	    cmocka_unit_test(pool_nodes_are_distinct),
 	};
 
 	return cmocka_run_group_tests_name("mailbox", tests, NULL, NULL);

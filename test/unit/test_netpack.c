@@ -184,8 +184,8 @@ random_cuts_lose_nothing(void **state) {
 	enum { IDS = 40, PACKAGES = 50 };
 	unsigned seed = 20261121, r = seed;
 	static char wire[IDS][PACKAGES * 700];
-	size_t len[IDS] = { 0 }, at[IDS] = { 0 };
-	int next[IDS] = { 0 };
+	size_t len[IDS] = {0}, at[IDS] = {0};
+	int next[IDS] = {0};
 	for (int id = 0; id < IDS; id++) {
 		for (int k = 0; k < PACKAGES; k++) {
 			r = r * 1103515245 + 12345;
@@ -252,16 +252,16 @@ too_long_a_package_is_refused_by_its_length(void **state) {
 int
 main(void) {
 	const struct CMUnitTest claims[] = {
-		CLAIM(one_package_in_any_split),
-		CLAIM(several_packages_in_one_read),
-		CLAIM(a_split_length_is_put_together),
-		CLAIM(empty_package_with_a_split_length),
-		CLAIM(completed_package_comes_before_later_ones),
-		CLAIM(dropped_connections_leave_no_residue),
-		CLAIM(announced_length_costs_nothing),
-		CLAIM(largest_package_byte_by_byte),
-		CLAIM(random_cuts_lose_nothing),
-		CLAIM(too_long_a_package_is_refused_by_its_length),
+	    CLAIM(one_package_in_any_split),
+	    CLAIM(several_packages_in_one_read),
+	    CLAIM(a_split_length_is_put_together),
+	    CLAIM(empty_package_with_a_split_length),
+	    CLAIM(completed_package_comes_before_later_ones),
+	    CLAIM(dropped_connections_leave_no_residue),
+	    CLAIM(announced_length_costs_nothing),
+	    CLAIM(largest_package_byte_by_byte),
+	    CLAIM(random_cuts_lose_nothing),
+	    CLAIM(too_long_a_package_is_refused_by_its_length),
 	};
 	return cmocka_run_group_tests(claims, NULL, NULL);
 }

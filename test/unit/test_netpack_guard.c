@@ -75,7 +75,7 @@ without_limits_everything_passes(void **state) {
 static void
 a_burst_passes_and_then_the_rate_holds(void **state) {
 	(void)state;
-	set((struct guard_limits){ .connection = { .packages = 100, .package_burst = 50 } });
+	set((struct guard_limits){.connection = {.packages = 100, .package_burst = 50}});
 	enter(1, "1.2.3.4:5");
 	assert_int_equal(count(1, 50, 0), 0);
 	// One too many: 100 a second give one each 1/100 s.
@@ -96,7 +96,7 @@ a_burst_passes_and_then_the_rate_holds(void **state) {
 static void
 the_rate_is_reached_in_the_long_run(void **state) {
 	(void)state;
-	set((struct guard_limits){ .connection = { .bytes = 10000, .byte_burst = 1000 } });
+	set((struct guard_limits){.connection = {.bytes = 10000, .byte_burst = 1000}});
 	enter(1, "1.2.3.4:5");
 	uint64_t start = now;
 	int64_t sent = 0;
@@ -111,7 +111,7 @@ the_rate_is_reached_in_the_long_run(void **state) {
 static void
 bytes_and_packages_are_told_apart(void **state) {
 	(void)state;
-	set((struct guard_limits){ .connection = { 100, 100, 1000, 1000 } });
+	set((struct guard_limits){.connection = {100, 100, 1000, 1000}});
 	enter(1, "1.2.3.4:5");
 	assert_int_equal(count(1, 1, 2000), 100);
 	assert_int_equal(reason(1), GUARD_BYTES);
@@ -123,7 +123,7 @@ bytes_and_packages_are_told_apart(void **state) {
 static void
 connections_of_one_address_share(void **state) {
 	(void)state;
-	set((struct guard_limits){ .address = { .packages = 100, .package_burst = 10 } });
+	set((struct guard_limits){.address = {.packages = 100, .package_burst = 10}});
 	enter(1, "1.2.3.4:5");
 	enter(2, "1.2.3.4:6");
 	enter(3, "1.2.3.5:7");
@@ -154,7 +154,7 @@ a_v6_network_is_one_address(void **state) {
 static void
 local_peers_have_their_own_limits(void **state) {
 	(void)state;
-	struct guard_limits l = { .connection = { .packages = 1, .package_burst = 1 } };
+	struct guard_limits l = {.connection = {.packages = 1, .package_burst = 1}};
 	guard_set(g, &l, &none, 0, 0);
 	enter(1, "127.0.0.1:5");
 	enter(2, "[::1]:5");
@@ -167,7 +167,7 @@ local_peers_have_their_own_limits(void **state) {
 static void
 coming_back_does_not_fill_an_address(void **state) {
 	(void)state;
-	set((struct guard_limits){ .address = { .packages = 100, .package_burst = 1000 } });
+	set((struct guard_limits){.address = {.packages = 100, .package_burst = 1000}});
 	enter(1, "1.2.3.4:5");
 	assert_int_equal(count(1, 1000, 0), 0);
 	guard_leave(g, 1);
@@ -189,8 +189,8 @@ coming_back_does_not_fill_an_address(void **state) {
 static void
 well_behaved_ones_cost_no_clock(void **state) {
 	(void)state;
-	set((struct guard_limits){ .connection = { 1000000, 1000000, 1000000, 1000000 },
-		.address = { 1000000, 1000000, 1000000, 1000000 } });
+	set((struct guard_limits){.connection = {1000000, 1000000, 1000000, 1000000},
+	                          .address = {1000000, 1000000, 1000000, 1000000}});
 	enter(1, "1.2.3.4:5");
 	int before = clock_calls;
 	for (int i = 0; i < 1000; i++) {
@@ -265,7 +265,7 @@ silence_may_be_allowed(void **state) {
 static void
 many_connections_are_found_again(void **state) {
 	(void)state;
-	set((struct guard_limits){ .connection = { .packages = 1, .package_burst = 1 } });
+	set((struct guard_limits){.connection = {.packages = 1, .package_burst = 1}});
 	for (int i = 1; i <= 5000; i++) {
 		char text[32];
 		snprintf(text, sizeof(text), "10.1.%d.%d:1", i / 256, i % 256);
@@ -304,19 +304,19 @@ int
 main(void) {
 #define CLAIM(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	static const struct CMUnitTest claims[] = {
-		CLAIM(without_limits_everything_passes),
-		CLAIM(a_burst_passes_and_then_the_rate_holds),
-		CLAIM(the_rate_is_reached_in_the_long_run),
-		CLAIM(bytes_and_packages_are_told_apart),
-		CLAIM(connections_of_one_address_share),
-		CLAIM(a_v6_network_is_one_address),
-		CLAIM(local_peers_have_their_own_limits),
-		CLAIM(coming_back_does_not_fill_an_address),
-		CLAIM(well_behaved_ones_cost_no_clock),
-		CLAIM(silence_is_noticed),
-		CLAIM(silence_may_be_allowed),
-		CLAIM(many_connections_are_found_again),
-		CLAIM(a_connection_has_a_note),
+	    CLAIM(without_limits_everything_passes),
+	    CLAIM(a_burst_passes_and_then_the_rate_holds),
+	    CLAIM(the_rate_is_reached_in_the_long_run),
+	    CLAIM(bytes_and_packages_are_told_apart),
+	    CLAIM(connections_of_one_address_share),
+	    CLAIM(a_v6_network_is_one_address),
+	    CLAIM(local_peers_have_their_own_limits),
+	    CLAIM(coming_back_does_not_fill_an_address),
+	    CLAIM(well_behaved_ones_cost_no_clock),
+	    CLAIM(silence_is_noticed),
+	    CLAIM(silence_may_be_allowed),
+	    CLAIM(many_connections_are_found_again),
+	    CLAIM(a_connection_has_a_note),
 	};
 	return cmocka_run_group_tests(claims, NULL, NULL);
 }

@@ -25,7 +25,7 @@
 struct fixture {
 	const struct poller_ops *ops;
 	struct poller *p;
-	int fd[2];	// a connected pair; fd[0] is the watched end
+	int fd[2]; // a connected pair; fd[0] is the watched end
 };
 
 #define TAG ((uintptr_t)0x12345)
@@ -65,7 +65,7 @@ teardown(void **state) {
 static struct poller_event
 poll_once(struct fixture *f, int timeout_ms) {
 	struct poller_event ev[8];
-	struct poller_event all = { 0 };
+	struct poller_event all = {0};
 	int n = f->ops->wait(f->p, ev, 8, timeout_ms);
 	assert_true(n >= 0);
 	for (int i = 0; i < n; i++) {
@@ -157,7 +157,7 @@ static void
 failed_connect_ends_as_writable(void **state) {
 	struct fixture *f = *state;
 	// A port that was just ours and is closed again refuses connections.
-	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(addr);
 	int holder = socket(AF_INET, SOCK_STREAM, 0);
 	assert_int_equal(bind(holder, (struct sockaddr *)&addr, len), 0);
@@ -223,7 +223,7 @@ many_ready_descriptors_are_all_reported_in_rounds(void **state) {
 	struct fixture *f = *state;
 	enum { N = 100 };
 	int pair[N][2];
-	bool seen[N] = { false };
+	bool seen[N] = {false};
 	for (int i = 0; i < N; i++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair[i]), 0);
 		assert_int_equal(f->ops->add(f->p, pair[i][0], (uintptr_t)(i + 1), true, false), 0);
@@ -251,19 +251,19 @@ many_ready_descriptors_are_all_reported_in_rounds(void **state) {
 #define CLAIM(f) cmocka_unit_test_setup_teardown(f, setup_fixture, teardown)
 
 static const struct CMUnitTest claims[] = {
-	CLAIM(nothing_is_reported_without_watched_descriptors),
-	CLAIM(data_is_reported_until_it_is_read),
-	CLAIM(interest_follows_set),
-	CLAIM(add_with_write_interest_reports_room),
-	CLAIM(a_deleted_descriptor_is_silent_and_can_be_added_again),
-	CLAIM(end_of_stream_is_readable),
-	CLAIM(hang_up_is_reported_with_write_interest),
-	CLAIM(failed_connect_ends_as_writable),
-	CLAIM(a_regular_file_is_refused),
-	CLAIM(wake_ends_the_next_wait_once),
-	CLAIM(wake_reaches_a_waiting_thread),
-	CLAIM(time_limit_ends_a_wait),
-	CLAIM(many_ready_descriptors_are_all_reported_in_rounds),
+    CLAIM(nothing_is_reported_without_watched_descriptors),
+    CLAIM(data_is_reported_until_it_is_read),
+    CLAIM(interest_follows_set),
+    CLAIM(add_with_write_interest_reports_room),
+    CLAIM(a_deleted_descriptor_is_silent_and_can_be_added_again),
+    CLAIM(end_of_stream_is_readable),
+    CLAIM(hang_up_is_reported_with_write_interest),
+    CLAIM(failed_connect_ends_as_writable),
+    CLAIM(a_regular_file_is_refused),
+    CLAIM(wake_ends_the_next_wait_once),
+    CLAIM(wake_reaches_a_waiting_thread),
+    CLAIM(time_limit_ends_a_wait),
+    CLAIM(many_ready_descriptors_are_all_reported_in_rounds),
 };
 
 int

@@ -480,9 +480,11 @@ drain_runs_what_no_worker_will(void **state) {
 
 static void
 weights_follow_the_number_of_the_worker(void **state) {
-	static const struct { int worker, weight; } known[] = {
-		{0, -1}, {3, -1}, {4, 0}, {7, 0}, {8, 1}, {15, 1}, {16, 2}, {23, 2},
-		{24, 3}, {31, 3}, {32, 0}, {39, 0},
+	static const struct {
+		int worker, weight;
+	} known[] = {
+	    {0, -1}, {3, -1}, {4, 0},  {7, 0},  {8, 1},  {15, 1},
+	    {16, 2}, {23, 2}, {24, 3}, {31, 3}, {32, 0}, {39, 0},
 	};
 	size_t i;
 
@@ -495,18 +497,18 @@ weights_follow_the_number_of_the_worker(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(run_queue_is_a_bounded_fifo),
-		cmocka_unit_test(thief_takes_the_older_half),
-		cmocka_unit_test(thief_takes_no_more_than_it_has_room_for),
-		cmocka_unit_test(everything_pushed_runs_once),
-		cmocka_unit_test(nobody_starves_among_the_busy),
-		cmocka_unit_test(work_behind_a_spinning_callback_is_stolen),
-		cmocka_unit_test(work_behind_a_spinning_callback_is_rescued_by_the_busy),
-		cmocka_unit_test(no_push_is_slept_through),
-		cmocka_unit_test(chains_of_work_never_break_and_then_all_sleep),
-		cmocka_unit_test(first_wake_up_after_rest_is_reported),
-		cmocka_unit_test(drain_runs_what_no_worker_will),
-		cmocka_unit_test(weights_follow_the_number_of_the_worker),
+	    cmocka_unit_test(run_queue_is_a_bounded_fifo),
+	    cmocka_unit_test(thief_takes_the_older_half),
+	    cmocka_unit_test(thief_takes_no_more_than_it_has_room_for),
+	    cmocka_unit_test(everything_pushed_runs_once),
+	    cmocka_unit_test(nobody_starves_among_the_busy),
+	    cmocka_unit_test(work_behind_a_spinning_callback_is_stolen),
+	    cmocka_unit_test(work_behind_a_spinning_callback_is_rescued_by_the_busy),
+	    cmocka_unit_test(no_push_is_slept_through),
+	    cmocka_unit_test(chains_of_work_never_break_and_then_all_sleep),
+	    cmocka_unit_test(first_wake_up_after_rest_is_reported),
+	    cmocka_unit_test(drain_runs_what_no_worker_will),
+	    cmocka_unit_test(weights_follow_the_number_of_the_worker),
 	};
 
 	platform_init();

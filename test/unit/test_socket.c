@@ -70,7 +70,7 @@ accept_starts_what_is_accepted(void **state) {
 	struct world *w = *state;
 	int listener = socket_server_listen(w->ss, ME, "127.0.0.1", 0, 32);
 	int port = await(w, listener, SOCKET_OPEN)->ud;
-	struct socket_option idle = { SOCKET_OPTION_IDLE, 30 };
+	struct socket_option idle = {SOCKET_OPTION_IDLE, 30};
 	assert_int_equal(socket_server_option(w->ss, ME, listener, &idle, 1), 0);
 	socket_server_accept(w->ss, ME, listener);
 	assert_string_equal(await(w, listener, SOCKET_OPEN)->data, "start");
@@ -465,32 +465,32 @@ reset_before_start_is_noticed_at_once(void **state) {
 }
 
 static const struct CMUnitTest claims[] = {
-	CLAIM(listen_tells_address_and_start_begins),
-	CLAIM(listen_without_host_is_any_ipv4),
-	CLAIM(listen_fails_synchronously),
-	CLAIM(connect_and_accept_tell_addresses),
-	CLAIM(accept_starts_what_is_accepted),
-	CLAIM(pause_of_a_listener_keeps_what_accept_asked_for),
-	CLAIM(connect_over_ipv6),
-	CLAIM(connect_by_name_uses_all_addresses),
-	CLAIM(refused_connect_is_an_error),
-	CLAIM(unknown_name_is_an_error),
-	CLAIM(bad_connect_arguments_are_refused_at_once),
-	CLAIM(closing_a_connect_under_way_tells_close_only),
-	CLAIM(data_sent_while_connecting_follows_connect),
-	CLAIM(new_descriptors_close_on_exec_without_delay),
-	CLAIM(many_waiting_connections_are_all_accepted),
-	CLAIM(a_paused_listener_does_not_accept),
-	CLAIM(out_of_descriptors_is_reported_once_and_survived),
-	CLAIM(full_table_refuses_with_a_clear_error),
-	CLAIM(start_of_unknown_id_is_an_error_to_the_caller),
-	CLAIM(second_start_transfers_and_tells_both),
-	CLAIM(start_after_the_peer_closed_is_an_error),
-	CLAIM(pause_holds_data_back_until_start),
-	CLAIM(data_sent_before_start_arrives_whole_before_close),
-	CLAIM(a_flooding_socket_does_not_starve_others),
-	CLAIM(reset_is_an_error_then_close_then_gone),
-	CLAIM(reset_before_start_is_noticed_at_once),
+    CLAIM(listen_tells_address_and_start_begins),
+    CLAIM(listen_without_host_is_any_ipv4),
+    CLAIM(listen_fails_synchronously),
+    CLAIM(connect_and_accept_tell_addresses),
+    CLAIM(accept_starts_what_is_accepted),
+    CLAIM(pause_of_a_listener_keeps_what_accept_asked_for),
+    CLAIM(connect_over_ipv6),
+    CLAIM(connect_by_name_uses_all_addresses),
+    CLAIM(refused_connect_is_an_error),
+    CLAIM(unknown_name_is_an_error),
+    CLAIM(bad_connect_arguments_are_refused_at_once),
+    CLAIM(closing_a_connect_under_way_tells_close_only),
+    CLAIM(data_sent_while_connecting_follows_connect),
+    CLAIM(new_descriptors_close_on_exec_without_delay),
+    CLAIM(many_waiting_connections_are_all_accepted),
+    CLAIM(a_paused_listener_does_not_accept),
+    CLAIM(out_of_descriptors_is_reported_once_and_survived),
+    CLAIM(full_table_refuses_with_a_clear_error),
+    CLAIM(start_of_unknown_id_is_an_error_to_the_caller),
+    CLAIM(second_start_transfers_and_tells_both),
+    CLAIM(start_after_the_peer_closed_is_an_error),
+    CLAIM(pause_holds_data_back_until_start),
+    CLAIM(data_sent_before_start_arrives_whole_before_close),
+    CLAIM(a_flooding_socket_does_not_starve_others),
+    CLAIM(reset_is_an_error_then_close_then_gone),
+    CLAIM(reset_before_start_is_noticed_at_once),
 };
 
 int

@@ -293,14 +293,14 @@ connecting_has_a_time_limit(void **state) {
 }
 
 static const struct CMUnitTest claims[] = {
-	CLAIM(a_stuck_resolver_holds_nobody),
-	CLAIM(too_many_names_are_refused),
-	CLAIM(a_stuck_resolver_does_not_hold_the_end),
-	CLAIM(lookup_tells_each_address_once),
-	CLAIM(a_refused_address_is_followed_by_the_next),
-	CLAIM(a_silent_address_is_overtaken),
-	CLAIM(families_take_turns),
-	CLAIM(connecting_has_a_time_limit),
+    CLAIM(a_stuck_resolver_holds_nobody),
+    CLAIM(too_many_names_are_refused),
+    CLAIM(a_stuck_resolver_does_not_hold_the_end),
+    CLAIM(lookup_tells_each_address_once),
+    CLAIM(a_refused_address_is_followed_by_the_next),
+    CLAIM(a_silent_address_is_overtaken),
+    CLAIM(families_take_turns),
+    CLAIM(connecting_has_a_time_limit),
 };
 
 int

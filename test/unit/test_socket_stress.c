@@ -19,11 +19,10 @@ storm_sender(void *ud) {
 	memset(block, 's', sizeof(block));
 	while (!atomic_load(&st->stop)) {
 		r = r * 1103515245 + 12345;
-		struct socket_sendbuffer b = { st->id[(r >> 16) % 4], SOCKET_BUFFER_RAWPOINTER, block,
-			(r >> 8) % sizeof(block) };
-		int ok = (r >> 28) % 3 == 0
-			? socket_server_send_lowpriority(st->w->ss, &b)
-			: socket_server_send(st->w->ss, &b);
+		struct socket_sendbuffer b = {st->id[(r >> 16) % 4], SOCKET_BUFFER_RAWPOINTER, block,
+		                              (r >> 8) % sizeof(block)};
+		int ok = (r >> 28) % 3 == 0 ? socket_server_send_lowpriority(st->w->ss, &b)
+		                            : socket_server_send(st->w->ss, &b);
 		st->sent += ok == 0 ? b.sz : 0;
 		if ((r >> 20) % 64 == 0) {
 			socket_info_release(socket_server_info(st->w->ss));
@@ -99,7 +98,7 @@ shutdown_during_sends_is_clean(void **state) {
 	int port;
 	int listener = start_listener(w, &port);
 	for (int round = 0; round < 50; round++) {
-		struct storm st = { .w = w, .seed = (unsigned)round };
+		struct storm st = {.w = w, .seed = (unsigned)round};
 		int client[4];
 		pthread_t sender, closer;
 		for (int i = 0; i < 4; i++) {
@@ -134,12 +133,12 @@ struct spread {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	int port;
-	bool starts_accepted;	// the listener does
+	bool starts_accepted; // the listener does
 	int accepted;
 	int opened;
 	int closed;
 	size_t received;
-	uint32_t last[4096];	// by id: the number that came last
+	uint32_t last[4096]; // by id: the number that came last
 	bool is_out_of_order;
 	atomic_int polls[LOOPS];
 };
@@ -219,7 +218,7 @@ spread_connections(bool starts_accepted) {
 	pthread_cond_init(&sp->changed, NULL);
 	sp->ss = socket_server_create_with(ops, LOOPS, clock_of_test, spread_sink, sp);
 	for (int i = 0; i < LOOPS; i++) {
-		poller[i] = (struct spread_poller){ .sp = sp, .at = i };
+		poller[i] = (struct spread_poller){.sp = sp, .at = i};
 		pthread_create(&poller[i].pid, NULL, poll_loop, &poller[i]);
 	}
 	int listener = socket_server_listen(sp->ss, ME, "127.0.0.1", 0, 128);
@@ -236,7 +235,7 @@ spread_connections(bool starts_accepted) {
 	for (int i = 0; i < PAIRS; i++) {
 		id[i] = socket_server_connect(sp->ss, ME, "127.0.0.1", port);
 	}
-	uint8_t number[PAIRS] = { 0 };
+	uint8_t number[PAIRS] = {0};
 	size_t sent = 0;
 	for (int round = 0; round < ROUNDS; round++) {
 		for (int i = 0; i < PAIRS; i++) {
@@ -244,7 +243,7 @@ spread_connections(bool starts_accepted) {
 			for (size_t k = 0; k < sizeof(block); k++) {
 				block[k] = ++number[i];
 			}
-			struct socket_sendbuffer b = { id[i], SOCKET_BUFFER_RAWPOINTER, block, sizeof(block) };
+			struct socket_sendbuffer b = {id[i], SOCKET_BUFFER_RAWPOINTER, block, sizeof(block)};
 			assert_int_equal(socket_server_send(sp->ss, &b), 0);
 			sent += sizeof(block);
 		}
@@ -290,10 +289,10 @@ loops_share_connections_that_are_started_as_they_come(void **state) {
 }
 
 static const struct CMUnitTest claims[] = {
-	CLAIM(concurrent_senders_lose_nothing),
-	CLAIM(shutdown_during_sends_is_clean),
-	cmocka_unit_test(loops_share_connections_and_keep_their_order),
-	cmocka_unit_test(loops_share_connections_that_are_started_as_they_come),
+    CLAIM(concurrent_senders_lose_nothing),
+    CLAIM(shutdown_during_sends_is_clean),
+    cmocka_unit_test(loops_share_connections_and_keep_their_order),
+    cmocka_unit_test(loops_share_connections_that_are_started_as_they_come),
 };
 
 int

@@ -168,7 +168,7 @@ many_requests_need_few_wakes(void **state) {
 	real_ops = ops;
 	counting.wake = counting_wake;
 	atomic_store(&wakes, 0);
-	struct world w = { 0 };
+	struct world w = {0};
 	pthread_t pid;
 	w.ss = socket_server_create_with(&counting, 1, clock_of_test, sink, &w);
 	// Nobody waits: no wake at all.
@@ -284,9 +284,9 @@ static void
 addresses_are_written_as_the_system_does(void **state) {
 	(void)state;
 	static const char *const host[] = {
-		"0.0.0.0", "255.255.255.255", "127.0.0.1", "10.20.30.4", "100.101.9.99", "::", "::1",
+	    "0.0.0.0", "255.255.255.255", "127.0.0.1", "10.20.30.4", "100.101.9.99", "::", "::1",
 	};
-	static const int port[] = { 0, 7, 80, 1000, 40960, 65535 };
+	static const int port[] = {0, 7, 80, 1000, 40960, 65535};
 	for (size_t i = 0; i < sizeof(host) / sizeof(host[0]); i++) {
 		for (size_t k = 0; k < sizeof(port) / sizeof(port[0]); k++) {
 			char text[ADDRESS_TEXT_SIZE];
@@ -302,7 +302,7 @@ addresses_are_written_as_the_system_does(void **state) {
 			assert_string_equal(text, expected);
 		}
 	}
-	struct socket_udp_address none = { { 0 } };
+	struct socket_udp_address none = {{0}};
 	char text[ADDRESS_TEXT_SIZE] = "x";
 	address_text(&none, text);
 	assert_string_equal(text, "");
@@ -320,23 +320,21 @@ static void
 a_full_poller_is_told_once_and_leaks_nothing(void **state) {
 	(void)state;
 	struct poller_ops refusing = *ops;
-	struct world w = { 0 };
+	struct world w = {0};
 	int pair[2];
 	refusing.add = refusing_add;
 	w.ss = socket_server_create_with(&refusing, 1, clock_of_test, sink, &w);
 	assert_int_equal(pipe(pair), 0);
 	int id[] = {
-		socket_server_listen(w.ss, ME, "127.0.0.1", 0, 1),
-		socket_server_udp(w.ss, ME, NULL, 0),
-		socket_server_udp_dial(w.ss, ME, "127.0.0.1", 9),
-		socket_server_bind(w.ss, ME, pair[0]),
-		socket_server_connect(w.ss, ME, "127.0.0.1", 1),
+	    socket_server_listen(w.ss, ME, "127.0.0.1", 0, 1), socket_server_udp(w.ss, ME, NULL, 0),
+	    socket_server_udp_dial(w.ss, ME, "127.0.0.1", 9),  socket_server_bind(w.ss, ME, pair[0]),
+	    socket_server_connect(w.ss, ME, "127.0.0.1", 1),
 	};
 	for (size_t i = 0; i < sizeof(id) / sizeof(id[0]); i++) {
 		struct event *e = await(&w, id[i], SOCKET_ERR);
 		// A connect may have been refused before it came to the poller.
 		assert_true(strstr(e->data, "No space left") != NULL ||
-			strcmp(e->data, "Connection refused") == 0);
+		            strcmp(e->data, "Connection refused") == 0);
 		assert_false(is_alive(&w, id[i]));
 	}
 	settle(&w);
@@ -355,7 +353,7 @@ an_exclusive_socket_obeys_its_owner_only(void **state) {
 	struct world *w = *state;
 	int client;
 	int id = accept_started(w, &client);
-	struct socket_option exclusive = { SOCKET_OPTION_EXCLUSIVE, 1 };
+	struct socket_option exclusive = {SOCKET_OPTION_EXCLUSIVE, 1};
 	assert_int_equal(socket_server_option(w->ss, 0, id, &exclusive, 1), 0);
 	socket_server_close(w->ss, OTHER, id);
 	socket_server_shutdown(w->ss, OTHER, id);
@@ -376,22 +374,22 @@ an_exclusive_socket_obeys_its_owner_only(void **state) {
 }
 
 static const struct CMUnitTest claims[] = {
-	CLAIM(an_exclusive_socket_obeys_its_owner_only),
-	CLAIM(the_longest_address_is_not_cut),
-	CLAIM(addresses_are_written_as_the_system_does),
-	cmocka_unit_test(a_full_poller_is_told_once_and_leaks_nothing),
-	CLAIM(attached_pipe_reads_and_detaches),
-	CLAIM(attached_pipe_writes_through_the_queue),
-	CLAIM(end_of_an_attached_pipe_is_close),
-	CLAIM(a_regular_file_cannot_be_attached),
-	CLAIM(snapshot_lists_newest_first_with_counters),
-	CLAIM(ids_count_up_and_survive_growth_and_wrap),
-	CLAIM(owner_exit_closes_what_it_owns_silently),
-	cmocka_unit_test(many_requests_need_few_wakes),
-	CLAIM(exit_ends_polling_and_busy_loops_are_told),
-	CLAIM(release_frees_everything_silently),
-	CLAIM(resolve_gives_each_address_once),
-	CLAIM(deadlines_come_out_in_order),
+    CLAIM(an_exclusive_socket_obeys_its_owner_only),
+    CLAIM(the_longest_address_is_not_cut),
+    CLAIM(addresses_are_written_as_the_system_does),
+    cmocka_unit_test(a_full_poller_is_told_once_and_leaks_nothing),
+    CLAIM(attached_pipe_reads_and_detaches),
+    CLAIM(attached_pipe_writes_through_the_queue),
+    CLAIM(end_of_an_attached_pipe_is_close),
+    CLAIM(a_regular_file_cannot_be_attached),
+    CLAIM(snapshot_lists_newest_first_with_counters),
+    CLAIM(ids_count_up_and_survive_growth_and_wrap),
+    CLAIM(owner_exit_closes_what_it_owns_silently),
+    cmocka_unit_test(many_requests_need_few_wakes),
+    CLAIM(exit_ends_polling_and_busy_loops_are_told),
+    CLAIM(release_frees_everything_silently),
+    CLAIM(resolve_gives_each_address_once),
+    CLAIM(deadlines_come_out_in_order),
 };
 
 int

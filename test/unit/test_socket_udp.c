@@ -16,12 +16,12 @@ datagrams_carry_their_sender(void **state) {
 	struct event *e = await(w, server, SOCKET_UDP);
 	assert_int_equal(e->ud, 4);
 	assert_memory_equal(e->data, "ping", 4);
-	struct socket_message m = { .id = server, .ud = e->ud, .data = e->data };
+	struct socket_message m = {.id = server, .ud = e->ud, .data = e->data};
 	int size = 0;
 	const struct socket_udp_address *from = socket_server_udp_address(w->ss, &m, &size);
 	assert_int_equal(size, 7);
 	assert_int_equal(from->byte[0], 1);
-	struct socket_sendbuffer b = { server, SOCKET_BUFFER_RAWPOINTER, "", 0 };
+	struct socket_sendbuffer b = {server, SOCKET_BUFFER_RAWPOINTER, "", 0};
 	assert_int_equal(socket_server_udp_send(w->ss, from, &b), 0);
 	assert_int_equal(await(w, client, SOCKET_UDP)->ud, 0);
 	assert_int_equal(count_events(w, client, SOCKET_OPEN), 0);
@@ -46,7 +46,7 @@ udp_over_ipv6_has_long_addresses(void **state) {
 	int client = socket_server_udp_dial(w->ss, ME, "::1", ntohs(a.sin6_port));
 	assert_int_equal(send_text(w, client, "six"), 0);
 	struct event *e = await(w, server, SOCKET_UDP);
-	struct socket_message m = { .id = server, .ud = e->ud, .data = e->data };
+	struct socket_message m = {.id = server, .ud = e->ud, .data = e->data};
 	int size = 0;
 	assert_non_null(socket_server_udp_address(w->ss, &m, &size));
 	assert_int_equal(size, 19);
@@ -58,9 +58,9 @@ udp_without_destination_fails(void **state) {
 	int id = socket_server_udp(w->ss, ME, NULL, 0);
 	assert_int_equal(send_text(w, id, "x"), -1);
 	assert_int_equal(send_fill(w, id, 'x', 10, true), -1);
-	struct socket_udp_address bad = { { 3 } };
-	struct socket_udp_address six = { { ADDRESS_V6 } };
-	struct socket_sendbuffer b = { id, SOCKET_BUFFER_RAWPOINTER, "x", 1 };
+	struct socket_udp_address bad = {{3}};
+	struct socket_udp_address six = {{ADDRESS_V6}};
+	struct socket_sendbuffer b = {id, SOCKET_BUFFER_RAWPOINTER, "x", 1};
 	assert_int_equal(socket_server_udp_send(w->ss, &bad, &b), -1);
 	assert_int_equal(socket_server_udp_send(w->ss, &six, &b), -1);
 }
@@ -93,7 +93,7 @@ oversized_datagrams_fail(void **state) {
 // A plain socket at a port of its own.
 static int
 plain_udp(int *port) {
-	struct sockaddr_in a = { .sin_family = AF_INET };
+	struct sockaddr_in a = {.sin_family = AF_INET};
 	socklen_t len = sizeof(a);
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -129,7 +129,7 @@ a_flood_of_empty_datagrams_is_limited(void **state) {
 	int port;
 	int peer = plain_udp(&port);
 	int id = socket_server_udp(w->ss, ME, "127.0.0.1", 0);
-	struct socket_option limit = { SOCKET_OPTION_RECEIVE_LIMIT, 1000 };
+	struct socket_option limit = {SOCKET_OPTION_RECEIVE_LIMIT, 1000};
 	assert_int_equal(socket_server_option(w->ss, 0, id, &limit, 1), 0);
 	settle(w);
 	struct sockaddr_in a;
@@ -162,14 +162,14 @@ unknown_peers_have_no_name(void **state) {
 }
 
 static const struct CMUnitTest claims[] = {
-	CLAIM(dialled_ids_send_from_the_calling_thread),
-	CLAIM(a_flood_of_empty_datagrams_is_limited),
-	CLAIM(unknown_peers_have_no_name),
-	CLAIM(datagrams_carry_their_sender),
-	CLAIM(udp_over_ipv6_has_long_addresses),
-	CLAIM(udp_without_destination_fails),
-	CLAIM(udp_connect_checks_the_family),
-	CLAIM(oversized_datagrams_fail),
+    CLAIM(dialled_ids_send_from_the_calling_thread),
+    CLAIM(a_flood_of_empty_datagrams_is_limited),
+    CLAIM(unknown_peers_have_no_name),
+    CLAIM(datagrams_carry_their_sender),
+    CLAIM(udp_over_ipv6_has_long_addresses),
+    CLAIM(udp_without_destination_fails),
+    CLAIM(udp_connect_checks_the_family),
+    CLAIM(oversized_datagrams_fail),
 };
 
 int

@@ -86,7 +86,7 @@ a_peer_that_never_reads_is_given_up(void **state) {
 	int client;
 	int id = accept_started(w, &client);
 	shrink_buffers(w, id, client);
-	struct socket_option linger = { SOCKET_OPTION_LINGER, 20 };
+	struct socket_option linger = {SOCKET_OPTION_LINGER, 20};
 	assert_int_equal(socket_server_option(w->ss, 0, id, &linger, 1), 0);
 	assert_int_equal(send_fill(w, id, 'z', 2 * MiB, false), 0);
 	socket_server_close(w->ss, ME, id);
@@ -187,8 +187,7 @@ backlog_warns_at_doubling_levels_and_when_drained(void **state) {
 	struct socket_info si;
 	assert_non_null(info_of(w, id, &si));
 	assert_true(si.writing && si.wbuffer > 8 * MiB);
-	assert_int_equal(drain_plain(w, client, NULL, (size_t)PIECE * PIECES),
-		(size_t)PIECE * PIECES);
+	assert_int_equal(drain_plain(w, client, NULL, (size_t)PIECE * PIECES), (size_t)PIECE * PIECES);
 	assert_int_equal(await(w, id, SOCKET_WARNING)->ud, 0);
 	assert_null(find_event(w, id, SOCKET_WARNING));
 	close(client);
@@ -230,7 +229,7 @@ broken_write_is_an_error_and_then_refused(void **state) {
 
 static int
 send_later(struct world *w, int id, const char *text) {
-	struct socket_sendbuffer b = { id, SOCKET_BUFFER_RAWPOINTER, text, strlen(text) };
+	struct socket_sendbuffer b = {id, SOCKET_BUFFER_RAWPOINTER, text, strlen(text)};
 	return socket_server_send_later(w->ss, &b);
 }
 
@@ -303,10 +302,10 @@ object_free(void *o) {
 static void
 user_objects_go_through_their_adapter(void **state) {
 	struct world *w = *state;
-	struct socket_object_interface adapter = { object_buffer, object_size, object_free };
+	struct socket_object_interface adapter = {object_buffer, object_size, object_free};
 	int client;
 	int id = accept_started(w, &client);
-	struct socket_sendbuffer b = { id, SOCKET_BUFFER_OBJECT, "static", 0 };
+	struct socket_sendbuffer b = {id, SOCKET_BUFFER_OBJECT, "static", 0};
 	assert_int_equal(socket_server_send(w->ss, &b), -1);
 	socket_server_userobject(w->ss, &adapter);
 	objects_freed = 0;
@@ -347,7 +346,7 @@ relayed_sends_go_to_the_owner(void **state) {
 	assert_int_equal(send_text(w, id, ""), 0);
 	assert_int_equal(send_fill(w, id, 'm', 3, false), 0);
 	assert_int_equal(send_fill(w, id, 'l', 2, true), 0);
-	static const char *const want[] = { "lent", "mmm", "ll" };
+	static const char *const want[] = {"lent", "mmm", "ll"};
 	for (int i = 0; i < 3; i++) {
 		struct event *e = find_event(w, id, SOCKET_SEND);
 		assert_non_null(e);
@@ -356,7 +355,7 @@ relayed_sends_go_to_the_owner(void **state) {
 		assert_memory_equal(e->data, want[i], strlen(want[i]));
 	}
 	assert_null(find_event(w, id, SOCKET_SEND));
-	struct socket_sendbuffer b = { id, SOCKET_BUFFER_RAWPOINTER, "raw", 3 };
+	struct socket_sendbuffer b = {id, SOCKET_BUFFER_RAWPOINTER, "raw", 3};
 	assert_int_equal(socket_server_send_raw(w->ss, &b), 0);
 	assert_int_equal(socket_server_relay(w->ss, id, false), 0);
 	assert_int_equal(send_text(w, id, "direct"), 0);
@@ -374,7 +373,7 @@ relays_of_dead_ids_fail_and_free(void **state) {
 	socket_server_relay(w->ss, id, true);
 	socket_server_close(w->ss, ME, id);
 	assert_int_equal(send_fill(w, id, 'x', 100, false), -1);
-	struct socket_sendbuffer b = { id, SOCKET_BUFFER_MEMORY, malloc(10), 10 };
+	struct socket_sendbuffer b = {id, SOCKET_BUFFER_MEMORY, malloc(10), 10};
 	assert_int_equal(socket_server_send_raw(w->ss, &b), -1);
 	settle(w);
 	assert_int_equal(socket_server_relay(w->ss, id, true), -1);
@@ -398,27 +397,27 @@ a_hundred_thousand_sends_queue_without_waiting(void **state) {
 }
 
 static const struct CMUnitTest claims[] = {
-	CLAIM(a_hundred_thousand_sends_queue_without_waiting),
-	CLAIM(peer_close_leaves_the_id_writable),
-	CLAIM(graceful_close_delivers_what_was_sent),
-	CLAIM(graceful_close_survives_unread_input),
-	CLAIM(abortive_close_drops_what_was_sent),
-	CLAIM(a_peer_that_never_reads_is_given_up),
-	CLAIM(close_before_start_delivers_queued_bytes),
-	CLAIM(bytes_sent_before_start_go_out_at_start),
-	CLAIM(sends_to_dead_ids_fail_and_free),
-	CLAIM(sending_to_a_listener_is_accepted_and_dropped),
-	CLAIM(low_priority_waits_for_high),
-	CLAIM(backlog_warns_at_doubling_levels_and_when_drained),
-	CLAIM(one_huge_send_warns_too),
-	CLAIM(broken_write_is_an_error_and_then_refused),
-	CLAIM(bytes_sent_later_go_out_with_flush),
-	CLAIM(bytes_sent_later_survive_close),
-	CLAIM(other_sends_take_later_ones_along_in_order),
-	CLAIM(user_objects_go_through_their_adapter),
-	CLAIM(empty_sends_succeed_and_do_nothing),
-	CLAIM(relayed_sends_go_to_the_owner),
-	CLAIM(relays_of_dead_ids_fail_and_free),
+    CLAIM(a_hundred_thousand_sends_queue_without_waiting),
+    CLAIM(peer_close_leaves_the_id_writable),
+    CLAIM(graceful_close_delivers_what_was_sent),
+    CLAIM(graceful_close_survives_unread_input),
+    CLAIM(abortive_close_drops_what_was_sent),
+    CLAIM(a_peer_that_never_reads_is_given_up),
+    CLAIM(close_before_start_delivers_queued_bytes),
+    CLAIM(bytes_sent_before_start_go_out_at_start),
+    CLAIM(sends_to_dead_ids_fail_and_free),
+    CLAIM(sending_to_a_listener_is_accepted_and_dropped),
+    CLAIM(low_priority_waits_for_high),
+    CLAIM(backlog_warns_at_doubling_levels_and_when_drained),
+    CLAIM(one_huge_send_warns_too),
+    CLAIM(broken_write_is_an_error_and_then_refused),
+    CLAIM(bytes_sent_later_go_out_with_flush),
+    CLAIM(bytes_sent_later_survive_close),
+    CLAIM(other_sends_take_later_ones_along_in_order),
+    CLAIM(user_objects_go_through_their_adapter),
+    CLAIM(empty_sends_succeed_and_do_nothing),
+    CLAIM(relayed_sends_go_to_the_owner),
+    CLAIM(relays_of_dead_ids_fail_and_free),
 };
 
 int

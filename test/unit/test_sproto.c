@@ -15,8 +15,7 @@
 #include <pthread.h>
 #include <string.h>
 
-int
-luaopen_sproto_core(lua_State *L);
+int luaopen_sproto_core(lua_State *L);
 
 /* .z { x 0 : integer }, from the specification. */
 static const unsigned char sample[] = {

@@ -50,7 +50,7 @@ expect(uint32_t now, const int *sessions, int count) {
 	assert_int_equal(i, count);
 }
 
-#define EXPECT(now, ...) \
+#define EXPECT(now, ...)                                                                           \
 	expect(now, (const int[]){__VA_ARGS__}, (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)))
 #define EXPECT_NONE(now) expect(now, NULL, 0)
 
@@ -237,7 +237,7 @@ random_operations_match_a_model(void **state) {
 		if (node_count < MAX_NODES) {
 			/* Delays of all magnitudes. */
 			uint32_t delay =
-				1 + (uint32_t)(unit_random_next(&r) >> (33 + unit_random_below(&r, 31)));
+			    1 + (uint32_t)(unit_random_next(&r) >> (33 + unit_random_below(&r, 31)));
 			is_pending[node_count] = true;
 			add(now + delay, node_count);
 		}
@@ -309,21 +309,21 @@ timeout_at_a_dead_handle_fails_only_when_immediate(void **state) {
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(expires_on_its_tick_and_not_before),
-		cmocka_unit_test(one_tick_keeps_the_order_of_arming),
-		cmocka_unit_test(order_survives_the_way_down_the_levels),
-		cmocka_unit_test(catching_up_gives_everything_in_order_of_ticks),
-		cmocka_unit_test(armed_for_a_tick_that_has_passed_is_due_at_once),
-		cmocka_unit_test(tick_counter_may_wrap),
-		cmocka_unit_test(longest_delay_is_exact),
-		cmocka_unit_test(longest_delay_is_exact_after_a_long_rest),
-		cmocka_unit_test(touching_skips_no_timer),
-		cmocka_unit_test(empty_wheel_wants_nothing),
-		cmocka_unit_test(far_timer_costs_few_wake_ups),
-		cmocka_unit_test(random_operations_match_a_model),
-		cmocka_unit_test(clear_gives_every_node_back),
-		cmocka_unit_test(now_starts_at_the_fraction_of_the_start_second),
-		cmocka_unit_test(timeout_at_a_dead_handle_fails_only_when_immediate),
+	    cmocka_unit_test(expires_on_its_tick_and_not_before),
+	    cmocka_unit_test(one_tick_keeps_the_order_of_arming),
+	    cmocka_unit_test(order_survives_the_way_down_the_levels),
+	    cmocka_unit_test(catching_up_gives_everything_in_order_of_ticks),
+	    cmocka_unit_test(armed_for_a_tick_that_has_passed_is_due_at_once),
+	    cmocka_unit_test(tick_counter_may_wrap),
+	    cmocka_unit_test(longest_delay_is_exact),
+	    cmocka_unit_test(longest_delay_is_exact_after_a_long_rest),
+	    cmocka_unit_test(touching_skips_no_timer),
+	    cmocka_unit_test(empty_wheel_wants_nothing),
+	    cmocka_unit_test(far_timer_costs_few_wake_ups),
+	    cmocka_unit_test(random_operations_match_a_model),
+	    cmocka_unit_test(clear_gives_every_node_back),
+	    cmocka_unit_test(now_starts_at_the_fraction_of_the_start_second),
+	    cmocka_unit_test(timeout_at_a_dead_handle_fails_only_when_immediate),
 	};
 
 	return cmocka_run_group_tests_name("timer", tests, NULL, NULL);

@@ -55,7 +55,7 @@ struct share_vm {
 */
 struct share_held {
 	struct share_chunk *chunk;
-	int is_pinned; /* for the life of the state: a handle was given out */
+	int is_pinned;             /* for the life of the state: a handle was given out */
 	int is_candidate, is_used; /* while looking for unused code */
 };
 
@@ -146,9 +146,9 @@ LUAI_FUNC struct share_vm *share_vmof(global_State *g);
 */
 struct share_chunk {
 	atomic_uint refs;
-	atomic_int is_dropped;  /* no longer in the code cache */
-	size_t size;            /* of the block, this header included */
-	size_t strings_needed;  /* its strings are among so many oldest */
+	atomic_int is_dropped; /* no longer in the code cache */
+	size_t size;           /* of the block, this header included */
+	size_t strings_needed; /* its strings are among so many oldest */
 	Proto *root;
 };
 

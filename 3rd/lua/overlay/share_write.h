@@ -11,14 +11,22 @@
 #include "share.h"
 
 #undef luaH_fastseti
-#define luaH_fastseti(t,k,val,hres) \
-  { Table *h = t; lua_Unsigned u = l_castS2U(k) - 1u; \
-    if (l_unlikely(isshared(h))) hres = HNOTFOUND; \
-    else if ((u < h->asize)) { \
-      lu_byte *tag = getArrTag(h, u); \
-      if (checknoTM(h->metatable, TM_NEWINDEX) || !tagisempty(*tag)) \
-        { fval2arr(h, u, tag, val); hres = HOK; } \
-      else hres = ~cast_int(u); } \
-    else { hres = luaH_psetint(h, k, val); }}
+#define luaH_fastseti(t, k, val, hres)                                                             \
+	{                                                                                              \
+		Table *h = t;                                                                              \
+		lua_Unsigned u = l_castS2U(k) - 1u;                                                        \
+		if (l_unlikely(isshared(h)))                                                               \
+			hres = HNOTFOUND;                                                                      \
+		else if ((u < h->asize)) {                                                                 \
+			lu_byte *tag = getArrTag(h, u);                                                        \
+			if (checknoTM(h->metatable, TM_NEWINDEX) || !tagisempty(*tag)) {                       \
+				fval2arr(h, u, tag, val);                                                          \
+				hres = HOK;                                                                        \
+			} else                                                                                 \
+				hres = ~cast_int(u);                                                               \
+		} else {                                                                                   \
+			hres = luaH_psetint(h, k, val);                                                        \
+		}                                                                                          \
+	}
 
 #endif

@@ -13,8 +13,8 @@
 #include <signal.h>
 
 #define LUAI_THROW(L, c) longjmp((c)->b, 1)
-#define LUAI_TRY(L, c, f, ud) \
-	if (setjmp((c)->b) == 0) \
+#define LUAI_TRY(L, c, f, ud)                                                                      \
+	if (setjmp((c)->b) == 0)                                                                       \
 	((f)(L, ud))
 
 #define l_signalT _Atomic(int)

@@ -46,7 +46,7 @@ kqueue(void) {
 	}
 	struct queue *q = calloc(1, sizeof(*q));
 	q->wakefd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	struct epoll_event ev = { .events = EPOLLIN, .data.fd = q->wakefd };
+	struct epoll_event ev = {.events = EPOLLIN, .data.fd = q->wakefd};
 	epoll_ctl(epfd, EPOLL_CTL_ADD, q->wakefd, &ev);
 	queue_of[epfd] = q;
 	return epfd;
@@ -55,7 +55,7 @@ kqueue(void) {
 static void
 apply(int kq, struct queue *q, int fd) {
 	struct watched *w = &q->fd[fd];
-	struct epoll_event ev = { .data.fd = fd };
+	struct epoll_event ev = {.data.fd = fd};
 	if (w->read.added && w->read.enabled) {
 		ev.events |= EPOLLIN;
 	}
@@ -75,7 +75,7 @@ apply(int kq, struct queue *q, int fd) {
 static bool
 can_poll(int fd) {
 	int ep = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event ev = { .events = 0 };
+	struct epoll_event ev = {.events = 0};
 	bool ok = epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0;
 	int err = errno;
 	close(ep);
@@ -104,7 +104,7 @@ change(int kq, struct queue *q, const struct kevent *ke) {
 			errno = ENOENT;
 			return -1;
 		}
-		*f = (struct filter){ 0 };
+		*f = (struct filter){0};
 	} else {
 		if (!f->added && !can_poll(fd)) {
 			return -1;
@@ -143,7 +143,7 @@ report(struct queue *q, const struct epoll_event *ev, struct kevent *out) {
 
 int
 kevent(int kq, const struct kevent *changes, int nchanges, struct kevent *events, int nevents,
-	const struct timespec *timeout) {
+       const struct timespec *timeout) {
 	struct queue *q = queue_of[kq];
 	for (int i = 0; i < nchanges; i++) {
 		if (change(kq, q, &changes[i]) != 0) {

@@ -29,20 +29,20 @@ struct kevent {
 	void *udata;
 };
 
-#define EV_SET(kev, id, filt, fl, ff, d, ud) \
-	do { \
-		struct kevent *ev_set_ = (kev); \
-		ev_set_->ident = (id); \
-		ev_set_->filter = (filt); \
-		ev_set_->flags = (unsigned short)(fl); \
-		ev_set_->fflags = (ff); \
-		ev_set_->data = (d); \
-		ev_set_->udata = (ud); \
+#define EV_SET(kev, id, filt, fl, ff, d, ud)                                                       \
+	do {                                                                                           \
+		struct kevent *ev_set_ = (kev);                                                            \
+		ev_set_->ident = (id);                                                                     \
+		ev_set_->filter = (filt);                                                                  \
+		ev_set_->flags = (unsigned short)(fl);                                                     \
+		ev_set_->fflags = (ff);                                                                    \
+		ev_set_->data = (d);                                                                       \
+		ev_set_->udata = (ud);                                                                     \
 	} while (0)
 
 int kqueue(void);
 int kevent(int kq, const struct kevent *changes, int nchanges, struct kevent *events, int nevents,
-	const struct timespec *timeout);
+           const struct timespec *timeout);
 
 // skynet-src/poller_kqueue.c is compiled with poller_native renamed to this.
 struct poller_ops;
