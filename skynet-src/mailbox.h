@@ -34,7 +34,7 @@ struct mailbox_node {
 	void (*dispose)(void *data, size_t sz); /* frees inner memory, or NULL */
 	uint64_t deadline;                      /* cs on the node's clock, 0 = none */
 	void *trace;                            /* trace context, NULL = none */
-	uint64_t stamp : 56;                    /* cs when the event happened, 0 = not noted */
+	uint64_t stamp : 56;                    /* 1 + cs when the event happened, 0 = not noted */
 	uint64_t lane : 8;                      /* priority, 0 = normal */
 };
 

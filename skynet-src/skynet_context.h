@@ -49,7 +49,7 @@ struct skynet_context {
 	_Atomic(uint64_t) cpu_ticks;      /* of completed messages */
 	char result[CONTEXT_RESULT_SIZE]; /* of the last text command */
 	char *long_result;                /* one that did not fit; freed with the context */
-	uint64_t stamp;                   /* of the message being delivered, 0 = not noted */
+	uint64_t stamp;                   /* of the message being delivered, see mailbox_node */
 	_Atomic(uint64_t) inside_out;     /* bytes inside of messages (mq_inside) that were taken */
 #ifdef CALLING_CHECK
 	atomic_bool calling;

@@ -124,7 +124,7 @@ context_message_cpu_ns(struct skynet_context *ctx) {
 
 uint64_t
 skynet_context_message_time(struct skynet_context *ctx) {
-	return ctx->stamp ? ctx->stamp : skynet_now();
+	return ctx->stamp ? ctx->stamp - 1 : skynet_now();
 }
 
 /*---------------------------------------------------------- the undelivered */

@@ -97,7 +97,7 @@ push_line(struct skynet_context *logger, uint32_t source, char *text, size_t siz
 	node->msg.session = 0;
 	node->msg.data = text;
 	node->msg.sz = size | (size_t)PTYPE_TEXT << MESSAGE_TYPE_SHIFT;
-	node->stamp = skynet_now();
+	node->stamp = skynet_now() + 1;
 	switch (mailbox_push(&logger->mailbox, node)) {
 	case MAILBOX_SCHEDULE:
 		scheduler_push(&logger->run);

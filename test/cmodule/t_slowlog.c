@@ -3,7 +3,7 @@
 #include "t_slowlogger.h"
 
 /* How much later the line is handled than made, in centiseconds. */
-#define DELAY 30
+#define DELAY 100
 
 int t_slowlog_init(void *inst, struct skynet_context *ctx, const char *param);
 
