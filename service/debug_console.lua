@@ -28,7 +28,7 @@ local arguments = table.pack(...)
 local secret = skynet.getenv "debug_console_secret"
 -- Centiseconds in which a connection must have said the secret, and an HTTP request must
 -- be complete.
-local time_limit = 100 * (tonumber(skynet.getenv "debug_console_timeout" or 30) or -1)
+local time_limit = math.ceil(100 * (skynet.getenv "debug_console_timeout" or 30))
 
 ---@class console.connection
 ---@field fd integer
@@ -334,9 +334,6 @@ local function parse_arguments()
 	local port = math.tointeger(tonumber(arguments[arguments.n]))
 	if not port then
 		error("debug_console: invalid port " .. tostring(arguments[arguments.n]), 0)
-	end
-	if time_limit <= 0 then
-		error("debug_console: the config key debug_console_timeout must be seconds above 0", 0)
 	end
 	return ip, port
 end

@@ -467,6 +467,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	/* By contract only the exact text `true` switches accounting on. */
 	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
 	check_number(L, "shutdown_timeout", 0, MAX_SECONDS);
+	check_number(L, "debug_console_timeout", 1, MAX_SECONDS);
 	check_socket_options(L);
 	check_socket_thread(L);
 	check_number(L, "logqueue", 1, MAX_AMOUNT);

@@ -88,4 +88,18 @@ function rt.wait_gone(handle)
 	end)
 end
 
+---The number of shared documents, once there is one for each name: readers of earlier
+---cases end in their own time, with what they hold. `count` of core tells how many there
+---are, `info` by name. Yields.
+function rt.settled(core, info)
+	local names
+	test.wait_for(function()
+		names = 0
+		for _ in pairs(info()) do names = names + 1 end
+		collectgarbage()
+		return core.count() == names
+	end, nil, "old documents to be freed")
+	return names
+end
+
 return rt

@@ -9,6 +9,7 @@ local core = require "skynet.sharedata.core"
 local memory = require "skynet.memory"
 local vectors = require "vectors"
 local test = require "testlib"
+local rt = require "rt"
 
 local SWAPS = skynet.getenv "test_variant" == "release" and 1000 or 100
 
@@ -253,22 +254,9 @@ local function info()
 	return skynet.call(require "skynet.datasheet.address"(), "debug", "INFO")
 end
 
--- Documents, once there is one for each name: readers of earlier cases end in
--- their own time, with what they hold.
-local function settled()
-	local names
-	test.wait_for(function()
-		names = 0
-		for _ in pairs(info()) do names = names + 1 end
-		collectgarbage()
-		return core.count() == names
-	end, nil, "old documents to be freed")
-	return names
-end
-
 test.case("old versions go when readers move on or exit", function()
 	builder.new("life", { n = 1 })
-	local before = settled()
+	local before = rt.settled(core, info)
 	local r = reader()
 	ask(r, "query", "life")
 	test.eq(get(r, "life", "n"), 1)
@@ -293,7 +281,7 @@ end
 
 test.case("many swaps under load leak nothing, and nobody sees a mixture", function()
 	builder.new("swap", swapped(0))
-	local documents, bytes = settled(), memory.total()
+	local documents, bytes = rt.settled(core, info), memory.total()
 	local readers, finished, mixtures = {}, 0, 0
 	for i = 1, 3 do
 		readers[i] = reader()

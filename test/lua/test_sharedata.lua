@@ -6,6 +6,7 @@ local corelib = require "skynet.sharedata.corelib"
 local core = require "skynet.sharedata.core"
 local memory = require "skynet.memory"
 local test = require "testlib"
+local rt = require "rt"
 
 local SWAPS = skynet.getenv "test_variant" == "release" and 1000 or 100
 
@@ -295,22 +296,9 @@ local function info()
 	return skynet.call(skynet.uniqueservice "sharedatad", "debug", "INFO")
 end
 
--- Documents, once there is one for each name: readers of earlier cases end in
--- their own time, with what they hold.
-local function settled()
-	local names
-	test.wait_for(function()
-		names = 0
-		for _ in pairs(info()) do names = names + 1 end
-		collectgarbage()
-		return core.count() == names
-	end, nil, "old documents to be freed")
-	return names
-end
-
 test.case("flush lets go of old versions", function()
 	sharedata.new("flush", { n = 1 })
-	local before = settled()
+	local before = rt.settled(core, info)
 	local r = reader()
 	ask(r, "query", "flush")
 	test.eq(get(r, "flush", "n"), 1)
@@ -331,7 +319,7 @@ end
 
 test.case("a reader that dies leaves nothing behind", function()
 	sharedata.new("die", { n = 1 })
-	local before = settled()
+	local before = rt.settled(core, info)
 	local r = reader()
 	ask(r, "query", "die")
 	sharedata.update("die", { n = 2 })
@@ -354,7 +342,7 @@ end
 
 test.case("many swaps under load leak nothing, and nobody sees a mixture", function()
 	sharedata.new("swap", swapped(0))
-	local documents, bytes = settled(), memory.total()
+	local documents, bytes = rt.settled(core, info), memory.total()
 	local readers, finished, mixtures, versions = {}, 0, 0, 0
 	for i = 1, 3 do
 		readers[i] = reader()
