@@ -13,6 +13,8 @@ end
 
 function handler.message(fd, msg, sz)
 	driver.send(fd, netpack.pack(msg, sz))
+	-- The package is ours.
+	driver.drop(msg, sz)
 end
 
 function handler.open(_, conf)
