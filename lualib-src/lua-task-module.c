@@ -55,12 +55,13 @@ task_new_session(lua_State *L, struct skynet_context *ctx) {
 	return S != NULL ? sched_new_session(S) : skynet_context_newsession(ctx);
 }
 
-void
+struct sched *
 task_set_filter(lua_State *L, int type, task_filter f, void *ud) {
 	struct sched *S = sched_of(L);
 	S->filter_type = type;
 	S->filter = f;
 	S->filter_ud = ud;
+	return S;
 }
 
 void

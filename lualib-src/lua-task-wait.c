@@ -42,6 +42,16 @@ is_waiting(const struct task *t) {
 	return t->state == TASK_SLEEPING || t->state == TASK_WAITING;
 }
 
+/* The task that waits under a number, or NULL. */
+static struct task *
+waiter(struct sched *S, int session) {
+	struct pending *e = session != 0 ? pending_find(S, session) : NULL;
+	if (e == NULL || pending_kind(e) != PENDING_TASK || !is_waiting(pending_task(e))) {
+		return NULL;
+	}
+	return pending_task(e);
+}
+
 /* The sleeper or waiter that value arg is the token of, or NULL. */
 static struct task *
 find_token(lua_State *L, struct sched *S, int arg) {
@@ -57,11 +67,7 @@ find_token(lua_State *L, struct sched *S, int arg) {
 	lua_rawget(L, -2);
 	int session = (int)lua_tointeger(L, -1);
 	lua_pop(L, 2);
-	struct pending *e = session != 0 ? pending_find(S, session) : NULL;
-	if (e == NULL || pending_kind(e) != PENDING_TASK || !is_waiting(pending_task(e))) {
-		return NULL;
-	}
-	return pending_task(e);
+	return waiter(S, session);
 }
 
 static void
@@ -126,10 +132,11 @@ wait_over(lua_State *L, int status, lua_KContext ctx) {
 
 /*
  * Suspend t with the token at the top of the stack, alone or above the time;
- * nil stands for the coroutine. cs < 0 waits without a timer.
+ * nil stands for the coroutine. cs < 0 waits without a timer. The session is stored
+ * where `told` says, unless that is NULL.
  */
 static int
-suspend_wait(lua_State *L, struct task *t, int cs) {
+suspend_wait(lua_State *L, struct task *t, int cs, int *told) {
 	struct sched *S = t->S;
 	if (lua_isnil(L, -1)) {
 		lua_pushthread(L);
@@ -148,6 +155,9 @@ suspend_wait(lua_State *L, struct task *t, int cs) {
 		trace_event(S, t, "sleep", L);
 	}
 	pending_add(S, session, PENDING_TASK, (uintptr_t)t, 0);
+	if (told != NULL) {
+		*told = session;
+	}
 	if (cs >= 0) {
 		sched_arm(S, session, cs);
 		return task_suspend(L, t, TASK_SLEEPING, session, sleep_over);
@@ -161,7 +171,7 @@ task_sleep(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.sleep");
 	int cs = check_time(L, 1);
 	lua_settop(L, 2);
-	return suspend_wait(L, t, cs);
+	return suspend_wait(L, t, cs, NULL);
 }
 
 /* Lua: yield() */
@@ -170,7 +180,7 @@ task_yield(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.yield");
 	lua_settop(L, 0);
 	lua_pushnil(L);
-	return suspend_wait(L, t, 0);
+	return suspend_wait(L, t, 0, NULL);
 }
 
 /* Lua: wait([token]) */
@@ -178,7 +188,36 @@ static int
 task_wait(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.wait");
 	lua_settop(L, 1);
-	return suspend_wait(L, t, -1);
+	return suspend_wait(L, t, -1, NULL);
+}
+
+int
+task_wait_session(lua_State *L, const char *what, int cs, int *session) {
+	struct task *t = task_blocking(L, what);
+	lua_settop(L, 0);
+	lua_pushnil(L);
+	return suspend_wait(L, t, cs, session);
+}
+
+static void
+wake(struct sched *S, struct task *t) {
+	if (!t->woken) {
+		t->woken = true;
+		task_queue_push(&S->wake, t);
+	}
+}
+
+void
+task_wake(struct sched *S, int session) {
+	struct task *t = waiter(S, session);
+	if (t != NULL) {
+		wake(S, t);
+	}
+}
+
+bool
+task_waits(struct sched *S, int session) {
+	return waiter(S, session) != NULL;
 }
 
 /* Lua: wakeup(token) -> true, or nothing when nobody waits on it */
@@ -190,10 +229,7 @@ task_wakeup(lua_State *L) {
 	if (t == NULL) {
 		return 0;
 	}
-	if (!t->woken) {
-		t->woken = true;
-		task_queue_push(&S->wake, t);
-	}
+	wake(S, t);
 	lua_pushboolean(L, 1);
 	return 1;
 }

@@ -434,15 +434,32 @@ sched_deliver(struct sched *S, lua_State *from, const struct inbound *message) {
 	S->from = outer_from;
 }
 
+/* The tasks that a filter woke. */
+static void
+run_woken(struct sched *S, const struct inbound *message) {
+	const struct inbound outer = S->in;
+	lua_State *outer_from = S->from;
+	S->in = *message;
+	S->from = S->main.L;
+	sched_pump(S);
+	sched_run_forks(S);
+	S->in = outer;
+	S->from = outer_from;
+}
+
 int
 sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
                  const void *msg, size_t sz) {
 	struct sched *S = ud;
 	const struct inbound in = {type, session, source, msg, sz};
 	if (type == S->filter_type && S->filter != NULL && S->filter(S->filter_ud, ctx, msg, sz)) {
-		return 0;
+		if (S->wake.head == NULL) {
+			return 0;
+		}
+		run_woken(S, &in);
+	} else {
+		sched_deliver(S, S->main.L, &in);
 	}
-	sched_deliver(S, S->main.L, &in);
 	if (S->failure != NULL) {
 		sched_report(S, &in);
 	}

@@ -14,6 +14,7 @@
 #include <stddef.h>
 
 struct skynet_context;
+struct sched; /* the scheduler of a VM */
 
 /*
  * A new session number of the service: from the kernel's counter, but never
@@ -24,17 +25,35 @@ int task_new_session(lua_State *L, struct skynet_context *ctx);
 
 /*
  * A function that looks at messages of one type before a task is made for them.
- * True: it has done all there is to do; the message is freed as after a task. False:
- * it goes on as usual, also if it was changed. Runs outside of Lua, and may not use it.
+ * True: it has done all there is to do; the message is freed as after a task, and tasks
+ * that it woke run. False: it goes on as usual, also if it was changed. Runs outside of
+ * Lua, and may not use it.
  */
 typedef bool (*task_filter)(void *ud, struct skynet_context *ctx, const void *msg, size_t sz);
 
 /*
  * From now on messages of the type go through f; one filter in a VM, NULL = none. It
  * must stay callable as long as the VM takes messages. Services that take messages in
- * Lua (dispatch_message) have no use of it. Raises without a scheduler.
+ * Lua (dispatch_message) have no use of it. Returns the scheduler, which lives as long as
+ * the VM. Raises without one.
  */
-void task_set_filter(lua_State *L, int type, task_filter f, void *ud);
+struct sched *task_set_filter(lua_State *L, int type, task_filter f, void *ud);
+
+/*
+ * Suspend the running task as skynet.wait() does, or as skynet.sleep(cs) when cs >= 0, but
+ * so that task_wake ends it, too; its coroutine is the token. To be called as `return
+ * task_wait_session(...)`: L's stack is given up. *session gets the number for task_wake
+ * before the task is suspended. what: for the message when it can't be. The results are
+ * those of wait or sleep.
+ */
+int task_wait_session(lua_State *L, const char *what, int cs, int *session);
+/*
+ * The task that waits under that number will go on, as after skynet.wakeup. No effect if
+ * none does, any more. May be called by a filter.
+ */
+void task_wake(struct sched *S, int session);
+/* Whether a task waits under that number, woken or not. */
+bool task_waits(struct sched *S, int session);
 
 int luaopen_skynet_task(lua_State *L);
 int luaopen_skynet_task_coroutine(lua_State *L);

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "../lua-sink.h"
 #include "../lua-udata.h"
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
@@ -133,9 +134,9 @@ lgc(lua_State *L) {
 //-------------------------------------------------------------------- receive
 
 // Puts what is left and n bytes more into one block. Many small pieces cost no more
-// than a large one. The codec is at 1.
+// than a large one. A string that was the input stays where it is until the next one.
 static void
-append_input(lua_State *L, struct codec *c, const char *bytes, size_t n) {
+append_input(struct codec *c, const char *bytes, size_t n) {
 	size_t left = c->left;
 	size_t used = c->block == NULL ? 0 : (size_t)(c->at - c->block) + left;
 	if (c->block == NULL || c->capacity - used < n) {
@@ -147,35 +148,38 @@ append_input(lua_State *L, struct codec *c, const char *bytes, size_t n) {
 		c->capacity = capacity;
 		c->at = block;
 		used = left;
-		lua_pushnil(L);
-		lua_setiuservalue(L, 1, 1);
 	}
 	memcpy(c->block + used, bytes, n);
 	c->left = left + n;
+}
+
+// A block that arrived. Takes it.
+static void
+feed_block(struct codec *c, char *block, size_t n) {
+	if (c->left > 0) {
+		append_input(c, block, n);
+		skynet_free(block);
+		return;
+	}
+	drop_input(c);
+	c->block = block;
+	c->at = block;
+	c->left = c->capacity = n;
 }
 
 // The string at 2, or the block at 2 with its size at 3: bytes that arrived.
 static void
 feed(lua_State *L, struct codec *c) {
 	if (lua_islightuserdata(L, 2)) {
-		char *block = lua_touserdata(L, 2);
 		lua_Integer n = luaL_checkinteger(L, 3);
 		luaL_argcheck(L, n >= 0, 3, "size out of range");
-		if (c->left > 0) {
-			append_input(L, c, block, (size_t)n);
-			skynet_free(block);
-			return;
-		}
-		drop_input(c);
-		c->block = block;
-		c->at = block;
-		c->left = c->capacity = (size_t)n;
+		feed_block(c, lua_touserdata(L, 2), (size_t)n);
 		return;
 	}
 	size_t n;
 	const char *bytes = luaL_checklstring(L, 2, &n);
 	if (c->left > 0) {
-		append_input(L, c, bytes, n);
+		append_input(c, bytes, n);
 		return;
 	}
 	drop_input(c);
@@ -193,6 +197,19 @@ lfeed(lua_State *L) {
 	lua_pushinteger(L, (lua_Integer)c->left);
 	return 1;
 }
+
+// As a sink of skynet.socket, see lua-sink.h.
+static size_t
+sink_held(const void *ud) {
+	return ((const struct codec *)ud)->left;
+}
+
+static void
+sink_feed(void *ud, char *block, size_t size) {
+	feed_block(ud, block, size);
+}
+
+static const struct stream_sink sink = {sink_held, sink_feed};
 
 // Number of bytes that were fed and not decoded.
 static int
@@ -544,9 +561,14 @@ luaopen_wscodec(lua_State *L) {
 		luaL_setfuncs(L, methods, 2);
 		lua_pushvalue(L, -1);
 		lua_setfield(L, -2, "__index");
+		lua_pushlightuserdata(L, (void *)&sink);
+		lua_setfield(L, -2, STREAM_SINK_FIELD);
 	}
 	luaL_newlibtable(L, functions);
 	lua_pushvalue(L, context);
 	luaL_setfuncs(L, functions, 1);
+	// The methods, for who calls them by every message.
+	lua_pushvalue(L, context + 1);
+	lua_setfield(L, -2, "codec");
 	return 1;
 }

@@ -18,6 +18,8 @@ local handshake = require "http.wshandshake"
 local notice = require "skynet.notice"
 local wscodec = require "wscodec"
 local await = socket.await
+-- What every message needs.
+local next_message, send_message = wscodec.codec.next, wscodec.codec.send
 
 ---@class http.websocket : http.wsclient
 local websocket = {}
@@ -83,7 +85,7 @@ local TOO_LARGE = 413
 ---@field addr string?
 ---@field real_ip string?
 ---@field protocol string?
----@field is_reading boolean a task waits for frames, or will
+---@field is_reading boolean a task of a client waits for frames, or will
 ---@field is_closing boolean our close frame was sent
 ---@field is_failed boolean? the peer broke the protocol
 
@@ -141,7 +143,7 @@ local function send(ws, op, data, key)
 		ws.write(ws.codec:frame(op, data, key))
 		ok = true
 	else
-		ok = ws.codec:send(ws.id, op, data, key)
+		ok = send_message(ws.codec, ws.id, op, data, key)
 	end
 	if not ok then
 		error(sockethelper.socket_error, 0)
@@ -163,11 +165,14 @@ end
 ---@param fmt "text"|"binary"? default text, which must be valid UTF-8
 ---@param masking_key integer? 32 bits instead of random ones; only for clients
 function websocket.write(id, data, fmt, masking_key)
-	local ws = record(id)
-	local op = OPCODE[fmt or "text"] or error("websocket: invalid format " .. tostring(fmt), 2)
+	local ws = pool[id]
+	if not ws or ws.is_closing then
+		record(id)
+	end
+	local op = fmt and (OPCODE[fmt] or error("websocket: invalid format " .. tostring(fmt), 2)) or TEXT
 	if ws.write then
 		send(ws, op, data, masking_key)
-	elseif not ws.codec:send(id, op, data, masking_key) then
+	elseif not send_message(ws.codec, id, op, data, masking_key) then
 		error(sockethelper.socket_error, 0)
 	end
 end
@@ -255,7 +260,7 @@ end
 -- The next message or frame. Raises socket_error. Yields.
 local function receive(ws)
 	local codec = ws.codec
-	local kind, a, b = codec:next()
+	local kind, a, b = next_message(codec)
 	while not kind do
 		local is_over = false
 		if ws.is_plain then
@@ -263,7 +268,7 @@ local function receive(ws)
 		else
 			codec:feed(ws.read())
 		end
-		kind, a, b = codec:next()
+		kind, a, b = next_message(codec)
 		if is_over and not kind then
 			error(sockethelper.socket_error, 0)
 		end
@@ -550,16 +555,15 @@ end
 -- Serves frames until the end; the rule that the peer broke, if any. Raises what
 -- handlers raise. Yields.
 local function serve(ws)
+	local id, message = ws.id, ws.handle.message
 	while not ws.is_closing do
-		ws.is_reading = true
 		local kind, a, b = receive(ws)
-		ws.is_reading = false
 		if ws.is_closing then
 			if kind == CLOSE then
 				ws.is_done = true
 			end
 		elseif kind == TEXT or kind == BINARY then
-			ws.handle.message(ws.id, a, KIND[kind])
+			message(id, a, KIND[kind])
 		else
 			local is_over, failure = serve_frame(ws, kind, a, b)
 			if is_over then
@@ -567,7 +571,6 @@ local function serve(ws)
 			end
 		end
 	end
-	ws.is_reading = true
 	if not ws.is_done then
 		drain(ws)
 	end

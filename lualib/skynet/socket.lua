@@ -9,33 +9,33 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
--- What every read and every event needs.
-local running, wait, wake = coroutine.running, skynet.wait, skynet.wakeup
-local readall = driver.readall
+-- Takes in what arrives and wakes who waits for it, mostly without an event here.
+local inbox = require "skynet.socketinbox"
+-- What every read needs.
+local wait, readall = inbox.wait, inbox.readall
 
 ---@class skynet.socket : skynet.socket.udp
 ---@field resolve fun(host: string): string[] see skynet.socket.name
 local socket = {}
 
 -- Buffered bytes that nobody asked for; beyond, the socket is paused.
-local PAUSE_SIZE = 128 * 1024
+local PAUSE_SIZE = inbox.PAUSE_SIZE
 -- A line may not be longer than this, unless socket.limit says otherwise.
 local LINE_LIMIT = 16 * 1024 * 1024
 
 ---@class skynet.socket.record
 ---@field id integer
 ---@field kind "stream"|"listener"|"udp"|"name"
----@field buffer userdata? received and not yet read; streams only
+---@field inbox userdata? of skynet.socketinbox: who waits, and of a stream what is received and
+---not yet read; nil once nobody wants it
 ---@field connected boolean
 ---@field connecting true|string|nil true while it is under way, then the reason of its failure
----@field waiter thread? the task that waits
----@field busy boolean? that task has not gone on yet, woken or not
----@field need integer|string|true|nil what it waits for: bytes, a separator, the end
+---@field need string|true|nil what a task waits for, if not bytes: a separator, the end
 ---@field closers thread[]? tasks that wait in close for the reader
 ---@field paused boolean?
 ---@field limit integer?
 ---@field overflow boolean?
----@field sink table? what takes the bytes in place of the buffer
+---@field sink table? what takes the bytes in place of the inbox
 ---@field is_refused boolean? closed already; only CLOSE is awaited, by nobody
 ---@field failure string? the error that ended the connection
 ---@field callback function?
@@ -47,17 +47,19 @@ local LINE_LIMIT = 16 * 1024 * 1024
 local pool = {}
 ---@type table<integer, function>
 local onclose = {}
--- Nodes of receive buffers, shared by all sockets of the service.
-local nodes = {}
 
 ----------------------------------------------------------------- waiting
 
 local function wakeup(s)
-	local co = s.waiter
-	if co then
-		s.waiter = nil
-		wake(co)
+	s.need = nil
+	if s.inbox then
+		inbox.wake(s.inbox)
 	end
+end
+
+-- A task waits, or was woken and has not gone on yet.
+local function is_busy(s)
+	return s.inbox and inbox.busy(s.inbox)
 end
 
 -- Tasks in close wait until the reader has had its turn.
@@ -65,7 +67,7 @@ local function wake_closers(s)
 	local closers = s.closers
 	s.closers = nil
 	for i = 1, #closers do
-		wake(closers[i])
+		skynet.wakeup(closers[i])
 	end
 end
 
@@ -77,30 +79,24 @@ local function resume_reading(s)
 	end
 end
 
--- Waits until an event wakes the socket's task. True if the time limit passed
--- before. Yields.
+-- Waits until an event, or the inbox, wakes the socket's task. need: bytes, a separator,
+-- true for all until the end, or nil. True if the time limit passed before. Yields.
 local function suspend(s, need, timeout)
-	assert(not s.busy)
-	local co = running()
-	s.waiter = co
-	s.busy = true
-	s.need = need
 	if s.paused then
 		resume_reading(s)
 	end
-	local timed_out = false
-	if not timeout then
-		wait(co)
-	elseif skynet.sleep(timeout, co) ~= "BREAK" and s.waiter == co then
-		timed_out = true
-		s.waiter = nil
-		s.need = nil
+	if math.type(need) ~= "integer" then
+		if is_busy(s) then
+			error "another task waits for this socket"
+		end
+		s.need = need
 	end
-	s.busy = false
+	local cause = wait(s.inbox, need, timeout)
+	s.need = nil
 	if s.closers then
 		wake_closers(s)
 	end
-	return timed_out
+	return timeout and cause ~= "BREAK"
 end
 
 ----------------------------------------------------------------- events
@@ -136,8 +132,7 @@ local function overflow(s, size)
 end
 
 -- Whether so much may be buffered with a task in need of that.
-local function exceeds_limit(s, size)
-	local need = s.need
+local function exceeds_limit(s, need, size)
 	if math.type(need) == "integer" and need > 0 then
 		-- Sized reads were checked when they began.
 		return false
@@ -148,12 +143,11 @@ end
 
 -- Satisfies the waiting task, if it can be. Returns the bytes buffered beyond its
 -- need, or nil if it goes on waiting.
-local function satisfied(s, size)
-	local need = s.need
+local function satisfied(s, need, size)
 	if math.type(need) == "integer" then
 		return size >= need and size - need or nil
 	elseif type(need) == "string" then
-		return driver.readline(s.buffer, nil, need) and size or nil
+		return inbox.has(s.inbox, need) and size or nil
 	end
 end
 
@@ -162,8 +156,8 @@ local on = {}
 -- DATA
 on[1] = function(id, size, data)
 	local s = pool[id]
-	local buffer = s and s.buffer
-	if not buffer then
+	local target = s and s.kind == "stream" and s.inbox
+	if not target then
 		if not (s and s.is_refused) then
 			skynet.error("socket: drop package from " .. id)
 		end
@@ -175,27 +169,25 @@ on[1] = function(id, size, data)
 		size = sink:feed(data, size)
 	else
 		local err
-		size, err = driver.push(buffer, nodes, data, size)
+		size, err = inbox.take(target, data, size)
 		if not size then
 			-- What comes after it would be in the wrong place.
 			return on[5](id, nil, err)
 		end
 	end
-	if s.need == 1 and size <= PAUSE_SIZE then
-		-- Most tasks take what there is.
-		s.need = nil
-		wakeup(s)
-	elseif exceeds_limit(s, size) then
+	local need = s.need or inbox.need(target)
+	if exceeds_limit(s, need, size) then
 		overflow(s, size)
-	elseif s.need == nil then
+	elseif need == nil then
 		if size > PAUSE_SIZE then
 			pause(s, size)
 		end
 	else
-		local beyond = satisfied(s, size)
+		local beyond = satisfied(s, need, size)
 		if beyond then
-			s.need = nil
+			-- It is woken before another message can be taken in.
 			if beyond > PAUSE_SIZE then
+				s.need = nil
 				pause(s, size)
 			end
 			wakeup(s)
@@ -207,11 +199,11 @@ local function forget(s)
 	s.connected = false
 	onclose[s.id] = nil
 	pool[s.id] = nil
-	if s.busy then
-		-- The reader empties the buffer.
+	if is_busy(s) then
+		-- The reader empties the inbox.
 		wakeup(s)
-	elseif s.buffer then
-		driver.clear(s.buffer, nodes)
+	elseif s.inbox then
+		inbox.close(s.inbox)
 	end
 end
 
@@ -250,7 +242,6 @@ on[3] = function(id)
 			s.connecting = "socket closed"
 			driver.close(id)
 		end
-		s.need = nil
 		wakeup(s)
 	end
 	local cb = onclose[id]
@@ -293,7 +284,6 @@ on[5] = function(id, _, text)
 	end
 	s.failure = text
 	s.connected = false
-	s.need = nil
 	driver.shutdown(id)
 	wakeup(s)
 end
@@ -349,10 +339,8 @@ local function new_stream(id)
 	return {
 		id = id,
 		kind = "stream",
-		buffer = driver.buffer(),
+		inbox = inbox.open(id),
 		connected = true,
-		waiter = nil,
-		busy = false,
 		need = nil,
 		warning = nil,
 	}
@@ -363,7 +351,7 @@ local function connect(id, kind, callback, timeout)
 	local s = {
 		id = id,
 		kind = kind,
-		buffer = kind == "stream" and driver.buffer() or nil,
+		inbox = inbox.open(kind == "stream" and id or nil),
 		connected = false,
 		connecting = true,
 		callback = callback,
@@ -379,8 +367,8 @@ local function connect(id, kind, callback, timeout)
 	if pool[id] == s then
 		pool[id] = nil
 	end
-	if s.buffer then
-		driver.clear(s.buffer, nodes)
+	if s.inbox then
+		inbox.close(s.inbox)
 	end
 	return nil, s.connecting or "socket closed"
 end
@@ -493,7 +481,7 @@ end
 
 -- What is left after the end: false and the rest.
 local function ended(s)
-	return false, driver.readall(s.buffer, nodes)
+	return false, readall(s.inbox) or ""
 end
 
 -- Closes the socket of a task that asks for more than the limit allows. Yields.
@@ -515,18 +503,18 @@ end
 function socket.read(id, n, timeout)
 	local s = record(id)
 	if n == nil then
-		local data = readall(s.buffer, nodes)
-		if data ~= "" then
+		local data = readall(s.inbox)
+		if data then
 			return data
 		end
 		if s.connected and suspend(s, 1, timeout) then
 			return nil, "timeout"
 		end
-		data = readall(s.buffer, nodes)
-		if data ~= "" then
+		data = readall(s.inbox)
+		if data then
 			return data
 		end
-		return false, data
+		return false, ""
 	end
 	if math.type(n) ~= "integer" or n < 0 then
 		error("Invalid read size " .. tostring(n), 2)
@@ -534,7 +522,7 @@ function socket.read(id, n, timeout)
 	if n == 0 then
 		return ""
 	end
-	local data = driver.pop(s.buffer, nodes, n)
+	local data = inbox.pop(s.inbox, n)
 	if data then
 		return data
 	end
@@ -547,7 +535,7 @@ function socket.read(id, n, timeout)
 	if suspend(s, n, timeout) then
 		return nil, "timeout"
 	end
-	data = driver.pop(s.buffer, nodes, n)
+	data = inbox.pop(s.inbox, n)
 	if data then
 		return data
 	end
@@ -561,10 +549,14 @@ end
 ---@param sink table|userdata|nil
 function socket.feed(id, sink)
 	local s = record(id)
-	s.sink = sink
-	local rest = sink and readall(s.buffer, nodes) or ""
-	if rest ~= "" then
+	local rest = sink and readall(s.inbox)
+	if rest then
 		sink:feed(rest)
+	end
+	-- One that does not know about inboxes is fed here.
+	s.sink = not inbox.feed(s.inbox, sink) and sink or nil
+	if s.sink then
+		inbox.slow(s.inbox)
 	end
 end
 
@@ -573,9 +565,15 @@ end
 ---@param id integer
 ---@return boolean
 function socket.await(id)
-	local s = record(id)
+	local s = pool[id] or record(id)
 	if s.connected then
-		suspend(s, 1)
+		if s.paused then
+			resume_reading(s)
+		end
+		wait(s.inbox, 1)
+		if s.closers then
+			wake_closers(s)
+		end
 	end
 	return s.connected
 end
@@ -589,13 +587,12 @@ end
 function socket.readall(id, timeout)
 	local s = record(id)
 	if not s.connected then
-		local data = driver.readall(s.buffer, nodes)
-		return data ~= "" and data
+		return readall(s.inbox) or false
 	end
 	if suspend(s, true, timeout) then
 		return nil, "timeout"
 	end
-	return driver.readall(s.buffer, nodes)
+	return readall(s.inbox) or ""
 end
 
 ---Read up to `sep`, which is not part of the result. After the end: false and the
@@ -608,7 +605,7 @@ end
 function socket.readline(id, sep, timeout)
 	sep = sep or "\n"
 	local s = record(id)
-	local line = driver.readline(s.buffer, nodes, sep)
+	local line = inbox.readline(s.inbox, sep)
 	if line then
 		return line
 	end
@@ -618,7 +615,7 @@ function socket.readline(id, sep, timeout)
 	if suspend(s, sep, timeout) then
 		return nil, "timeout"
 	end
-	line = driver.readline(s.buffer, nodes, sep)
+	line = inbox.readline(s.inbox, sep)
 	if line then
 		return line
 	end
@@ -635,7 +632,7 @@ function socket.block(id, timeout)
 	if s == nil or not s.connected then
 		return false
 	end
-	local _, size = driver.pop(s.buffer, nodes, 0)
+	local _, size = inbox.pop(s.inbox, 0)
 	if size > 0 then
 		return true
 	end
@@ -668,7 +665,7 @@ function socket.close(id)
 	if s.connecting == true then
 		s.connecting = "socket closed"
 		wakeup(s)
-	elseif s.busy then
+	elseif is_busy(s) then
 		-- A reader that has just got what it needs must not wait again.
 		s.connected = false
 		local closers = s.closers or {}
@@ -682,8 +679,8 @@ function socket.close(id)
 		suspend(s)
 	end
 	s.connected = false
-	if s.buffer then
-		driver.clear(s.buffer, nodes)
+	if s.inbox then
+		inbox.close(s.inbox)
 	end
 	if pool[id] == s then
 		pool[id] = nil
@@ -695,15 +692,15 @@ end
 ---@param id integer
 function socket.drop(id)
 	local s = pool[id]
-	if s == nil then
+	if s == nil or s.is_refused then
 		return
-	elseif s.busy or s.connecting == true or s.kind ~= "stream" then
+	elseif is_busy(s) or s.connecting == true or s.kind ~= "stream" then
 		skynet.fork(socket.close, id)
 		return
 	end
 	driver.close(id)
-	driver.clear(s.buffer, nodes)
-	s.buffer = nil
+	inbox.close(s.inbox)
+	s.inbox = nil
 	s.is_refused = true
 	if not s.connected then
 		-- CLOSE has come already.
@@ -783,7 +780,11 @@ end
 ---@param id integer
 ---@param n integer
 function socket.limit(id, n)
-	record(id).limit = n
+	local s = record(id)
+	s.limit = n
+	if s.inbox then
+		inbox.slow(s.inbox)
+	end
 end
 
 ---Set who is told about unsent data: cb(id, KiB), 0 when all is sent. Does not yield.

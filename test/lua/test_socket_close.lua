@@ -2,7 +2,7 @@
 -- also with: socket_thread = 3
 
 local skynet = require "skynet"
-local driver = require "skynet.socketdriver"
+local inbox = require "skynet.socketinbox"
 local socket = require "skynet.socket"
 local sockets = require "sockets"
 local test = require "testlib"
@@ -154,7 +154,7 @@ end)
 
 test.case("a reader that got its data as the socket was closed ends, too", function()
 	local client, server = pair()
-	local push = driver.push
+	local take = inbox.take
 	local closer, closed, got = nil, false, {}
 	skynet.fork(function()
 		closer = coroutine.running()
@@ -169,10 +169,11 @@ test.case("a reader that got its data as the socket was closed ends, too", funct
 	end)
 	test.wait_for(function() return closer end)
 	-- The task that closes wakes just before the one that reads.
-	driver.push = function(...)
-		driver.push = push
+	socket.limit(server, 1024)
+	inbox.take = function(...)
+		inbox.take = take
 		skynet.wakeup(closer)
-		return push(...)
+		return take(...)
 	end
 	socket.write(client, "data")
 	test.wait_for(function() return closed and got[#got] == false end)

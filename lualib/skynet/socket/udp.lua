@@ -5,6 +5,7 @@
 -- datagram to the callback of its socket.
 
 local driver = require "skynet.socketdriver"
+local inbox = require "skynet.socketinbox"
 
 ---The functions for one service.
 ---@param pool table<integer, skynet.socket.record> its sockets
@@ -15,7 +16,7 @@ return function(pool, numeric)
 	local M = {}
 
 	local function new_udp(id, cb)
-		pool[id] = { id = id, kind = "udp", connected = true, callback = cb }
+		pool[id] = { id = id, kind = "udp", connected = true, callback = cb, inbox = inbox.open(nil) }
 		return id
 	end
 

@@ -1,0 +1,22 @@
+/*
+ * lua-sink: what takes the bytes of a connection in place of its buffer, see socket.feed.
+ *
+ * A userdata is one when its metatable has a field STREAM_SINK_FIELD, a light userdata
+ * that points to a struct stream_sink that lives as long as the library. Its functions run
+ * on the thread of the service, between two messages, and must not use Lua.
+ */
+#ifndef LUA_SINK_H
+#define LUA_SINK_H
+
+#include <stddef.h>
+
+#define STREAM_SINK_FIELD "__sink"
+
+struct stream_sink {
+	/* Bytes that were fed and are held yet. */
+	size_t (*held)(const void *ud);
+	/* Takes a block of skynet_malloc. */
+	void (*feed)(void *ud, char *block, size_t size);
+};
+
+#endif

@@ -1,0 +1,427 @@
+// skynet.socketinbox: the receiving end of the connections of skynet.socket (internal).
+//
+// An inbox takes in what its connection receives, and wakes the task that waits for it,
+// before a message gets as far as Lua: the usual case costs no task and no call. What is
+// not usual (much is buffered, a limit, a wait for a line) is left to Lua, which does the
+// same with `take`.
+//
+// An inbox is a userdata. It owns the blocks that were not read. The inboxes of a service are
+// found by the ids of their connections; one that is collected or closed is taken out.
+// Everything here runs on the thread of the service.
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <limits.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "lua-sink.h"
+#include "lua-task.h"
+#include "lua-udata.h"
+#include "skynet.h"
+#include "skynet_malloc.h"
+#include "skynet_socket.h"
+#include "socket_chain.h"
+
+#define INBOX_META "skynet.socketinbox"
+// Buffered bytes that nobody asked for; beyond, Lua pauses the connection.
+#define PAUSE_SIZE (128 * 1024)
+#define FIRST_BUCKETS 8
+// A wait for something that only Lua can tell.
+#define NEED_LUA SIZE_MAX
+
+struct inboxes;
+
+struct inbox {
+	struct inbox *next;   // in its bucket
+	struct inboxes *home; // NULL: closed
+	int id;
+	int session; // of the task that waits, see task_wake
+	size_t need; // bytes it waits for; 0: nobody waits for bytes
+	bool is_slow;
+	const struct stream_sink *sink; // what takes the bytes; lives in the user value
+	void *sink_ud;
+	struct chain chain;
+	struct chain_node first; // the node of most blocks; unused while msg is NULL
+};
+
+// All inboxes of a service. User value 1 holds the buckets.
+struct inboxes {
+	lua_State *main;
+	struct sched *sched;
+	struct inbox **bucket;
+	size_t mask;
+	size_t n;
+};
+
+int luaopen_skynet_socketinbox(lua_State *L);
+
+//--------------------------------------------------------------------- table
+
+static struct inboxes *
+all_inboxes(lua_State *L) {
+	return lua_touserdata(L, lua_upvalueindex(2));
+}
+
+// The link that leads to the inbox, or to the end of its bucket.
+static struct inbox **
+find(const struct inboxes *all, int id) {
+	struct inbox **link = &all->bucket[(unsigned)id & all->mask];
+	while (*link != NULL && (*link)->id != id) {
+		link = &(*link)->next;
+	}
+	return link;
+}
+
+// Give the table on the top of the stack its buckets.
+static void
+set_buckets(lua_State *L, struct inboxes *all, size_t n) {
+	struct inbox **bucket = lua_newuserdatauv(L, n * sizeof(bucket[0]), 0);
+	memset(bucket, 0, n * sizeof(bucket[0]));
+	for (size_t i = 0; all->bucket != NULL && i <= all->mask; i++) {
+		struct inbox *p = all->bucket[i];
+		while (p != NULL) {
+			struct inbox *next = p->next;
+			struct inbox **b = &bucket[(unsigned)p->id & (n - 1)];
+			p->next = *b;
+			*b = p;
+			p = next;
+		}
+	}
+	all->bucket = bucket;
+	all->mask = n - 1;
+	lua_setiuservalue(L, -2, 1);
+}
+
+static void
+take_out(struct inbox *p) {
+	if (p->home != NULL) {
+		*find(p->home, p->id) = p->next;
+		p->home->n--;
+		p->home = NULL;
+	}
+}
+
+static void
+put_in(struct inboxes *all, struct inbox *p, int id) {
+	struct inbox *old = *find(all, id);
+	if (old != NULL) {
+		take_out(old);
+	}
+	struct inbox **b = &all->bucket[(unsigned)id & all->mask];
+	p->id = id;
+	p->home = all;
+	p->next = *b;
+	*b = p;
+	all->n++;
+}
+
+//--------------------------------------------------------------------- nodes
+
+static struct chain_node *
+new_node(struct inbox *p, lua_State *L) {
+	void *ud;
+	if (p->first.msg == NULL) {
+		return &p->first;
+	}
+	// By the allocator of the VM: it counts, and refuses beyond the limit.
+	return lua_getallocf(L, &ud)(ud, NULL, 0, sizeof(struct chain_node));
+}
+
+static void
+free_nodes(struct inbox *p, lua_State *L, struct chain_node *used) {
+	while (used != NULL) {
+		struct chain_node *next = used->next;
+		if (used != &p->first) {
+			void *ud;
+			lua_getallocf(L, &ud)(ud, used, sizeof(*used), 0);
+		}
+		used = next;
+	}
+}
+
+static void
+consume(lua_State *L, struct inbox *p, size_t n) {
+	free_nodes(p, L, chain_consume(&p->chain, n));
+}
+
+// False: no memory; the block is still the caller's.
+static bool
+take_in(struct inbox *p, lua_State *L, char *block, size_t size) {
+	if (p->sink != NULL) {
+		p->sink->feed(p->sink_ud, block, size);
+		return true;
+	}
+	struct chain_node *n = new_node(p, L);
+	if (n == NULL) {
+		return false;
+	}
+	chain_append(&p->chain, n, block, size);
+	return true;
+}
+
+static size_t
+held(const struct inbox *p) {
+	return p->sink != NULL ? p->sink->held(p->sink_ud) : p->chain.size;
+}
+
+//-------------------------------------------------------------------- filter
+
+// Data for a inbox where nothing is out of the ordinary. The filter of the service, see
+// lua-task.h.
+static bool
+filter_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
+	struct inboxes *all = ud;
+	struct skynet_socket_message *m = (void *)(uintptr_t)msg;
+	(void)ctx;
+	if (size < sizeof(*m) || m->type != SKYNET_SOCKET_TYPE_DATA || m->buffer == NULL) {
+		return false;
+	}
+	struct inbox *p = *find(all, m->id);
+	if (p == NULL || p->is_slow || p->need == NEED_LUA || held(p) + (size_t)m->ud > PAUSE_SIZE ||
+	    !take_in(p, all->main, m->buffer, (size_t)m->ud)) {
+		return false;
+	}
+	m->buffer = NULL;
+	if (p->need > 0 && (p->sink != NULL || p->chain.size >= p->need)) {
+		p->need = 0;
+		task_wake(all->sched, p->session);
+	}
+	return true;
+}
+
+//----------------------------------------------------------------- functions
+
+static struct inbox *
+check_inbox(lua_State *L) {
+	struct inbox *p = udata_of(L, 1, 1);
+	if (p == NULL) {
+		luaL_typeerror(L, 1, INBOX_META);
+	}
+	return p;
+}
+
+// open(id | nil) -> inbox. What comes for the connection goes there from now on; without
+// an id nothing does, but a task can wait.
+static int
+lopen(lua_State *L) {
+	bool has_id = !lua_isnil(L, 1);
+	int id = has_id ? (int)luaL_checkinteger(L, 1) : 0;
+	struct inboxes *all = all_inboxes(L);
+	if (all->n > all->mask) {
+		lua_pushvalue(L, lua_upvalueindex(2));
+		set_buckets(L, all, 2 * (all->mask + 1));
+		lua_pop(L, 1);
+	}
+	struct inbox *p = lua_newuserdatauv(L, sizeof(*p), 1);
+	memset(p, 0, sizeof(*p));
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_setmetatable(L, -2);
+	if (has_id) {
+		put_in(all, p, id);
+	}
+	return 1;
+}
+
+// take(inbox, block, size) -> bytes held; nil and why, if there is no memory for it. Takes
+// the block in either case. What the filter does, for events in Lua.
+static int
+ltake(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	char *block = lua_touserdata(L, 2);
+	lua_Integer size = luaL_checkinteger(L, 3);
+	luaL_argcheck(L, block != NULL, 2, "need a block");
+	luaL_argcheck(L, size >= 0, 3, "size out of range");
+	if (!take_in(p, L, block, (size_t)size)) {
+		skynet_free(block);
+		lua_pushnil(L);
+		lua_pushliteral(L, "not enough memory");
+		return 2;
+	}
+	lua_pushinteger(L, (lua_Integer)held(p));
+	return 1;
+}
+
+// wait(inbox, need [, time]) -> "BREAK" when a task with a time was woken. Suspends the task
+// until that many bytes are there, or wake. need: a number; nil = what comes does not end
+// it; anything else = Lua looks at what comes. Raises when a task waits already. Yields.
+static int
+lwait(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	lua_Integer cs = luaL_optinteger(L, 3, -1);
+	luaL_argcheck(L, cs <= INT_MAX, 3, "time out of range");
+	if (cs < 0 && !lua_isnoneornil(L, 3)) {
+		cs = 0;
+	}
+	if (task_waits(all_inboxes(L)->sched, p->session)) {
+		return luaL_error(L, "another task waits for this socket");
+	}
+	if (lua_isinteger(L, 2)) {
+		p->need = (size_t)lua_tointeger(L, 2);
+	} else {
+		p->need = lua_isnil(L, 2) ? 0 : NEED_LUA;
+	}
+	return task_wait_session(L, "a socket function", (int)cs, &p->session);
+}
+
+// wake(inbox): the task that waits, if any, goes on
+static int
+lwake(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	p->need = 0;
+	task_wake(all_inboxes(L)->sched, p->session);
+	return 0;
+}
+
+// busy(inbox) -> whether a task waits, or was woken and has not gone on yet
+static int
+lbusy(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	lua_pushboolean(L, task_waits(all_inboxes(L)->sched, p->session));
+	return 1;
+}
+
+// need(inbox) -> bytes that a task waits for, or nil
+static int
+lneed(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	if (p->need == 0 || p->need == NEED_LUA || !task_waits(all_inboxes(L)->sched, p->session)) {
+		return 0;
+	}
+	lua_pushinteger(L, (lua_Integer)p->need);
+	return 1;
+}
+
+// pop(inbox, n) -> string; or nil, bytes held
+static int
+lpop(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	lua_Integer n = luaL_checkinteger(L, 2);
+	luaL_argcheck(L, n >= 0, 2, "size out of range");
+	if (n > 0 && (lua_Unsigned)n <= p->chain.size) {
+		chain_push_string(L, &p->chain, (size_t)n);
+		consume(L, p, (size_t)n);
+		return 1;
+	}
+	lua_pushnil(L);
+	lua_pushinteger(L, (lua_Integer)p->chain.size);
+	return 2;
+}
+
+// readall(inbox) -> string, or nil when there is nothing
+static int
+lreadall(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	if (p->chain.size == 0) {
+		lua_pushnil(L);
+		// Blocks of no bytes.
+		consume(L, p, 0);
+		return 1;
+	}
+	chain_push_string(L, &p->chain, p->chain.size);
+	consume(L, p, p->chain.size);
+	return 1;
+}
+
+static const char *
+check_separator(lua_State *L, size_t *len) {
+	const char *sep = luaL_checklstring(L, 2, len);
+	luaL_argcheck(L, *len > 0, 2, "empty separator");
+	return sep;
+}
+
+// has(inbox, sep) -> whether a line is complete
+static int
+lhas(lua_State *L) {
+	size_t len;
+	struct inbox *p = check_inbox(L);
+	const char *sep = check_separator(L, &len);
+	lua_pushboolean(L, chain_search(&p->chain, sep, len) >= 0);
+	return 1;
+}
+
+// readline(inbox, sep) -> line without sep, or nothing
+static int
+lreadline(lua_State *L) {
+	size_t len;
+	struct inbox *p = check_inbox(L);
+	const char *sep = check_separator(L, &len);
+	ptrdiff_t n = chain_search(&p->chain, sep, len);
+	if (n < 0) {
+		return 0;
+	}
+	chain_push_string(L, &p->chain, (size_t)n);
+	consume(L, p, (size_t)n + len);
+	return 1;
+}
+
+// slow(inbox): from now on Lua looks at all that comes
+static int
+lslow(lua_State *L) {
+	check_inbox(L)->is_slow = true;
+	return 0;
+}
+
+// feed(inbox, sink | nil) -> whether it is one that takes blocks here, see lua-sink.h
+static int
+lfeed(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	lua_settop(L, 2);
+	p->sink = NULL;
+	p->sink_ud = NULL;
+	if (lua_type(L, 2) == LUA_TUSERDATA && luaL_getmetafield(L, 2, STREAM_SINK_FIELD) != LUA_TNIL) {
+		p->sink = lua_touserdata(L, -1);
+		p->sink_ud = lua_touserdata(L, 2);
+	}
+	// It lives as long as the inbox.
+	lua_pushvalue(L, 2);
+	lua_setiuservalue(L, 1, 1);
+	lua_pushboolean(L, p->sink != NULL);
+	return 1;
+}
+
+// close(inbox): nothing comes any more, and what was not read is freed
+static int
+lclose(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	take_out(p);
+	consume(L, p, p->chain.size);
+	return 0;
+}
+
+static void
+new_inboxes(lua_State *L) {
+	struct inboxes *all = lua_newuserdatauv(L, sizeof(*all), 1);
+	memset(all, 0, sizeof(*all));
+	lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+	all->main = lua_tothread(L, -1);
+	lua_pop(L, 1);
+	set_buckets(L, all, FIRST_BUCKETS);
+	// The filter needs it as long as the VM lives.
+	lua_pushvalue(L, -1);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_data);
+	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_data, all);
+}
+
+int
+luaopen_skynet_socketinbox(lua_State *L) {
+	static const luaL_Reg functions[] = {
+	    {"open", lopen},         {"take", ltake},       {"wait", lwait},
+	    {"wake", lwake},         {"busy", lbusy},       {"need", lneed},
+	    {"pop", lpop},           {"readall", lreadall}, {"has", lhas},
+	    {"readline", lreadline}, {"slow", lslow},       {"feed", lfeed},
+	    {"close", lclose},       {NULL, NULL},
+	};
+	luaL_checkversion(L);
+	luaL_newlibtable(L, functions);
+	luaL_newmetatable(L, INBOX_META);
+	lua_pushvalue(L, -1);
+	lua_pushnil(L);
+	lua_pushcclosure(L, lclose, 2);
+	lua_setfield(L, -2, "__gc");
+	new_inboxes(L);
+	luaL_setfuncs(L, functions, 2);
+	lua_pushinteger(L, PAUSE_SIZE);
+	lua_setfield(L, -2, "PAUSE_SIZE");
+	return 1;
+}
