@@ -3,7 +3,7 @@
 //
 // A poller watches descriptors, level-triggered, and reports each under the tag
 // that it was added with. It owns its own descriptors, not the watched ones.
-// One thread at a time calls add, del, set and wait; wake may be called by any
+// One thread at a time calls add, del, set, close and wait; wake may be called by any
 // thread. All int results: 0, or -1 with errno set, unless said otherwise.
 #ifndef poller_h
 #define poller_h
@@ -31,6 +31,8 @@ struct poller_ops {
 	int (*add)(struct poller *, int fd, uintptr_t tag, bool want_read, bool want_write);
 	int (*set)(struct poller *, int fd, uintptr_t tag, bool want_read, bool want_write);
 	int (*del)(struct poller *, int fd);
+	// Stops watching fd and closes it.
+	void (*close)(struct poller *, int fd);
 	// Waits until something is ready, wake was called, or the time is up
 	// (-1 = no limit). Returns the number of events stored, which is 0 after a
 	// wake or the time limit; -1 is a real error. A signal may end a limited wait

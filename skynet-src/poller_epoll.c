@@ -5,6 +5,9 @@
 #include "poller.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -22,6 +25,23 @@ struct poller {
 	int epfd;
 	int wakefd;
 };
+
+// Some child of this process may hold copies of its descriptors. Relaxed: the fork itself
+// orders what matters, and a close at the same time may come too late for the child anyway.
+static atomic_bool has_forked;
+
+static void
+on_fork(void) {
+	atomic_store_explicit(&has_forked, true, memory_order_relaxed);
+}
+
+static void
+watch_forks(void) {
+	// Should it fail, for want of memory, the truth is taken for granted.
+	if (pthread_atfork(on_fork, NULL, NULL) != 0) {
+		on_fork();
+	}
+}
 
 static uint32_t
 interest(bool want_read, bool want_write) {
@@ -51,6 +71,17 @@ epoll_del(struct poller *p, int fd) {
 	return control(p, EPOLL_CTL_DEL, fd, 0, 0);
 }
 
+// The last close of what a descriptor stands for ends the watching as well. Where a child
+// has a copy, this is not the last one: the poller would report it for ever, under a
+// number that can't be deleted any more.
+static void
+epoll_close(struct poller *p, int fd) {
+	if (atomic_load_explicit(&has_forked, memory_order_relaxed)) {
+		epoll_del(p, fd);
+	}
+	close(fd);
+}
+
 static void
 epoll_release(struct poller *p) {
 	if (p->wakefd >= 0) {
@@ -64,6 +95,8 @@ epoll_release(struct poller *p) {
 
 static struct poller *
 epoll_new(void) {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, watch_forks);
 	struct poller *p = skynet_malloc(sizeof(*p));
 	p->epfd = epoll_create1(EPOLL_CLOEXEC);
 	p->wakefd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -125,6 +158,7 @@ static const struct poller_ops poller_epoll = {
     .add = epoll_add,
     .set = epoll_set,
     .del = epoll_del,
+    .close = epoll_close,
     .wait = epoll_poll,
     .wake = epoll_wake,
 };

@@ -73,6 +73,12 @@ kq_set(struct poller *p, int fd, uintptr_t tag, bool want_read, bool want_write)
 }
 
 static void
+kq_close(struct poller *p, int fd) {
+	kq_del(p, fd);
+	close(fd);
+}
+
+static void
 kq_release(struct poller *p) {
 	close(p->kq);
 	skynet_free(p);
@@ -143,6 +149,7 @@ static const struct poller_ops poller_kqueue = {
     .add = kq_add,
     .set = kq_set,
     .del = kq_del,
+    .close = kq_close,
     .wait = kq_poll,
     .wake = kq_wake,
 };

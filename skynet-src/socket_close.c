@@ -37,9 +37,12 @@ loop_close_descriptor(struct socket_loop *loop, struct socket_slot *s) {
 	if (s->fd < 0) {
 		return;
 	}
-	loop_unwatch(loop, s);
 	if (s->kind == KIND_FOREIGN) {
+		loop_unwatch(loop, s);
 		detach(s);
+	} else if (s->polled != 0) {
+		loop->ops->close(loop->poller, s->fd);
+		loop_forget_interest(loop, s);
 	} else {
 		close(s->fd);
 	}
@@ -162,6 +165,11 @@ void
 loop_close(struct socket_loop *loop, struct socket_slot *s) {
 	pthread_mutex_lock(&s->lock);
 	s->closing = s->draining = true;
+	s->left_to_loop = false;
+	bool is_left = write_waits_for_end(s);
+	if (is_left) {
+		write_end(loop->ss, s);
+	}
 	bool pending = s->writer_active || s->high.head != NULL || s->low.head != NULL;
 	bool can_drain = s->state != SLOT_HALFCLOSE_WRITE;
 	bool was_unstarted = s->state == SLOT_PACCEPT;
@@ -171,6 +179,11 @@ loop_close(struct socket_loop *loop, struct socket_slot *s) {
 	slot_unlock(s);
 	loop_emit_close(loop, s);
 	if (!pending || !can_drain) {
+		if (is_left) {
+			// Sends what was written, in one packet with the end. A close would do so as well,
+			// but throws it away if the peer has sent something unread meanwhile.
+			shutdown(s->fd, SHUT_WR);
+		}
 		loop_finish(loop, s);
 		return;
 	}
@@ -180,7 +193,7 @@ loop_close(struct socket_loop *loop, struct socket_slot *s) {
 	if (s->state != SLOT_CONNECTING && s->state != SLOT_RESERVED) {
 		loop_limit_linger(loop, s);
 	}
-	if (was_unstarted) {
+	if (was_unstarted || is_left) {
 		write_flush(loop, s);
 	}
 }

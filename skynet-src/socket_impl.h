@@ -229,6 +229,7 @@ struct socket_slot {
 	int fd;                      // [both]
 	uint8_t state;               // [both]
 	uint8_t kind;                // before the id is published
+	uint8_t accept_share;        // [loop] a listener: how many to take at once
 	bool reading;                // [both] to be polled for reading, unless throttled
 	atomic_bool throttled;       // reading rests, see socket_throttle.c
 	bool write_polled;           // [both] polled for writing
@@ -240,6 +241,7 @@ struct socket_slot {
 	bool relays;                 // [lock] sends go to the owner
 	bool writer_active;          // [lock] some thread is inside a write call
 	bool flush_posted;           // [lock] a FLUSH request is under way
+	bool left_to_loop;           // [lock] what is queued is written when CLOSE is served
 	bool reap;                   // [lock] the writer asks the loop to try again to free it
 	bool restore_blocking;       // [loop] an attached descriptor was blocking
 	struct socket_loop *loop;    // before the id is published
@@ -456,8 +458,10 @@ void loop_linger_over(struct socket_loop *loop, struct socket_slot *s);
 void loop_finish(struct socket_loop *loop, struct socket_slot *s);
 // close(id): what was accepted still goes out.
 void loop_close(struct socket_loop *loop, struct socket_slot *s);
-// Takes the descriptor from the poller. Before it is closed.
+// Takes the descriptor from the poller, which lives on.
 void loop_unwatch(struct socket_loop *loop, struct socket_slot *s);
+// The poller has forgotten the descriptor.
+void loop_forget_interest(struct socket_loop *loop, struct socket_slot *s);
 char *loop_read_buffer(struct socket_loop *loop);
 
 //------------------------------------------------------------------- connect
@@ -524,6 +528,12 @@ int write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_
                  enum send_mode mode, const struct socket_udp_address *to);
 // A send to a socket that relays. 0 or -1. Unlocks.
 int write_relay(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b);
+// Whether all that is queued can be written by the loop when it closes the stream. With the
+// lock.
+bool write_waits_for_end(const struct socket_slot *s);
+// Writes it; the system may keep the last of it until the stream is shut down. With the
+// lock, which is given up meanwhile.
+void write_end(struct socket_server *ss, struct socket_slot *s);
 // socket_server_flush. Unlocks.
 void write_flush_here(struct socket_server *ss, struct socket_slot *s);
 

@@ -43,6 +43,13 @@ lock_for(struct socket_server *ss, const char *verb, int id, uintptr_t opaque) {
 	return s;
 }
 
+// Whether the loop writes what is queued, together with the end of the stream. Not if it
+// has to be woken first: the peer would wait for that.
+static bool
+can_leave_to_loop(const struct socket_slot *s, int op) {
+	return op == COMMAND_CLOSE && write_waits_for_end(s) && !atomic_load(&s->loop->waiting);
+}
+
 // From this moment on sends are refused, whatever the loop is doing. What was queued to
 // be sent soon is written before: shutdown only loses what the peer does not take.
 static void
@@ -51,7 +58,12 @@ post_end(struct socket_server *ss, int op, const char *verb, int id, uintptr_t o
 	if (s != NULL) {
 		struct socket_loop *loop = s->loop;
 		s->closing = true;
-		write_flush_here(ss, s);
+		if (can_leave_to_loop(s, op)) {
+			s->left_to_loop = true;
+			slot_unlock(s);
+		} else {
+			write_flush_here(ss, s);
+		}
 		post_to(loop, op, id, 0);
 	}
 }

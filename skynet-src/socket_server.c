@@ -84,11 +84,16 @@ loop_apply_interest(struct socket_loop *loop, struct socket_slot *s) {
 }
 
 void
+loop_forget_interest(struct socket_loop *loop, struct socket_slot *s) {
+	atomic_fetch_sub_explicit(&loop->interests, 1, memory_order_relaxed);
+	s->polled = 0;
+}
+
+void
 loop_unwatch(struct socket_loop *loop, struct socket_slot *s) {
 	if (s->polled != 0) {
 		loop->ops->del(loop->poller, s->fd);
-		atomic_fetch_sub_explicit(&loop->interests, 1, memory_order_relaxed);
-		s->polled = 0;
+		loop_forget_interest(loop, s);
 	}
 }
 
@@ -625,6 +630,9 @@ socket_server_create(int loops, uint64_t (*clock)(void), socket_sink sink, void 
 static void
 release_slot(struct socket_slot *s, void *ud) {
 	struct socket_server *ss = ud;
+	if (s->left_to_loop) {
+		write_end(ss, s);
+	}
 	write_discard(ss, s);
 	connect_attempt_free(s->loop, s);
 	loop_close_descriptor(s->loop, s);

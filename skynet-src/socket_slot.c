@@ -260,11 +260,12 @@ reset(struct socket_slot *s, int kind, int state) {
 	s->fd = -1;
 	s->state = (uint8_t)state;
 	s->kind = (uint8_t)kind;
+	s->accept_share = 1;
 	s->reading = s->write_polled = false;
 	atomic_store_explicit(&s->throttled, false, memory_order_relaxed);
 	s->polled = 0;
 	s->closing = s->draining = s->close_told = s->relays = false;
-	s->writer_active = s->flush_posted = s->reap = false;
+	s->writer_active = s->flush_posted = s->left_to_loop = s->reap = false;
 	s->restore_blocking = s->starts_accepted = false;
 	s->high.head = s->high.tail = NULL;
 	s->low.head = s->low.tail = NULL;

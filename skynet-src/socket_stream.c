@@ -12,7 +12,7 @@
 #include "skynet.h"
 #include "skynet_malloc.h"
 
-// Connections taken per readiness of a listener, before the others get a turn.
+// Most connections taken per readiness of a listener, before the others get a turn.
 #define ACCEPT_SHARE 64
 // When descriptors run out: how long a listener rests, and how often it says so.
 #define ACCEPT_PAUSE_MS 100
@@ -249,9 +249,12 @@ welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
 	}
 }
 
+// As many as there were the last time, or twice as many if there were more: the call that
+// finds no more costs as much as one that does. What is left is reported again.
 void
 stream_accept(struct socket_loop *loop, struct socket_slot *s) {
-	for (int i = 0; i < ACCEPT_SHARE; i++) {
+	int share = s->accept_share;
+	for (int i = 0; i < share; i++) {
 		union socket_addr addr;
 		int fd = accept_new(s->fd, &addr);
 		if (fd >= 0) {
@@ -263,10 +266,12 @@ stream_accept(struct socket_loop *loop, struct socket_slot *s) {
 			return;
 		}
 		if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			s->accept_share = (uint8_t)(i > 0 ? i : 1);
 			return;
 		}
 		// The connection vanished, or some such: the next one may be fine.
 	}
+	s->accept_share = (uint8_t)(share * 2 < ACCEPT_SHARE ? share * 2 : ACCEPT_SHARE);
 }
 
 //---------------------------------------------------------------------- read

@@ -24,6 +24,12 @@
 #define FLUSH_SHARE (1024 * 1024)
 // How much more than its send_limit a socket may hold while some thread writes.
 #define WRITING_SLACK (128 * 1024)
+// The system keeps back what it could send now, for the end of the stream to go with it.
+#ifdef MSG_MORE
+#define END_FLAGS (MSG_MORE | MSG_NOSIGNAL)
+#else
+#define END_FLAGS 0
+#endif
 // Backlog of the first warning; each further one needs twice as much.
 #define WARNING_BASE (1024 * 1024)
 
@@ -35,7 +41,7 @@ struct piece {
 	bool is_object;
 };
 
-static int flush_share(struct socket_server *ss, struct socket_slot *s);
+static int flush_share(struct socket_server *ss, struct socket_slot *s, int flags);
 static void unlock_and_post_flush(struct socket_slot *s);
 
 //-------------------------------------------------------------------- pieces
@@ -345,7 +351,7 @@ is_full(struct socket_server *ss, struct socket_slot *s, size_t sz) {
 		return false;
 	}
 	if (!is_empty(s) && can_write_here(s)) {
-		flush_share(ss, s);
+		flush_share(ss, s, 0);
 	}
 	return exceeds_limit(s, sz, s->writer_active && !s->write_polled ? WRITING_SLACK : 0);
 }
@@ -447,10 +453,20 @@ next_queue(struct socket_slot *s) {
 	return s->high.head != NULL ? &s->high : &s->low;
 }
 
+// flags: of sendmsg, which sockets alone have; 0 suits all.
+static ssize_t
+write_blocks(int fd, struct iovec *iov, int n, int flags) {
+	if (flags != 0) {
+		struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+		return sendmsg(fd, &m, flags);
+	}
+	return n == 1 ? write(fd, iov[0].iov_base, iov[0].iov_len) : writev(fd, iov, n);
+}
+
 // One system call's worth. Returns the bytes written, or -1 with errno. With the
 // lock, which is given up meanwhile.
 static ssize_t
-flush_stream(struct socket_server *ss, struct socket_slot *s) {
+flush_stream(struct socket_server *ss, struct socket_slot *s, int flags) {
 	struct iovec iov[IOV_BATCH];
 	struct write_queue *q = next_queue(s);
 	int n = 0;
@@ -460,8 +476,7 @@ flush_stream(struct socket_server *ss, struct socket_slot *s) {
 	}
 	s->writer_active = true;
 	slot_unlock(s);
-	ssize_t written =
-	    n == 1 ? write(s->fd, iov[0].iov_base, iov[0].iov_len) : writev(s->fd, iov, n);
+	ssize_t written = write_blocks(s->fd, iov, n, flags);
 	int err = errno;
 	pthread_mutex_lock(&s->lock);
 	s->writer_active = false;
@@ -498,11 +513,11 @@ flush_datagram(struct socket_server *ss, struct socket_slot *s) {
 // Empties the queue as far as it goes. Returns 0, or the errno of a broken stream.
 // With the lock.
 static int
-flush_share(struct socket_server *ss, struct socket_slot *s) {
+flush_share(struct socket_server *ss, struct socket_slot *s, int flags) {
 	bool is_datagram = s->kind == KIND_UDP4 || s->kind == KIND_UDP6;
 	size_t total = 0;
 	while (!is_empty(s) && total < FLUSH_SHARE) {
-		ssize_t n = is_datagram ? flush_datagram(ss, s) : flush_stream(ss, s);
+		ssize_t n = is_datagram ? flush_datagram(ss, s) : flush_stream(ss, s, flags);
 		if (n >= 0) {
 			total += (size_t)n;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -517,13 +532,27 @@ flush_share(struct socket_server *ss, struct socket_slot *s) {
 // A broken stream is discovered again, and reported, by the loop.
 void
 write_flush_here(struct socket_server *ss, struct socket_slot *s) {
+	if (s->left_to_loop) {
+		slot_unlock(s);
+		return;
+	}
 	if (!is_empty(s) && can_write_here(s)) {
-		flush_share(ss, s);
+		flush_share(ss, s, 0);
 		if (is_empty(s)) {
 			end_warning(s);
 		}
 	}
 	unlock_and_post_flush(s);
+}
+
+bool
+write_waits_for_end(const struct socket_slot *s) {
+	return s->kind == KIND_STREAM && !is_empty(s) && s->warn_level == 0 && can_write_here(s);
+}
+
+void
+write_end(struct socket_server *ss, struct socket_slot *s) {
+	flush_share(ss, s, END_FLAGS);
 }
 
 // net.md 1.13, write failure. The bytes are lost; the owner is told, unless it
@@ -576,7 +605,7 @@ write_flush(struct socket_loop *loop, struct socket_slot *s) {
 	if (flush_is_over(loop, s)) {
 		return;
 	}
-	int err = flush_share(loop->ss, s);
+	int err = flush_share(loop->ss, s, 0);
 	bool more = !is_empty(s);
 	bool ended = s->draining && !more;
 	// Under the same lock as the look at the queue: a sender that finds

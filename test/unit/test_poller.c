@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "poller.h"
@@ -132,6 +133,52 @@ a_deleted_descriptor_is_silent_and_can_be_added_again(void **state) {
 	assert_int_equal(poll_once(f, 0).tag, 0);
 	assert_int_equal(f->ops->add(f->p, f->fd[0], TAG, true, false), 0);
 	assert_true(poll_once(f, -1).read);
+}
+
+static void
+a_closed_descriptor_is_silent_and_its_number_can_be_added_again(void **state) {
+	struct fixture *f = *state;
+	int fd = f->fd[0];
+	assert_int_equal(f->ops->add(f->p, fd, TAG, true, false), 0);
+	assert_int_equal(write(f->fd[1], "a", 1), 1);
+	f->ops->close(f->p, fd);
+	close_end(f, 1);
+	assert_int_equal(fcntl(fd, F_GETFD), -1);
+	assert_int_equal(poll_once(f, 0).tag, 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, f->fd), 0);
+	assert_int_equal(f->fd[0], fd);
+	assert_int_equal(f->ops->add(f->p, fd, TAG, true, false), 0);
+	assert_int_equal(write(f->fd[1], "a", 1), 1);
+	assert_true(poll_once(f, -1).read);
+}
+
+// The child keeps what it inherited until the pipe closes.
+static pid_t
+fork_child(int until[2]) {
+	assert_int_equal(pipe(until), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		char c;
+		close(until[1]);
+		_exit((int)read(until[0], &c, 1));
+	}
+	assert_true(child > 0);
+	return child;
+}
+
+static void
+a_closed_descriptor_that_a_child_has_is_silent(void **state) {
+	struct fixture *f = *state;
+	int until[2];
+	assert_int_equal(f->ops->add(f->p, f->fd[0], TAG, true, true), 0);
+	pid_t child = fork_child(until);
+	f->ops->close(f->p, f->fd[0]);
+	f->fd[0] = -1;
+	assert_int_equal(write(f->fd[1], "the child has it", 16), 16);
+	assert_int_equal(poll_once(f, 0).tag, 0);
+	close(until[0]);
+	close(until[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
 static void
@@ -256,6 +303,8 @@ static const struct CMUnitTest claims[] = {
     CLAIM(interest_follows_set),
     CLAIM(add_with_write_interest_reports_room),
     CLAIM(a_deleted_descriptor_is_silent_and_can_be_added_again),
+    CLAIM(a_closed_descriptor_is_silent_and_its_number_can_be_added_again),
+    CLAIM(a_closed_descriptor_that_a_child_has_is_silent),
     CLAIM(end_of_stream_is_readable),
     CLAIM(hang_up_is_reported_with_write_interest),
     CLAIM(failed_connect_ends_as_writable),

@@ -269,6 +269,119 @@ bytes_sent_later_survive_close(void **state) {
 }
 
 static void
+bytes_sent_later_go_out_together_with_the_end(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "last "), 0);
+	assert_int_equal(send_later(w, id, "words"), 0);
+	socket_server_close(w->ss, ME, id);
+	char got[16];
+	socket_server_flush(w->ss, id);
+	assert_int_equal(recv(client, got, sizeof(got), MSG_DONTWAIT), -1);
+	settle(w);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 10);
+	assert_memory_equal(got, "last words", 10);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 0);
+	assert_false(is_alive(w, id));
+	close(client);
+}
+
+static void
+bytes_sent_later_do_not_wait_for_a_loop_that_sleeps(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "last words"), 0);
+	atomic_store(&w->ss->loops[0].waiting, true);
+	socket_server_close(w->ss, ME, id);
+	char got[16];
+	assert_int_equal(recv(client, got, sizeof(got), 0), 10);
+	settle(w);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 0);
+	close(client);
+}
+
+static void
+bytes_sent_later_survive_close_with_unread_input(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	socket_server_pause(w->ss, ME, id);
+	settle(w);
+	assert_int_equal(write(client, "never read", 10), 10);
+	assert_int_equal(send_later(w, id, "answer"), 0);
+	socket_server_close(w->ss, ME, id);
+	settle(w);
+	assert_false(is_alive(w, id));
+	char got[8];
+	assert_int_equal(recv(client, got, sizeof(got), 0), 6);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 0);
+	close(client);
+}
+
+// More than the socket takes at once.
+static void
+many_bytes_sent_later_survive_close(void **state) {
+	struct world *w = *state;
+	enum { BLOCKS = 100, BLOCK = 4096 };
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	char *got = malloc(BLOCKS * BLOCK);
+	for (int i = 0; i < BLOCKS; i++) {
+		char *p = malloc(BLOCK);
+		memset(p, 'a' + i % 26, BLOCK);
+		struct socket_sendbuffer b = {id, SOCKET_BUFFER_MEMORY, p, BLOCK};
+		assert_int_equal(socket_server_send_later(w->ss, &b), 0);
+	}
+	socket_server_close(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	assert_int_equal(drain_plain(w, client, got, BLOCKS * BLOCK), BLOCKS * BLOCK);
+	for (int i = 0; i < BLOCKS; i++) {
+		assert_int_equal(got[i * BLOCK], 'a' + i % 26);
+		assert_int_equal(got[i * BLOCK + BLOCK - 1], 'a' + i % 26);
+	}
+	assert_true(plain_has_ended(w, client));
+	settle(w);
+	assert_false(is_alive(w, id));
+	free(got);
+	close(client);
+}
+
+static void
+bytes_sent_later_to_who_has_gone_do_no_harm(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	socket_server_pause(w->ss, ME, id);
+	settle(w);
+	reset_on_close(client);
+	close(client);
+	assert_int_equal(send_later(w, id, "anybody?"), 0);
+	socket_server_close(w->ss, ME, id);
+	settle(w);
+	assert_false(is_alive(w, id));
+	assert_int_equal(count_events(w, id, SOCKET_CLOSE), 1);
+}
+
+static void
+bytes_sent_later_survive_the_end_of_the_server(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(send_later(w, id, "last words"), 0);
+	socket_server_close(w->ss, ME, id);
+	socket_server_release(w->ss);
+	w->ss = socket_server_create_with(ops, 1, clock_of_test, sink, w);
+	assert_non_null(w->ss);
+	char got[16];
+	assert_int_equal(recv(client, got, sizeof(got), 0), 10);
+	assert_int_equal(recv(client, got, sizeof(got), 0), 0);
+	close(client);
+}
+
+static void
 other_sends_take_later_ones_along_in_order(void **state) {
 	struct world *w = *state;
 	int client;
@@ -413,6 +526,12 @@ static const struct CMUnitTest claims[] = {
     CLAIM(broken_write_is_an_error_and_then_refused),
     CLAIM(bytes_sent_later_go_out_with_flush),
     CLAIM(bytes_sent_later_survive_close),
+    CLAIM(bytes_sent_later_go_out_together_with_the_end),
+    CLAIM(bytes_sent_later_do_not_wait_for_a_loop_that_sleeps),
+    CLAIM(bytes_sent_later_survive_close_with_unread_input),
+    CLAIM(many_bytes_sent_later_survive_close),
+    CLAIM(bytes_sent_later_to_who_has_gone_do_no_harm),
+    CLAIM(bytes_sent_later_survive_the_end_of_the_server),
     CLAIM(other_sends_take_later_ones_along_in_order),
     CLAIM(user_objects_go_through_their_adapter),
     CLAIM(empty_sends_succeed_and_do_nothing),
