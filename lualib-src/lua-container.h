@@ -36,25 +36,10 @@ struct lua_container_sample {
 };
 typedef void (*lua_container_site)(void *ud, const struct lua_container_sample *s);
 
-struct lua_container {
-	struct skynet_context *ctx;
+struct lua_container;
 
-	/*
-	 * What the VM's last finalizer may still need, and so cannot be given
-	 * back by a finalizer. Libraries put structs of theirs in front.
-	 */
-	struct lua_container_ending *endings;
-
-	/*
-	 * The Lua thread that executes: where an interrupt strikes. Whoever
-	 * resumes a thread sets it, see lua_container_resume. Atomic because a
-	 * signal handler on the same system thread reads it.
-	 */
-	_Atomic(lua_State *) running;
-
-	/* How many Lua threads skynet.profile measures; usually 0. */
-	int profiled;
-
+/* What a container can do; one table for all. */
+struct lua_container_ops {
 	/*
 	 * As skynet_callback, but messages are delivered in such a way that
 	 * interrupts work. L is the Lua thread on which cb starts; it must stay
@@ -103,6 +88,29 @@ struct lua_container {
 	int (*start_failed)(struct lua_container *c);
 };
 
+/* The container's own fields follow: what each message needs comes first. */
+struct lua_container {
+	struct skynet_context *ctx;
+
+	/*
+	 * The Lua thread that executes: where an interrupt strikes. Whoever
+	 * resumes a thread sets it, see lua_container_resume. Atomic because a
+	 * signal handler on the same system thread reads it.
+	 */
+	_Atomic(lua_State *) running;
+
+	/* How many Lua threads skynet.profile measures; usually 0. */
+	int profiled;
+
+	const struct lua_container_ops *ops;
+
+	/*
+	 * What the VM's last finalizer may still need, and so cannot be given
+	 * back by a finalizer. Libraries put structs of theirs in front.
+	 */
+	struct lua_container_ending *endings;
+};
+
 /*
  * The container of L's VM, whose allocator it is. Only in a VM that has one, as
  * lua_container tells.
@@ -137,7 +145,7 @@ lua_container_resume(struct lua_container *c, lua_State *co, lua_State *from, in
 	lua_State *before = atomic_load_explicit(&c->running, memory_order_relaxed);
 	atomic_store_explicit(&c->running, co, memory_order_relaxed);
 	int status = c->profiled == 0 ? lua_resume(co, from, nargs, nresults)
-	                              : c->resume_measured(c, co, from, nargs, nresults);
+	                              : c->ops->resume_measured(c, co, from, nargs, nresults);
 	atomic_store_explicit(&c->running, before, memory_order_relaxed);
 	return status;
 }
@@ -149,7 +157,7 @@ lua_container_resume(struct lua_container *c, lua_State *co, lua_State *from, in
 static inline void
 lua_container_task_end(struct lua_container *c, lua_State *co) {
 	if (c != NULL && c->profiled != 0) {
-		c->forget_measured(c, co);
+		c->ops->forget_measured(c, co);
 	}
 }
 

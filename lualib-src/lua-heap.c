@@ -248,7 +248,7 @@ memory_sample(lua_State *L) {
 	struct lua_container *c = check_container(L);
 	lua_Integer interval = luaL_checkinteger(L, 1);
 	luaL_argcheck(L, interval >= 0 && interval <= PTRDIFF_MAX, 1, "not a number of bytes");
-	c->sample(c, (size_t)interval);
+	c->ops->sample(c, (size_t)interval);
 	return 0;
 }
 
@@ -256,12 +256,12 @@ int
 memory_sites(lua_State *L) {
 	struct lua_container *c = check_container(L);
 	struct sites list = {0};
-	c->list_sites(c, count_site, &list);
+	c->ops->list_sites(c, count_site, &list);
 	/* One more for the site that this allocation may add. */
 	list.room = list.n + 1;
 	list.n = 0;
 	list.site = lua_newuserdatauv(L, list.room * sizeof(list.site[0]), 0);
-	c->list_sites(c, copy_site, &list);
+	c->ops->list_sites(c, copy_site, &list);
 	lua_createtable(L, 0, (int)list.n);
 	for (size_t i = 0; i < list.n; i++) {
 		lua_createtable(L, 0, 2);

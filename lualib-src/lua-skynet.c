@@ -182,7 +182,7 @@ lcallback(lua_State *L) {
 	lua_xmove(L, thread, 2);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, &callback_key);
 	if (c != NULL) {
-		c->callback(c, thread, thread, cb);
+		c->ops->callback(c, thread, thread, cb);
 	} else {
 		skynet_callback(ctx, thread, cb);
 	}
@@ -506,7 +506,7 @@ lmemlimit(lua_State *L) {
 	if (c == NULL) {
 		return luaL_error(L, "this host has no memory limit");
 	}
-	c->limit_memory(c, (size_t)bytes);
+	c->ops->limit_memory(c, (size_t)bytes);
 	return 0;
 }
 
@@ -518,7 +518,7 @@ static int
 lheap(lua_State *L) {
 	struct lua_container *c = lua_container(L);
 	if (c != NULL) {
-		lua_pushinteger(L, (lua_Integer)c->memory(c));
+		lua_pushinteger(L, (lua_Integer)c->ops->memory(c));
 	} else {
 		lua_pushinteger(L, (lua_Integer)lua_gc(L, LUA_GCCOUNT) * 1024);
 	}
@@ -543,9 +543,9 @@ lmemquota(lua_State *L) {
 	if (!lua_isnoneornil(L, 1) || !lua_isnoneornil(L, 2)) {
 		hard = check_bytes(L, 1);
 		warn = check_bytes(L, 2);
-		c->set_quota(c, hard, warn);
+		c->ops->set_quota(c, hard, warn);
 	}
-	c->get_quota(c, &hard, &warn, &total);
+	c->ops->get_quota(c, &hard, &warn, &total);
 	lua_pushinteger(L, (lua_Integer)hard);
 	lua_pushinteger(L, (lua_Integer)warn);
 	lua_pushinteger(L, (lua_Integer)total);
@@ -556,7 +556,7 @@ lmemquota(lua_State *L) {
 static int
 lstartfailed(lua_State *L) {
 	struct lua_container *c = lua_container(L);
-	lua_pushboolean(L, c != NULL && c->start_failed(c));
+	lua_pushboolean(L, c != NULL && c->ops->start_failed(c));
 	return 1;
 }
 

@@ -79,7 +79,7 @@ sched_push_hook(lua_State *L, struct sched *S, const char *name) {
 void
 sched_set_callback(struct sched *S, skynet_cb cb) {
 	if (S->container != NULL) {
-		S->container->callback(S->container, S->main.L, S, cb);
+		S->container->ops->callback(S->container, S->main.L, S, cb);
 	} else {
 		skynet_callback(S->ctx, S, cb);
 	}

@@ -32,12 +32,18 @@ void
 mailbox_init(struct mailbox *m) {
 	atomic_init(&m->head, EMPTY);
 	atomic_init(&m->pushed, 0);
-	m->ready = NULL;
-	atomic_init(&m->popped, 0);
+	m->run.next = NULL;
+	m->run.run = NULL;
+	atomic_init(&m->inside_in, 0);
 	atomic_init(&m->peak_count, 0);
 	atomic_init(&m->peak_bytes, 0);
-	m->threshold = MAILBOX_OVERLOAD;
 	m->overload = 0;
+	m->ready = NULL;
+	atomic_init(&m->popped, 0);
+	m->owner = 0;
+	atomic_init(&m->is_shut, false);
+	m->is_overloaded = false;
+	m->doublings = 0;
 	m->unchecked = 0;
 }
 
@@ -93,7 +99,12 @@ mailbox_push(struct mailbox *m, struct mailbox_node *node) {
 bool
 mailbox_close(struct mailbox *m) {
 	/* Acquire: as in mailbox_push, the caller may have to schedule. */
-	return atomic_fetch_or_explicit(&m->head, CLOSED, memory_order_acq_rel) == IDLE;
+	bool is_mine = atomic_fetch_or_explicit(&m->head, CLOSED, memory_order_acq_rel) == IDLE;
+
+	/* Afterwards: who sees it finds the mailbox closed for sure. Release: pairs
+	   with the acquire in mailbox_is_shut. */
+	atomic_store_explicit(&m->is_shut, true, memory_order_release);
+	return is_mine;
 }
 
 bool
@@ -176,7 +187,7 @@ mailbox_rest(struct mailbox *m) {
 	if (atomic_load_explicit(&m->head, memory_order_relaxed) != EMPTY) {
 		return false;
 	}
-	m->threshold = MAILBOX_OVERLOAD;
+	m->doublings = 0;
 	/* Release: hands the owner to whoever replaces IDLE. */
 	return atomic_compare_exchange_strong_explicit(&m->head, &empty, IDLE, memory_order_release,
 	                                               memory_order_relaxed);
@@ -203,11 +214,12 @@ check_length(struct mailbox *m, uint64_t popped, uint64_t weight) {
 	waiting = atomic_load_explicit(&m->pushed, memory_order_relaxed) - popped;
 	note_peak(m, waiting + weight);
 	length = waiting >> COUNT_SHIFT;
-	if (length > m->threshold) {
-		while (length > m->threshold) {
-			m->threshold *= 2;
+	if (length > (uint64_t)MAILBOX_OVERLOAD << m->doublings) {
+		while (length > (uint64_t)MAILBOX_OVERLOAD << m->doublings) {
+			m->doublings++;
 		}
 		m->overload = length;
+		m->is_overloaded = true;
 	}
 }
 
@@ -245,10 +257,11 @@ mailbox_pop(struct mailbox *m, bool *is_idle) {
 
 uint64_t
 mailbox_overload(struct mailbox *m) {
-	uint64_t length = m->overload;
-
-	m->overload = 0;
-	return length;
+	if (!m->is_overloaded) {
+		return 0;
+	}
+	m->is_overloaded = false;
+	return m->overload;
 }
 
 void

@@ -13,10 +13,17 @@
  *
  * Producer functions: any thread. Consumer functions: only who holds the
  * scheduled state, one thread at a time.
+ *
+ * LAYOUT. Where services are many, each message finds its service's lines out of
+ * the cache, so a message has two of them: the first, which its producers take
+ * anyway, has what the scheduler needs, too; the second, the consumer's, goes on
+ * with what the owner needs (struct skynet_context). What they seldom need is in
+ * neither, and what producers write is never in the second.
  */
 #ifndef MAILBOX_H
 #define MAILBOX_H
 
+#include "scheduler.h"
 #include "skynet_mq.h"
 
 #include <stdatomic.h>
@@ -41,21 +48,30 @@ struct mailbox_node {
 /* Overload threshold of a fresh or emptied mailbox. */
 #define MAILBOX_OVERLOAD 1024
 
+/* Whoever embeds it aligns it to 64 bytes. */
 struct mailbox {
 	/* Producers and consumer. pushed: messages << MAILBOX_COUNT_SHIFT, plus
 	   payload bytes in the low bits; both counted since creation. */
-	_Alignas(64) _Atomic(uintptr_t) head;
+	_Atomic(uintptr_t) head;
 	_Atomic(uint64_t) pushed;
-
-	/* Consumer only; popped and the marks are readable by all. */
-	_Alignas(64) struct mailbox_node *ready; /* oldest first */
-	_Atomic(uint64_t) popped;
+	struct runnable run;         /* the owner's: what MAILBOX_SCHEDULE is about */
+	_Atomic(uint64_t) inside_in; /* the owner's: bytes inside of messages ever queued */
+	/* Seldom written, by the consumer, when it looks at `pushed`. */
 	_Atomic(uint64_t) peak_count;
 	_Atomic(uint64_t) peak_bytes;
-	uint64_t threshold;
-	uint64_t overload;  /* length at the last crossing, until asked */
-	uint32_t unchecked; /* pops since the length was looked at */
+	uint64_t overload; /* length at the last crossing */
+
+	/* Consumer only; popped is readable by all. */
+	struct mailbox_node *ready; /* oldest first */
+	_Atomic(uint64_t) popped;
+	uint32_t owner;      /* its handle; set once */
+	atomic_bool is_shut; /* set by mailbox_close */
+	bool is_overloaded;  /* nobody has asked for `overload` yet */
+	uint8_t doublings;   /* of the threshold */
+	uint8_t unchecked;   /* pops since the length was looked at */
 };
+
+_Static_assert(offsetof(struct mailbox, ready) == 64, "a line for producers, one for the consumer");
 
 enum mailbox_push {
 	MAILBOX_CLOSED = -1,  /* not queued */
@@ -99,7 +115,7 @@ bool mailbox_rest(struct mailbox *m);
  */
 bool mailbox_claim(struct mailbox *m);
 
-/* Consumer: the length that crossed the overload threshold, once; else 0. */
+/* Consumer: the length that crossed the overload threshold, once; else 0. Cheap if 0. */
 uint64_t mailbox_overload(struct mailbox *m);
 
 /*
@@ -117,5 +133,15 @@ size_t mailbox_peak_length(const struct mailbox *m);
 size_t mailbox_peak_bytes(const struct mailbox *m);
 
 bool mailbox_is_closed(const struct mailbox *m);
+
+/*
+ * The same for the consumer, who need not look at the line of producers: soon true
+ * after mailbox_close, and never before.
+ */
+static inline bool
+mailbox_is_shut(const struct mailbox *m) {
+	/* Acquire: pairs with the release in mailbox_close. */
+	return atomic_load_explicit(&m->is_shut, memory_order_acquire);
+}
 
 #endif

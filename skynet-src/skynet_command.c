@@ -117,7 +117,7 @@ parse_int(const char *text, int base) {
 static const char *
 cmd_timeout(struct skynet_context *ctx, const char *param) {
 	int session = skynet_context_newsession(ctx);
-	skynet_timeout(ctx->handle, parse_int(param, 10), session);
+	skynet_timeout(ctx->mailbox.owner, parse_int(param, 10), session);
 	return result(ctx, "%d", session);
 }
 
@@ -142,13 +142,13 @@ set_name(struct skynet_context *ctx, uint32_t handle, const char *name, size_t l
 static const char *
 cmd_reg(struct skynet_context *ctx, const char *param) {
 	if (param[0] == '\0') {
-		return result(ctx, ":%" PRIx32, ctx->handle);
+		return result(ctx, ":%" PRIx32, ctx->mailbox.owner);
 	}
 	if (param[0] != '.') {
 		skynet_error(ctx, "error: Can't register global name %s in C", param);
 		return NULL;
 	}
-	return set_name(ctx, ctx->handle, param, strlen(param));
+	return set_name(ctx, ctx->mailbox.owner, param, strlen(param));
 }
 
 /* The handle if its service lives, 0 otherwise. */
@@ -197,7 +197,7 @@ cmd_name(struct skynet_context *ctx, const char *param) {
 void
 skynet_command_exit(struct skynet_context *ctx, uint32_t handle) {
 	if (handle == 0) {
-		handle = ctx->handle;
+		handle = ctx->mailbox.owner;
 		skynet_error(ctx, "KILL self");
 	} else {
 		skynet_error(ctx, "KILL :%0" PRIx32, handle);
@@ -343,7 +343,7 @@ static const char *
 cmd_logon(struct skynet_context *ctx, const char *param) {
 	struct skynet_context *target = grab_address(ctx, param);
 	if (target != NULL) {
-		skynet_log_on(&target->log, ctx, target->handle);
+		skynet_log_on(&target->log, ctx, target->mailbox.owner);
 		skynet_context_release(target);
 	}
 	return NULL;
@@ -353,7 +353,7 @@ static const char *
 cmd_logoff(struct skynet_context *ctx, const char *param) {
 	struct skynet_context *target = grab_address(ctx, param);
 	if (target != NULL) {
-		skynet_log_off(&target->log, ctx, target->handle);
+		skynet_log_off(&target->log, ctx, target->mailbox.owner);
 		skynet_context_release(target);
 	}
 	return NULL;

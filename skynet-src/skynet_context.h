@@ -18,6 +18,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct skynet_module;
@@ -25,32 +26,32 @@ struct handle_name;
 
 #define CONTEXT_RESULT_SIZE 32
 
+/*
+ * A message touches the two lines that begin with the mailbox (see mailbox.h);
+ * calls and texts use the third.
+ */
 struct skynet_context {
-	/* Written by many threads. */
-	struct mailbox mailbox;
-	struct runnable run;         /* the scheduler's hook */
-	_Atomic(uint64_t) inside_in; /* bytes inside of messages (mq_inside) ever queued */
-
-	/* Read by many; set once unless stated. */
-	_Alignas(64) uint32_t handle;
-	_Atomic(int) ref;
-	atomic_bool retired; /* the mailbox is closed */
-	atomic_bool endless; /* set by the monitor, cleared by STAT */
-	bool is_reserved;    /* not counted; set in its own init */
-	struct skynet_module *module;
-	void *instance;
-	struct skynet_log_slot log;
+	/* With the scheduler's hook, the handle (owner), and whether it is retired (shut). */
+	_Alignas(64) struct mailbox mailbox;
 
 	/* The running worker only (own callback); counters are readable by all. */
-	_Alignas(64) skynet_cb cb;
+	skynet_cb cb;
 	void *cb_ud;
+	_Atomic(uint64_t) messages;  /* deliveries, the current one included */
+	_Atomic(uint64_t) cpu_ticks; /* of completed messages */
+	struct skynet_log_slot log;
+	/* ---- 64 */
+	_Atomic(uint64_t) inside_out;     /* bytes inside of messages (mq_inside) that were taken */
 	uint32_t session;                 /* last one allocated */
-	_Atomic(uint64_t) messages;       /* deliveries, the current one included */
-	_Atomic(uint64_t) cpu_ticks;      /* of completed messages */
+	bool is_reserved;                 /* not counted; set in its own init */
 	char result[CONTEXT_RESULT_SIZE]; /* of the last text command */
 	char *long_result;                /* one that did not fit; freed with the context */
-	uint64_t stamp;                   /* of the message being delivered, see mailbox_node */
-	_Atomic(uint64_t) inside_out;     /* bytes inside of messages (mq_inside) that were taken */
+
+	/* Many threads; set once unless stated. */
+	_Alignas(64) _Atomic(int) ref;
+	atomic_bool endless; /* set by the monitor, cleared by STAT */
+	struct skynet_module *module;
+	void *instance;
 #ifdef CALLING_CHECK
 	atomic_bool calling;
 #endif
@@ -61,6 +62,8 @@ struct skynet_context {
 
 	uint64_t reap_epoch; /* once no reference is left */
 };
+
+_Static_assert(offsetof(struct skynet_context, inside_out) == 128, "two lines for a message");
 
 /* Messages waiting, the current one excluded. Any thread with a reference. */
 size_t context_queue_length(struct skynet_context *ctx);

@@ -122,9 +122,13 @@ context_message_cpu_ns(struct skynet_context *ctx) {
 	return profile.is_on ? clock_measure(&cpu_clock, platform_thread_cpu_ns()) : 0;
 }
 
+/* Of the message being delivered on this thread, see mailbox_node. */
+static __thread uint64_t stamp;
+
 uint64_t
 skynet_context_message_time(struct skynet_context *ctx) {
-	return ctx->stamp ? ctx->stamp - 1 : skynet_now();
+	(void)ctx;
+	return stamp ? stamp - 1 : skynet_now();
 }
 
 /*---------------------------------------------------------- the undelivered */
@@ -179,9 +183,9 @@ reap(struct skynet_context *ctx) {
 	struct mailbox_node *node;
 	bool is_idle;
 
-	malloc_set_owner(ctx->handle);
+	malloc_set_owner(ctx->mailbox.owner);
 	while ((node = pop(ctx, &is_idle)) != NULL) {
-		answer_error(ctx->handle, &node->msg);
+		answer_error(ctx->mailbox.owner, &node->msg);
 		discard(node);
 	}
 	assert(!is_idle);
@@ -223,16 +227,17 @@ deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w)
 	struct skynet_message msg = node->msg;
 	int type = (int)(msg.sz >> MESSAGE_TYPE_SHIFT);
 	size_t size = msg.sz & MESSAGE_TYPE_MASK;
+	uint64_t outer_stamp = stamp;
 	int is_taken;
 
 	if (ctx->cb == NULL) {
 		if (msg.session != 0) {
-			answer_error(ctx->handle, &msg);
+			answer_error(ctx->mailbox.owner, &msg);
 		}
 		discard(node);
 		return;
 	}
-	ctx->stamp = node->stamp;
+	stamp = node->stamp;
 	if (node->dispose && on_delivery && msg.source == 0) {
 		on_delivery(type, msg.data, size);
 	}
@@ -256,6 +261,7 @@ deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w)
 		mailbox_check_soon(&ctx->mailbox);
 	}
 	is_delivering = false;
+	stamp = outer_stamp;
 	if (after_delivery) {
 		after_delivery();
 	}
@@ -269,8 +275,8 @@ static void
 deliver_watched(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w) {
 	struct skynet_monitor *monitor = scheduler_monitor(w);
 
-	malloc_set_owner(ctx->handle);
-	skynet_monitor_mark(monitor, node->msg.source, ctx->handle);
+	malloc_set_owner(ctx->mailbox.owner);
+	skynet_monitor_mark(monitor, node->msg.source, ctx->mailbox.owner);
 	deliver(ctx, node, w);
 	skynet_monitor_mark(monitor, 0, 0);
 }
@@ -299,8 +305,7 @@ turn(struct skynet_context *ctx, struct worker *w) {
 
 	while (budget-- > 0) {
 		struct mailbox_node *node;
-		/* Acquire: pairs with the release in context_close. */
-		if (atomic_load_explicit(&ctx->retired, memory_order_acquire)) {
+		if (mailbox_is_shut(&ctx->mailbox)) {
 			reap(ctx);
 			return false;
 		}
@@ -311,7 +316,7 @@ turn(struct skynet_context *ctx, struct worker *w) {
 			}
 			return false;
 		}
-		if (ctx->mailbox.overload) {
+		if (ctx->mailbox.is_overloaded) {
 			skynet_error(ctx, "error: May overload, message queue length = %d",
 			             (int)mailbox_overload(&ctx->mailbox));
 		}
@@ -323,7 +328,7 @@ turn(struct skynet_context *ctx, struct worker *w) {
 void
 context_run(struct runnable *r, struct worker *w) {
 	struct skynet_context *ctx =
-	    (struct skynet_context *)((char *)r - offsetof(struct skynet_context, run));
+	    (struct skynet_context *)((char *)r - offsetof(struct skynet_context, mailbox.run));
 	int turns;
 
 	for (turns = 0; turns < LONELY_TURNS; turns++) {
@@ -347,7 +352,7 @@ context_unclaim(struct skynet_context *ctx) {
 	if (mailbox_rest(&ctx->mailbox)) {
 		return true;
 	}
-	scheduler_push(&ctx->run);
+	scheduler_push(&ctx->mailbox.run);
 	return false;
 }
 
@@ -355,7 +360,7 @@ void
 skynet_context_dispatchall(struct skynet_context *ctx) {
 	uint32_t owner = malloc_owner();
 
-	malloc_set_owner(ctx->handle);
+	malloc_set_owner(ctx->mailbox.owner);
 	while (mailbox_length(&ctx->mailbox) > 0) {
 		bool is_idle;
 		deliver(ctx, pop(ctx, &is_idle), NULL);

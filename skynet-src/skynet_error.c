@@ -100,7 +100,7 @@ push_line(struct skynet_context *logger, uint32_t source, char *text, size_t siz
 	node->stamp = skynet_now() + 1;
 	switch (mailbox_push(&logger->mailbox, node)) {
 	case MAILBOX_SCHEDULE:
-		scheduler_push(&logger->run);
+		scheduler_push(&logger->mailbox.run);
 		return 0;
 	case MAILBOX_QUEUED:
 		return 0;

@@ -230,7 +230,7 @@ skynet_handle_register(struct skynet_context *ctx) {
 	uint32_t handle = skynet_handle_reserve();
 
 	if (handle != 0) {
-		ctx->handle = handle;
+		ctx->mailbox.owner = handle;
 		skynet_handle_publish(handle, ctx);
 	}
 	return handle;
@@ -410,7 +410,7 @@ skynet_handle_retire(uint32_t handle) {
 	bool is_mine = context_close(ctx);
 	epoch_exit();
 	if (is_mine) {
-		scheduler_push(&ctx->run);
+		scheduler_push(&ctx->mailbox.run);
 	}
 	return 1;
 }
@@ -428,7 +428,7 @@ skynet_handle_snapshot(uint32_t **out) {
 	list = skynet_malloc(count * sizeof(*list));
 	pthread_mutex_lock(&H.mutex);
 	for (ctx = H.first; ctx && n < count; ctx = ctx->launched_after) {
-		list[n++] = ctx->handle;
+		list[n++] = ctx->mailbox.owner;
 	}
 	pthread_mutex_unlock(&H.mutex);
 	*out = list;

@@ -35,7 +35,7 @@ skynet_harbor_exit(void) {
 	struct skynet_context *ctx = atomic_exchange(&R.service, NULL);
 
 	if (ctx) {
-		skynet_handle_retire(ctx->handle);
+		skynet_handle_retire(ctx->mailbox.owner);
 		skynet_context_release(ctx);
 	}
 }

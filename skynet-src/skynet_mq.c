@@ -16,9 +16,7 @@
 #include <stddef.h>
 
 struct message_queue {
-	struct mailbox mailbox;
-	struct runnable run;
-	uint32_t handle;
+	_Alignas(64) struct mailbox mailbox;
 	/* Whether a worker has it queued, so that freeing must wait for it. */
 	atomic_bool is_queued;
 	atomic_bool is_released;
@@ -67,7 +65,7 @@ mq_disposer(const struct skynet_message *msg) {
 static void
 queue_schedule(struct message_queue *q) {
 	atomic_store(&q->is_queued, true);
-	scheduler_push(&q->run);
+	scheduler_push(&q->mailbox.run);
 }
 
 static void
@@ -80,7 +78,7 @@ queue_free(struct message_queue *q) {
 static void
 queue_run(struct runnable *r, struct worker *w) {
 	struct message_queue *q =
-	    (struct message_queue *)((char *)r - offsetof(struct message_queue, run));
+	    (struct message_queue *)((char *)r - offsetof(struct message_queue, mailbox.run));
 	struct skynet_message msg;
 
 	(void)w;
@@ -90,7 +88,7 @@ queue_run(struct runnable *r, struct worker *w) {
 	}
 	atomic_store(&q->is_queued, false);
 	while (skynet_mq_pop(q, &msg) == 0) {
-		if (skynet_context_push(q->handle, &msg) != 0) {
+		if (skynet_context_push(q->mailbox.owner, &msg) != 0) {
 			mq_dispose fn = mq_disposer(&msg);
 			if (fn && msg.data) {
 				fn(msg.data, msg.sz & MESSAGE_TYPE_MASK);
@@ -105,8 +103,8 @@ skynet_mq_create(uint32_t handle) {
 	struct message_queue *q = skynet_memalign(_Alignof(struct message_queue), sizeof(*q));
 
 	mailbox_init(&q->mailbox);
-	q->run.run = queue_run;
-	q->handle = handle;
+	q->mailbox.run.run = queue_run;
+	q->mailbox.owner = handle;
 	atomic_init(&q->is_queued, false);
 	atomic_init(&q->is_released, false);
 	return q;
@@ -154,7 +152,7 @@ skynet_mq_overload(struct message_queue *q) {
 
 uint32_t
 skynet_mq_handle(struct message_queue *q) {
-	return q->handle;
+	return q->mailbox.owner;
 }
 
 void

@@ -121,8 +121,8 @@ clean(struct skynet_context *ctx) {
 	enum skynet_quiet result;
 	size_t freed = 0;
 
-	malloc_set_owner(ctx->handle);
-	skynet_monitor_mark(monitor, 0, ctx->handle);
+	malloc_set_owner(ctx->mailbox.owner);
+	skynet_monitor_mark(monitor, 0, ctx->mailbox.owner);
 	result = skynet_module_instance_quiet(ctx->module, ctx->instance, &freed);
 	skynet_monitor_mark(monitor, 0, 0);
 	malloc_set_owner(owner);

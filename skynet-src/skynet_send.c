@@ -85,7 +85,7 @@ pack(struct parcel *p, int type) {
 	}
 	p->is_ours = true;
 	if (p->source == 0 && p->ctx) {
-		p->source = p->ctx->handle;
+		p->source = p->ctx->mailbox.owner;
 	}
 }
 
@@ -101,11 +101,11 @@ push(struct skynet_context *ctx, struct mailbox_node *node) {
 	enum mailbox_push result;
 
 	if (inside > 0) {
-		atomic_fetch_add_explicit(&ctx->inside_in, inside, memory_order_relaxed);
+		atomic_fetch_add_explicit(&ctx->mailbox.inside_in, inside, memory_order_relaxed);
 	}
 	result = mailbox_push(&ctx->mailbox, node);
 	if (inside > 0 && result == MAILBOX_CLOSED) {
-		atomic_fetch_sub_explicit(&ctx->inside_in, inside, memory_order_relaxed);
+		atomic_fetch_sub_explicit(&ctx->mailbox.inside_in, inside, memory_order_relaxed);
 	}
 	return result;
 }
@@ -119,7 +119,7 @@ context_post(struct skynet_context *ctx, const struct skynet_message *msg,
 	node->dispose = dispose;
 	switch (push(ctx, node)) {
 	case MAILBOX_SCHEDULE:
-		scheduler_push(&ctx->run);
+		scheduler_push(&ctx->mailbox.run);
 		return 0;
 	case MAILBOX_QUEUED:
 		return 0;
@@ -150,7 +150,7 @@ post_to(uint32_t handle, const struct skynet_message *msg, void (*dispose)(void 
 	}
 	if (result == MAILBOX_SCHEDULE) {
 		/* Alive until it has been run: nobody else may schedule it. */
-		scheduler_push(&ctx->run);
+		scheduler_push(&ctx->mailbox.run);
 	}
 	return 0;
 }

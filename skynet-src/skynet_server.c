@@ -130,8 +130,8 @@ context_alloc(uint32_t handle, struct skynet_module *module, void *instance) {
 
 	memset(ctx, 0, sizeof(*ctx));
 	mailbox_init(&ctx->mailbox);
-	ctx->run.run = context_run;
-	ctx->handle = handle;
+	ctx->mailbox.run.run = context_run;
+	ctx->mailbox.owner = handle;
 	/* One for the handle table, one for the launcher until init is done. */
 	atomic_init(&ctx->ref, 2);
 	ctx->module = module;
@@ -191,7 +191,7 @@ skynet_context_new(const char *name, const char *param) {
 		handle = 0;
 	}
 	/* Until now the mailbox was marked as scheduled: its first visit. */
-	scheduler_push(&ctx->run);
+	scheduler_push(&ctx->mailbox.run);
 	skynet_context_release(ctx);
 	return handle;
 }
@@ -228,19 +228,14 @@ context_try_grab(struct skynet_context *ctx) {
 
 uint32_t
 skynet_context_handle(struct skynet_context *ctx) {
-	return ctx->handle;
+	return ctx->mailbox.owner;
 }
 
 /*-------------------------------------------------------------------- death */
 
 bool
 context_close(struct skynet_context *ctx) {
-	bool is_mine = mailbox_close(&ctx->mailbox);
-
-	/* After closing: who sees it finds the mailbox closed for sure. Release:
-	   pairs with the acquire in skynet_dispatch.c. */
-	atomic_store_explicit(&ctx->retired, true, memory_order_release);
-	return is_mine;
+	return mailbox_close(&ctx->mailbox);
 }
 
 static void
@@ -248,7 +243,7 @@ destroy(struct skynet_context *ctx) {
 	bool is_counted = !ctx->is_reserved;
 	struct detour detour;
 
-	detour_begin(&detour, ctx->handle);
+	detour_begin(&detour, ctx->mailbox.owner);
 	skynet_log_release(&ctx->log);
 	skynet_module_instance_release(ctx->module, ctx->instance);
 	mailbox_destroy(&ctx->mailbox);
@@ -264,7 +259,7 @@ destroy(struct skynet_context *ctx) {
 static void
 try_destroy(struct runnable *r, struct worker *w) {
 	struct skynet_context *ctx =
-	    (struct skynet_context *)((char *)r - offsetof(struct skynet_context, run));
+	    (struct skynet_context *)((char *)r - offsetof(struct skynet_context, mailbox.run));
 
 	if (epoch_passed(ctx->reap_epoch)) {
 		destroy(ctx);
@@ -284,7 +279,7 @@ drop_reference(struct skynet_context *ctx) {
 		return false;
 	}
 	ctx->reap_epoch = epoch_retire();
-	ctx->run.run = try_destroy;
+	ctx->mailbox.run.run = try_destroy;
 	return true;
 }
 
@@ -292,17 +287,17 @@ void
 skynet_context_release(struct skynet_context *ctx) {
 	if (drop_reference(ctx)) {
 		/* Maybe inside a callback, maybe no worker at all: later, there. */
-		scheduler_push(&ctx->run);
+		scheduler_push(&ctx->mailbox.run);
 	}
 }
 
 void
 context_bury(struct skynet_context *ctx) {
 	if (N.on_death) {
-		N.on_death(ctx->handle);
+		N.on_death(ctx->mailbox.owner);
 	}
 	if (drop_reference(ctx)) {
-		try_destroy(&ctx->run, scheduler_current());
+		try_destroy(&ctx->mailbox.run, scheduler_current());
 	}
 }
 
@@ -334,7 +329,7 @@ context_inside_bytes(struct skynet_context *ctx) {
 	/* As mailbox_length: what came first is read last. Acquire pairs with the
 	   release in skynet_dispatch.c. */
 	uint64_t out = atomic_load_explicit(&ctx->inside_out, memory_order_acquire);
-	uint64_t in = atomic_load_explicit(&ctx->inside_in, memory_order_relaxed);
+	uint64_t in = atomic_load_explicit(&ctx->mailbox.inside_in, memory_order_relaxed);
 
 	return (size_t)(in - out);
 }
@@ -362,7 +357,7 @@ void
 skynet_callback(struct skynet_context *ctx, void *ud, skynet_cb cb) {
 #ifdef CALLING_CHECK
 	/* Only the service itself may: a worker could see half of the change. */
-	assert(malloc_owner() == ctx->handle);
+	assert(malloc_owner() == ctx->mailbox.owner);
 #endif
 	ctx->cb = cb;
 	ctx->cb_ud = ud;

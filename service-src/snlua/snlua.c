@@ -161,7 +161,7 @@ launch_protected(lua_State *L) {
 static bool
 is_in_service(struct snlua *l) {
 	struct skynet_context *ctx = l->base.ctx;
-	return ctx->cb != NULL || atomic_load_explicit(&ctx->retired, memory_order_relaxed);
+	return ctx->cb != NULL || mailbox_is_shut(&ctx->mailbox);
 }
 
 /* Make the VM; false when there is no memory. */
@@ -270,7 +270,7 @@ deliver(struct skynet_context *ctx, void *ud, int type, int session, uint32_t so
 	struct snlua *outer = snlua_turn_begin(l, l->cb_thread);
 	int taken = l->cb(ctx, l->cb_ud, type, session, source, msg, sz);
 	snlua_turn_end(l, outer);
-	if (!l->quiet.is_listed) {
+	if (!l->is_listed) {
 		snlua_quiet_note(l);
 	}
 	return taken;
@@ -306,7 +306,7 @@ struct snlua *
 snlua_create(void) {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, init_process);
-	struct snlua *l = skynet_malloc(sizeof *l);
+	struct snlua *l = skynet_memalign(_Alignof(struct snlua), sizeof *l);
 	memset(l, 0, sizeof *l);
 	snlua_memory_init(l);
 	return l;
@@ -323,20 +323,24 @@ is_bootstrap(struct skynet_context *ctx) {
 	       index == BOOTSTRAP_INDEX;
 }
 
+static const struct lua_container_ops ops = {
+    .callback = install_callback,
+    .resume_measured = snlua_resume_measured,
+    .forget_measured = snlua_forget_measured,
+    .limit_memory = snlua_limit_memory,
+    .set_quota = snlua_set_quota,
+    .get_quota = snlua_get_quota,
+    .sample = snlua_sample,
+    .list_sites = snlua_list_sites,
+    .memory = snlua_memory_used,
+    .start_failed = start_failed,
+};
+
 int
 snlua_init(struct snlua *l, struct skynet_context *ctx, const char *args) {
 	l->base.ctx = ctx;
 	l->is_bootstrap = is_bootstrap(ctx);
-	l->base.callback = install_callback;
-	l->base.resume_measured = snlua_resume_measured;
-	l->base.forget_measured = snlua_forget_measured;
-	l->base.limit_memory = snlua_limit_memory;
-	l->base.set_quota = snlua_set_quota;
-	l->base.get_quota = snlua_get_quota;
-	l->base.sample = snlua_sample;
-	l->base.list_sites = snlua_list_sites;
-	l->base.memory = snlua_memory_used;
-	l->base.start_failed = start_failed;
+	l->base.ops = &ops;
 	size_t sz = args != NULL ? strlen(args) : 0;
 	l->args = skynet_malloc(sz + 1);
 	memcpy(l->args, args != NULL ? args : "", sz + 1);

@@ -34,10 +34,10 @@ enum interrupt_kind {
 /* Memory of the VM (snlua_memory.c). */
 struct snlua_memory {
 	_Atomic(size_t) used; /* written by the worker, read by anybody; relaxed */
-	_Atomic(size_t) code; /* shared code that the VM holds, as it was lately */
 	size_t limit;         /* growth beyond it is refused */
 	size_t warn_mark;     /* warn when used exceeds it */
 	size_t rearm_mark;    /* lower the mark when used falls below it */
+	_Atomic(size_t) code; /* shared code that the VM holds, as it was lately */
 };
 
 /* Limits of all that the service is answerable for (snlua_quota.c). */
@@ -54,10 +54,14 @@ struct snlua_quota {
 
 struct snlua_sites; /* where memory is allocated (snlua_sites.c) */
 
-/* The message in progress and who wants to interrupt it (snlua_interrupt.c). */
+/* The message in progress (snlua_interrupt.c). */
 struct snlua_turn {
-	_Atomic(uint64_t) serial;                  /* odd while a message is being handled */
-	_Atomic(pthread_t) thread;                 /* that handles it */
+	_Atomic(uint64_t) serial;  /* odd while a message is being handled */
+	_Atomic(pthread_t) thread; /* that handles it */
+};
+
+/* Who wants to interrupt it. */
+struct snlua_interrupt {
 	_Atomic(uint64_t) wanted[INTERRUPT_KINDS]; /* serial of the message it is meant for */
 	lua_State *armed; /* where the hook was set last, and what it replaced */
 	lua_Hook hook;
@@ -70,7 +74,6 @@ enum cache_mode { CACHE_ON, CACHE_EXIST, CACHE_OFF };
 
 /* Collecting the garbage of a quiet VM (snlua_quiet.c). */
 struct snlua_quiet {
-	bool is_listed;         /* the kernel knows that there may be garbage */
 	bool is_ours;           /* incremental mode, entered by us */
 	uint8_t cycles;         /* completed since the VM was found quiet */
 	size_t before;          /* bytes used when the present cycle began; 0: none has */
@@ -78,21 +81,32 @@ struct snlua_quiet {
 	uint64_t not_before_ns; /* no other ones until then */
 };
 
+/*
+ * Each message touches the first two cache lines and no other: with many services
+ * none of them is in a cache.
+ */
 struct snlua {
-	struct lua_container base; /* first: libraries hold a pointer to it */
-	lua_State *L;              /* NULL until the first message */
-	char *args;
-	struct snlua_memory memory;
-	struct snlua_quota quota;
-	struct snlua_sites *sites; /* NULL: nobody asked */
-	struct snlua_turn turn;
-	struct snlua_quiet quiet;
-	lua_State *cb_thread; /* what skynet.core or skynet.task installed */
+	_Alignas(64) struct lua_container base; /* first: libraries hold a pointer to it */
+	lua_State *cb_thread;                   /* what skynet.core or skynet.task installed */
 	void *cb_ud;
 	skynet_cb cb;
+	/* ---- 64 */
+	struct snlua_turn turn;
+	struct snlua_memory memory;
 	enum cache_mode cache_mode;
 	bool is_bootstrap;
+	bool is_listed; /* the kernel knows that there may be garbage */
+	/* ---- 128 */
+	lua_State *L; /* NULL until the first message */
+	char *args;
+	struct snlua_sites *sites; /* NULL: nobody asked */
+	struct snlua_quota quota;
+	struct snlua_interrupt interrupt;
+	struct snlua_quiet quiet;
 };
+
+_Static_assert(offsetof(struct snlua, turn) == 64 && offsetof(struct snlua, L) == 128,
+               "two lines for a message");
 
 static inline struct snlua *
 snlua_of(struct lua_container *c) {

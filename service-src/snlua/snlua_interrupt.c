@@ -43,7 +43,7 @@ serial_now(struct snlua *l) {
 static int
 is_wanted(struct snlua *l, enum interrupt_kind kind) {
 	/* Acquire pairs with the release in snlua_interrupt, though only the value matters. */
-	return atomic_load_explicit(&l->turn.wanted[kind], memory_order_acquire) == serial_now(l);
+	return atomic_load_explicit(&l->interrupt.wanted[kind], memory_order_acquire) == serial_now(l);
 }
 
 static int
@@ -51,7 +51,7 @@ take(struct snlua *l, enum interrupt_kind kind) {
 	if (!is_wanted(l, kind)) {
 		return 0;
 	}
-	atomic_store_explicit(&l->turn.wanted[kind], 0, memory_order_relaxed);
+	atomic_store_explicit(&l->interrupt.wanted[kind], 0, memory_order_relaxed);
 	return 1;
 }
 
@@ -67,9 +67,9 @@ static void
 interrupt_hook(lua_State *L, lua_Debug *ar) {
 	struct snlua *l = atomic_load_explicit(&current, memory_order_relaxed);
 	(void)ar;
-	if (l != NULL && l->turn.armed == L) {
-		lua_sethook(L, l->turn.hook, l->turn.hook_mask, l->turn.hook_count);
-		l->turn.armed = NULL;
+	if (l != NULL && l->interrupt.armed == L) {
+		lua_sethook(L, l->interrupt.hook, l->interrupt.hook_mask, l->interrupt.hook_count);
+		l->interrupt.armed = NULL;
 	} else {
 		lua_sethook(L, NULL, 0, 0);
 	}
@@ -95,16 +95,16 @@ arm(struct snlua *l) {
 	lua_State *L = atomic_load_explicit(&l->base.running, memory_order_relaxed);
 	lua_Hook present = lua_gethook(L);
 	if (present != interrupt_hook) {
-		l->turn.hook = present;
-		l->turn.hook_mask = lua_gethookmask(L);
-		l->turn.hook_count = lua_gethookcount(L);
-	} else if (l->turn.armed != L) {
+		l->interrupt.hook = present;
+		l->interrupt.hook_mask = lua_gethookmask(L);
+		l->interrupt.hook_count = lua_gethookcount(L);
+	} else if (l->interrupt.armed != L) {
 		/* A leftover of an earlier message: there was no other hook. */
-		l->turn.hook = NULL;
-		l->turn.hook_mask = 0;
-		l->turn.hook_count = 0;
+		l->interrupt.hook = NULL;
+		l->interrupt.hook_mask = 0;
+		l->interrupt.hook_count = 0;
 	}
-	l->turn.armed = L;
+	l->interrupt.armed = L;
 	lua_sethook(L, interrupt_hook, LUA_MASKCOUNT, 1);
 }
 
@@ -159,6 +159,6 @@ snlua_interrupt(struct snlua *l, enum interrupt_kind kind) {
 	}
 	pthread_t thread = atomic_load_explicit(&l->turn.thread, memory_order_relaxed);
 	/* Release pairs with the acquire in is_wanted. */
-	atomic_store_explicit(&l->turn.wanted[kind], serial, memory_order_release);
+	atomic_store_explicit(&l->interrupt.wanted[kind], serial, memory_order_release);
 	pthread_kill(thread, INTERRUPT_SIGNAL);
 }

@@ -34,7 +34,7 @@
 
 void
 snlua_quiet_note(struct snlua *l) {
-	l->quiet.is_listed = true;
+	l->is_listed = true;
 	skynet_quiet_note(skynet_context_handle(l->base.ctx));
 }
 
@@ -96,7 +96,7 @@ rest(struct snlua *l) {
 	q->spent_ns = 0;
 	q->cycles = 0;
 	q->before = 0;
-	q->is_listed = false;
+	l->is_listed = false;
 	snlua_measure_code(l);
 	return QUIET_DONE;
 }

@@ -34,7 +34,7 @@ static void
 look(struct snlua *l) {
 	struct skynet_context *ctx = l->base.ctx;
 	l->quota.unseen = 0;
-	l->quota.others = malloc_service_memory(ctx->handle) + mailbox_bytes(&ctx->mailbox);
+	l->quota.others = malloc_service_memory(ctx->mailbox.owner) + mailbox_bytes(&ctx->mailbox);
 }
 
 static size_t
@@ -48,7 +48,7 @@ log_figures(struct snlua *l, const char *what, size_t limit) {
 	skynet_error(ctx, "%s: %.2f M of %.2f M in use (Lua %.2f M, C %.2f M, %zu messages of %.2f M)",
 	             what, (double)total(l) / MEBIBYTE, (double)limit / MEBIBYTE,
 	             (double)snlua_memory_used(&l->base) / MEBIBYTE,
-	             (double)malloc_service_memory(ctx->handle) / MEBIBYTE,
+	             (double)malloc_service_memory(ctx->mailbox.owner) / MEBIBYTE,
 	             mailbox_length(&ctx->mailbox), (double)mailbox_bytes(&ctx->mailbox) / MEBIBYTE);
 }
 

@@ -62,7 +62,7 @@ handles_grow_and_carry_the_node_id(void **state) {
 	(void)state;
 	assert_int_equal(ha, BASE | 1);
 	assert_int_equal(hb, BASE | 2);
-	assert_int_equal(a->handle, ha);
+	assert_int_equal(a->mailbox.owner, ha);
 	skynet_handle_retire(ha);
 	skynet_handle_retire(hb);
 	free_context(a);
@@ -234,7 +234,7 @@ pester(void *unused) {
 
 		epoch_enter();
 		ctx = skynet_handle_peek(h);
-		bad += ctx && ctx->handle != h;
+		bad += ctx && ctx->mailbox.owner != h;
 		epoch_exit();
 		h = skynet_handle_findname("target");
 		ctx = h ? skynet_handle_grab(h) : NULL;
