@@ -45,40 +45,47 @@ enum task_state {
 
 enum task_trace { TRACE_NONE, TRACE_ON, TRACE_OFF };
 
+/*
+ * What each message needs lies in the first of its two cache lines. With many
+ * services no line is in a cache when a message comes, so they are what counts.
+ */
 struct task {
 	lua_State *L;   /* the coroutine */
 	lua_State *top; /* innermost coroutine of the resume chain, or L */
 	struct sched *S;
 	struct task *next; /* link in the pool or in one of the queues */
-	lua_State **nest;  /* user coroutines inside, outermost first */
-	int nest_n;
-	int nest_cap;
-	char *cause;      /* why the call failed, or NULL; skynet_malloc */
-	int slot;         /* in the table of threads; 0 for main and orphan */
-	int session;      /* what it waits for, 0 when it does not */
-	int deadline;     /* session of the timer that limits a call, or 0 */
-	int debt_session; /* the request it answers */
+	int slot;          /* in the table of threads; 0 for main and orphan */
+	int session;       /* what it waits for, 0 when it does not */
+	int deadline;      /* session of the timer that limits a call, or 0 */
+	uint32_t watch;    /* the handle called, 0 when unknown */
+	int debt_session;  /* the request it answers */
 	uint32_t debt_source;
-	uint32_t watch;  /* the handle called, 0 when unknown */
-	int trace_ref;   /* value reference of the tag while trace is TRACE_ON */
-	uint8_t state;   /* enum task_state */
-	uint8_t trace;   /* enum task_trace */
-	uint8_t type;    /* of the message that started it */
-	bool debt;       /* an answer is owed (debt_session 0: a plain send) */
-	bool has_source; /* debt_source means something */
-	bool queued;     /* in the wake, fail or fork queue */
-	bool woken;      /* in the wake queue */
-	bool failed;     /* the call failed; cause may say why */
-	bool timed_out;  /* it failed for want of time */
-	bool own_token;  /* the token of its wait is the coroutine itself */
-	bool escaped;    /* user code holds the coroutine: never reuse it */
-	uint16_t rigid;  /* resumes in the chain that may not be suspended */
 	/*
 	 * 1 + the message type whose class lies at the bottom of the coroutine's stack, also
 	 * while the task is in the pool; 0 = nothing does. A class is never replaced.
 	 */
 	uint16_t kept_class;
+	uint16_t rigid;      /* resumes in the chain that may not be suspended */
+	uint8_t state;       /* enum task_state */
+	uint8_t trace;       /* enum task_trace */
+	uint8_t type;        /* of the message that started it */
+	bool debt : 1;       /* an answer is owed (debt_session 0: a plain send) */
+	bool has_source : 1; /* debt_source means something */
+	bool queued : 1;     /* in the wake, fail or fork queue */
+	bool woken : 1;      /* in the wake queue */
+	bool failed : 1;     /* the call failed; cause may say why */
+	bool timed_out : 1;  /* it failed for want of time */
+	bool own_token : 1;  /* the token of its wait is the coroutine itself */
+	bool escaped : 1;    /* user code holds the coroutine: never reuse it */
+	/* ---- 64 */
+	lua_State **nest; /* user coroutines inside, outermost first */
+	int nest_n;
+	int nest_cap;
+	char *cause;   /* why the call failed, or NULL; skynet_malloc */
+	int trace_ref; /* value reference of the tag while trace is TRACE_ON, else 0 */
 };
+
+_Static_assert(offsetof(struct task, nest) == 64, "one line for a message");
 
 struct task_queue {
 	struct task *head;
@@ -136,52 +143,74 @@ struct response {
 	bool gone; /* the requester does not want it any more */
 };
 
+/*
+ * As in struct task: a message touches the first two cache lines, a call the third.
+ */
 struct sched {
-	struct skynet_context *ctx;
-	struct task main;     /* stands for "not a task" */
-	struct task orphan;   /* stands for a user coroutine at rest */
+	struct inbound in;
+	lua_State *from;      /* the thread that runs the dispatcher */
 	struct task *running; /* NULL outside of tasks */
 	struct task *pool;
 	int pool_n;
-	int pool_low;      /* smallest pool_n since the last trim */
-	struct task **all; /* every task, by slot */
-	int all_cap;
-	int slot_free; /* last slot known to be free, a hint */
-	struct task_queue wake;
-	struct task_queue fail;
-	struct task_queue fork;
-	struct pending_table pending;
-	struct inbound in;
-	lua_State *from;                 /* the thread that runs the dispatcher */
-	struct response responses;       /* head of the ring */
+	int pool_low; /* smallest pool_n since the last trim */
+	/* ---- 64 */
+	lua_State *L; /* the main thread, as main.L */
+	struct skynet_context *ctx;
 	struct lua_container *container; /* NULL in a bare VM */
 	char *failure;                   /* error texts of this message, or NULL */
-	size_t failure_n;
-	size_t failure_cap;
+	task_filter filter;              /* NULL = none */
+	void *filter_ud;
+	int due;       /* tasks in wake, fail and fork together */
+	int tag_n;     /* tags that wait in ref_tags */
+	int init_slot; /* slot of the start-up task, or 0 */
+	int16_t filter_type;
+	bool started : 1;
+	bool has_manager : 1; /* skynet.manager is loaded */
+	bool exiting : 1;
+	bool trace_timeout : 1;
+	bool kicked : 1;       /* a PENDING_KICK is on its way */
+	bool in_debugger : 1;  /* hooks may suspend tasks */
+	bool own_callback : 1; /* messages come by sched_on_message */
+	/* ---- 128 */
+	struct pending_table pending;
 	uint32_t handle;
-	int init_slot;   /* slot of the start-up task, or 0 */
 	int ref_threads; /* registry references */
 	int ref_values;
 	int ref_proto;
 	int ref_tokens;
-	int ref_hooks;
 	int value_top;
 	int value_free;
 	int value_n;
-	int trace_count; /* tags created by skynet.trace */
+	/* ---- 192 */
+	int ref_hooks;
 	int ref_tags;    /* tags that came ahead of requests, or 0 */
-	int tag_n;
-	task_filter filter; /* NULL = none */
-	void *filter_ud;
-	int filter_type;
-	bool started;
-	bool has_manager; /* skynet.manager is loaded */
-	bool exiting;
-	bool trace_timeout;
-	bool kicked;       /* a PENDING_KICK is on its way */
-	bool in_debugger;  /* hooks may suspend tasks */
-	bool own_callback; /* messages come by sched_on_message */
+	int trace_count; /* tags created by skynet.trace */
+	int all_cap;
+	struct task **all; /* every task, by slot */
+	int slot_free;     /* last slot known to be free, a hint */
+	struct task_queue wake;
+	struct task_queue fail;
+	struct task_queue fork;
+	size_t failure_n;
+	size_t failure_cap;
+	struct response responses; /* head of the ring */
+	struct task main;          /* stands for "not a task" */
+	struct task orphan;        /* stands for a user coroutine at rest */
 };
+
+#define SCHED_LINE 64
+
+_Static_assert(offsetof(struct sched, L) == SCHED_LINE &&
+                   offsetof(struct sched, pending) == 2 * SCHED_LINE &&
+                   offsetof(struct sched, ref_hooks) <= 3 * SCHED_LINE,
+               "two lines for a message, one for a call");
+
+/* The scheduler in its userdata, which has room for it to begin with a line. */
+static inline struct sched *
+sched_in(void *ud) {
+	uintptr_t p = ((uintptr_t)ud + SCHED_LINE - 1) & ~(uintptr_t)(SCHED_LINE - 1);
+	return ud != NULL ? (struct sched *)p : NULL;
+}
 
 /* Scratch values that the dispatcher may push on the thread it runs on. */
 #define SCHED_SCRATCH_STACK 40

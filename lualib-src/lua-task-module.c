@@ -30,7 +30,7 @@
 static struct sched *
 find_sched(lua_State *L) {
 	lua_getfield(L, LUA_REGISTRYINDEX, LUA_SCHED_FIELD);
-	struct sched *S = lua_touserdata(L, -1);
+	struct sched *S = sched_in(lua_touserdata(L, -1));
 	lua_pop(L, 1);
 	return S;
 }
@@ -58,7 +58,7 @@ task_new_session(lua_State *L, struct skynet_context *ctx) {
 struct sched *
 task_set_filter(lua_State *L, int type, task_filter f, void *ud) {
 	struct sched *S = sched_of(L);
-	S->filter_type = type;
+	S->filter_type = (int16_t)type;
 	S->filter = f;
 	S->filter_ud = ud;
 	return S;
@@ -274,7 +274,7 @@ push_module(lua_State *L) {
 
 static int
 sched_gc(lua_State *L) {
-	struct sched *S = lua_touserdata(L, 1);
+	struct sched *S = sched_in(lua_touserdata(L, 1));
 	task_bind(S->main.L, NULL);
 	sched_bounce_debts(S);
 	pending_free(S);
@@ -324,13 +324,13 @@ main_thread(lua_State *L) {
 static struct sched *
 new_sched(lua_State *L) {
 	struct skynet_context *ctx = lua_skynet_context(L);
-	struct sched *S = lua_newuserdatauv(L, sizeof(*S), 0);
+	struct sched *S = sched_in(lua_newuserdatauv(L, sizeof(*S) + SCHED_LINE - 8, 0));
 	memset(S, 0, sizeof(*S));
 	S->ctx = ctx;
 	S->handle = skynet_context_handle(ctx);
 	S->container = lua_container(L);
 	S->main.S = S->orphan.S = S;
-	S->main.L = S->main.top = S->from = main_thread(L);
+	S->L = S->main.L = S->main.top = S->from = main_thread(L);
 	S->responses.prev = S->responses.next = &S->responses;
 	S->slot_free = 1;
 	S->all_cap = INITIAL_SLOTS;

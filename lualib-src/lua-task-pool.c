@@ -15,6 +15,8 @@
 #include "lua-container.h"
 #include "skynet_malloc.h"
 
+/* A task begins with a cache line. */
+#define TASK_ALIGN 64
 /* Idle coroutines that are never given back. */
 #define POOL_KEEP 1
 /* Room for tasks that is never given back. */
@@ -33,6 +35,7 @@ task_queue_push(struct task_queue *q, struct task *t) {
 	}
 	q->tail = t;
 	q->n++;
+	t->S->due++;
 }
 
 struct task *
@@ -48,6 +51,7 @@ task_queue_pop(struct task_queue *q) {
 	t->next = NULL;
 	t->queued = false;
 	q->n--;
+	t->S->due--;
 	return t;
 }
 
@@ -73,6 +77,7 @@ task_queue_remove(struct task_queue *q, struct task *t) {
 	t->next = NULL;
 	t->queued = false;
 	q->n--;
+	t->S->due--;
 	return true;
 }
 
@@ -104,7 +109,8 @@ create_task(lua_State *L) {
 	int slot = free_slot(S);
 	lua_pushvalue(L, 2);
 	lua_rawseti(L, 3, slot);
-	struct task *t = skynet_calloc(1, sizeof(*t));
+	struct task *t = skynet_memalign(TASK_ALIGN, sizeof(*t));
+	memset(t, 0, sizeof(*t));
 	t->S = S;
 	t->L = co;
 	t->top = co;
@@ -175,7 +181,7 @@ unbind_nest(struct sched *S, struct task *t) {
 
 static void
 drop_trace(struct sched *S, struct task *t) {
-	if (t->trace_ref != 0) {
+	if (t->trace == TRACE_ON) {
 		value_drop(S->main.L, S, t->trace_ref);
 		t->trace_ref = 0;
 	}
@@ -324,10 +330,13 @@ odd_yield(struct sched *S, struct task *t, int nres) {
 void
 task_run(struct sched *S, struct task *t, int nargs) {
 	struct task *prev = S->running;
+	/* Of the thread that resumes only the depth of its calls counts: the main thread
+	   has none when no task runs on it. */
+	lua_State *from = prev != NULL || S->from != S->L ? S->from : NULL;
 	int nres;
 	S->running = t;
 	t->state = TASK_RUNNING;
-	int status = lua_container_resume(S->container, t->L, S->from, nargs, &nres);
+	int status = lua_container_resume(S->container, t->L, from, nargs, &nres);
 	S->running = prev;
 	if (status == LUA_YIELD) {
 		if (t->state == TASK_RUNNING || t->state == TASK_QUITTING) {
@@ -393,7 +402,7 @@ run_woken(struct sched *S, struct task *t) {
 
 void
 sched_pump(struct sched *S) {
-	for (;;) {
+	while (S->due != 0) {
 		struct task *t = task_queue_pop(&S->wake);
 		if (t != NULL) {
 			run_woken(S, t);
@@ -420,7 +429,7 @@ kick(struct sched *S) {
 
 void
 sched_run_forks(struct sched *S) {
-	if (S->fork.head == NULL) {
+	if (S->due == 0) {
 		return;
 	}
 	int budget = S->fork.n + FORK_EXTRA;

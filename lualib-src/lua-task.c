@@ -440,7 +440,7 @@ run_woken(struct sched *S, const struct inbound *message) {
 	const struct inbound outer = S->in;
 	lua_State *outer_from = S->from;
 	S->in = *message;
-	S->from = S->main.L;
+	S->from = S->L;
 	sched_pump(S);
 	sched_run_forks(S);
 	S->in = outer;
@@ -453,12 +453,12 @@ sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, ui
 	struct sched *S = ud;
 	const struct inbound in = {type, session, source, msg, sz};
 	if (type == S->filter_type && S->filter != NULL && S->filter(S->filter_ud, ctx, msg, sz)) {
-		if (S->wake.head == NULL) {
+		if (S->due == 0) {
 			return 0;
 		}
 		run_woken(S, &in);
 	} else {
-		sched_deliver(S, S->main.L, &in);
+		sched_deliver(S, S->L, &in);
 	}
 	if (S->failure != NULL) {
 		sched_report(S, &in);
