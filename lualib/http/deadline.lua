@@ -1,7 +1,7 @@
 -- http.deadline: one timer for the time limits of many connections. A limit that is
 -- set for each request must cost next to nothing when it is not reached, so it is a
 -- field of the object, looked at when the earliest of them may have passed. Owns the
--- set of watched objects; while it is empty no timer runs.
+-- set of watched objects; while none has a limit no timer runs.
 
 local skynet = require "skynet"
 
@@ -12,9 +12,10 @@ local deadline = {}
 ---@field deadline integer? when it expires, in terms of skynet.now
 ---@field expire fun(self: http.watched) called once the deadline has passed; must not yield
 
----@type table<http.watched, true>
+---@type table<http.watched, http.watched>
 local watched = {}
-local count = 0
+-- Tables whose values are watched.
+local groups = setmetatable({ [watched] = true }, { __mode = "k" })
 -- When the next look is due; nil while none is.
 local due
 
@@ -43,14 +44,17 @@ look = function(at)
 	end
 	due = nil
 	local now = skynet.now()
-	local passed, earliest = {}, nil
-	for object in pairs(watched) do
-		local t = object.deadline
-		if t and t <= now then
-			object.deadline = nil
-			passed[#passed + 1] = object
-		elseif t and (not earliest or t < earliest) then
-			earliest = t
+	local passed, earliest, count = {}, nil, 0
+	for group in pairs(groups) do
+		for _, object in pairs(group) do
+			local t = object.deadline
+			count = count + 1
+			if t and t <= now then
+				object.deadline = nil
+				passed[#passed + 1] = object
+			elseif t and (not earliest or t < earliest) then
+				earliest = t
+			end
 		end
 	end
 	if earliest then
@@ -64,18 +68,18 @@ end
 ---Watch an object. It must be forgotten when it ends.
 ---@param object http.watched
 function deadline.watch(object)
-	if not watched[object] then
-		watched[object] = true
-		count = count + 1
-	end
+	watched[object] = object
 end
 
 ---@param object http.watched
 function deadline.forget(object)
-	if watched[object] then
-		watched[object] = nil
-		count = count - 1
-	end
+	watched[object] = nil
+end
+
+---Watch whatever is in a table, for as long as it is there.
+---@param objects table<any, http.watched>
+function deadline.watch_all(objects)
+	groups[objects] = true
 end
 
 ---Set when a watched object expires.

@@ -28,25 +28,31 @@ function flow.settle(object)
 	end
 end
 
--- The peer has ended its side. It may still read, or be gone altogether.
-local function on_close(id)
-	local object = attached[id]
-	if object and object.congested and not socket.write(id, "") then
-		object.closed = true
-		flow.settle(object)
+---What takes the warnings (socket.warning) of sockets whose objects are in a table.
+---@param objects table<integer, http.flowing> by id
+---@return fun(id: integer, kib: integer)
+function flow.warner(objects)
+	-- The peer has ended its side. It may still read, or be gone altogether.
+	local function on_close(id)
+		local object = objects[id]
+		if object and object.congested and not socket.write(id, "") then
+			object.closed = true
+			flow.settle(object)
+		end
+	end
+	return function(id, kib)
+		local object = objects[id]
+		if object and kib > 0 then
+			object.congested = true
+			-- Only now it matters; most connections never come here.
+			socket.onclose(id, on_close)
+		elseif object then
+			flow.settle(object)
+		end
 	end
 end
 
-local function on_warning(id, kib)
-	local object = attached[id]
-	if object and kib > 0 then
-		object.congested = true
-		-- Only now it matters; most connections never come here.
-		socket.onclose(id, on_close)
-	elseif object then
-		flow.settle(object)
-	end
-end
+local on_warning = flow.warner(attached)
 
 ---Take the warnings and the end of a started socket.
 ---@param object http.flowing
@@ -55,15 +61,21 @@ function flow.attach(object)
 	socket.warning(object.id, on_warning)
 end
 
+---Take no more of a socket, which lives on.
+---@param id integer
+function flow.release(id)
+	socket.onclose(id, nil)
+	if not socket.invalid(id) then
+		socket.warning(id, nil)
+	end
+end
+
 ---@param object http.flowing
 function flow.detach(object)
 	local id = object.id
 	if attached[id] == object then
 		attached[id] = nil
-		socket.onclose(id, nil)
-		if not socket.invalid(id) then
-			socket.warning(id, nil)
-		end
+		flow.release(id)
 	end
 end
 

@@ -243,7 +243,7 @@ end
 function methods:detach()
 	local conn = self.conn
 	conn.detached = true
-	flow.detach(conn)
+	flow.release(conn.id)
 	conn:enter "handler"
 	return conn.id, conn.reader:take() or "", conn.session
 end

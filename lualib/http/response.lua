@@ -8,6 +8,8 @@ local phrase = require "http.status"
 local request = require "http.request"
 
 local CLOSE = codec.CLOSE
+-- What every response needs.
+local skynet_now, message = skynet.now, codec.message
 
 ---@class http.response
 ---@field status_sent integer|false once the head is on its way
@@ -45,20 +47,24 @@ function response.bare(status, closes)
 end
 
 local date_text, date_until = nil, 0
+-- The Date line with what follows it.
+local dated = {}
 
--- The Date line, made once a second.
-local function date_line()
-	local now = skynet.now()
+-- The Date line and `lines`, which are few. Made once a second.
+local function date_and(lines)
+	local now = skynet_now()
 	if now >= date_until then
 		date_text = "date: " .. codec.date(os.time()) .. "\r\n"
+		dated = {}
 		-- Wall-clock seconds do not begin where ours do; a little early is harmless.
 		date_until = now + 50
 	end
-	return date_text
-end
-
-local function has_no_body(status)
-	return status < 200 or status == 204 or status == 304
+	local text = dated[lines]
+	if not text then
+		text = date_text .. lines
+		dated[lines] = text
+	end
+	return text
 end
 
 ---@param conn http.connection
@@ -107,7 +113,7 @@ local function connection_line(self)
 	end
 	if not self.keep_alive then
 		return "connection: close\r\n"
-	elseif self.req.version == "1.0" then
+	elseif req.version == "1.0" then
 		return "connection: keep-alive\r\n"
 	end
 	return ""
@@ -119,12 +125,6 @@ local function begin(self, status)
 		error("the response was already sent", 3)
 	end
 	return first_line[status]
-end
-
--- The head is built, and counts as sent from now on.
-local function begun(self, status)
-	self.status_sent = status
-	self.conn.responding = true
 end
 
 local function lost()
@@ -195,38 +195,37 @@ end
 ---@param header table<string, string|number|(string|number)[]>?
 function response:send(status, body, header)
 	local line = begin(self, status)
-	header = merged(self, header)
-	local length = true
-	if has_no_body(status) then
+	if self.fields then
+		header = merged(self, header)
+	end
+	local conn, length = self.conn, true
+	if status < 200 or status == 204 or status == 304 then
 		body = nil
 	else
 		body = body or ""
-		local smallest = self.conn.server.gzip
-		if header and smallest and #body >= smallest and body ~= "" then
+		length = #body
+		local smallest = conn.server.gzip
+		if smallest and length >= smallest and header and length > 0 then
 			local gzip
-			gzip, header = compressor(self, status, header, #body)
+			gzip, header = compressor(self, status, header, length)
 			if gzip then
 				body = gzip:write(body, true)
+				length = #body
 			end
 		end
-		length = #body
 	end
-	local extra, connection = date_line(), connection_line(self)
-	if connection ~= "" then
-		extra = extra .. connection
-	end
+	local extra = date_and(connection_line(self))
 	if self.head_only then
 		body = nil
 	end
 	local data
-	if body and #body > JOIN_LIMIT then
-		data = { codec.message(line, header, extra, nil, length), body }
+	if length ~= true and length > JOIN_LIMIT and body then
+		data = { message(line, header, extra, nil, length), body }
 	else
-		data = codec.message(line, header, extra, body, length)
+		data = message(line, header, extra, body, length)
 	end
-	begun(self, status)
-	self.finished = true
-	if not self.conn:write(data) then
+	self.status_sent, self.finished, conn.responding = status, true, true
+	if not conn:write(data) then
 		self.keep_alive = false
 	end
 end
@@ -240,7 +239,7 @@ function response:start(status, header, length)
 	local line = begin(self, status)
 	header = merged(self, header)
 	local framing = ""
-	if has_no_body(status) then
+	if status < 200 or status == 204 or status == 304 then
 		self.head_only = true
 	else
 		self.gzip, header = compressor(self, status, header, length)
@@ -257,9 +256,9 @@ function response:start(status, header, length)
 			self.chunked = true
 		end
 	end
-	local extra = date_line() .. framing .. connection_line(self)
-	self.head = codec.message(line, header, extra, nil, true)
-	begun(self, status)
+	local extra = framing .. date_and(connection_line(self))
+	self.head = message(line, header, extra, nil, true)
+	self.status_sent, self.conn.responding = status, true
 end
 
 -- Pass bytes on; the head first. Yields when the peer is slow.

@@ -68,6 +68,9 @@ local BACKLOG = 1024
 local REFUSED = codec.NO_HOST | codec.EXPECT_OTHER
 -- Requests of one connection that are served before others get a turn.
 local TURN = 64
+-- What every request needs.
+local set_deadline, traceback = deadline.set, request.traceback
+local socket_read = socket.read
 -- Lines about what peers do in a second.
 local MAX_LINES = 100
 
@@ -77,6 +80,7 @@ local MAX_LINES = 100
 ---@field peer string "ip:port"
 ---@field server table
 ---@field reader userdata
+---@field res http.response? while the handler runs
 ---@field phase "idle"|"header"|"body"|"handler"|"send"|"linger" what it waits for
 ---@field expired string? the phase in which its time was over
 ---@field read fun(self: http.connection): string|false|nil
@@ -84,12 +88,12 @@ local MAX_LINES = 100
 local connection = {}
 connection.__index = connection
 
-function connection:read()
-	return (socket.read(self.id))
+local function read_socket(conn)
+	return (socket_read(conn.id))
 end
 
-function connection:write(data)
-	return socket.write(self.id, data)
+local function write_socket(conn, data)
+	return socket.write(conn.id, data)
 end
 
 -- Log what the peer did.
@@ -132,6 +136,24 @@ function connection:flush()
 	return not self.closed and not self.expired
 end
 
+-------------------------------------------------------------------------- TLS
+
+-- Give the connection the reading and writing of a TLS session. False if the peer
+-- cannot agree with us. Yields.
+local function start_tls(conn)
+	local tls = require "skynet.tls"
+	local self = conn.server
+	local session, why = tls.accept(conn.id, self.tls_context, { timeout = self.header_timeout })
+	if not session then
+		conn:log("TLS: " .. why)
+		return false
+	end
+	conn.session = session
+	function conn.read() return (session:read()) end
+	function conn.write(_, data) return session:write(data) end
+	return true
+end
+
 --------------------------------------------------------------------- requests
 
 -- A request that cannot be served: say so, and end the connection.
@@ -150,11 +172,18 @@ end
 -- The next head in the reader: what codec's request gives. Yields.
 local function next_head(conn)
 	local reader = conn.reader
-	local method, target, header, length, flags, minor = reader:request()
+	local method, target, header, length, flags, minor
+	if conn.phase then
+		method, target, header, length, flags, minor = reader:request()
+	else
+		-- A new connection has sent nothing yet.
+		target = 0
+	end
 	while method == nil do
 		-- So much of a head is there.
 		if target == 0 then
-			conn:enter("idle", conn.server.idle_timeout)
+			conn.phase = "idle"
+			set_deadline(conn, conn.server.idle_timeout)
 		elseif conn.phase ~= "header" then
 			conn:enter("header", conn.server.header_timeout)
 		end
@@ -171,32 +200,57 @@ local function next_head(conn)
 	return method, target, header, length, flags, minor
 end
 
-local function call_handler(conn, req, res)
-	local ok, err = xpcall(conn.server.handler, request.traceback, req, res)
-	if not ok and getmetatable(err) == request.failure then
+-- The handler has returned. True if another request may follow. Yields.
+local function end_request(conn, res)
+	local req = res.req
+	if not res.finished then
+		if not res.status_sent and not conn.detached then
+			skynet.error(string.format("http: %s: the handler gave no response to %s %s", conn.peer,
+				req.method, req.url))
+			res:send(500)
+		end
+		if conn.detached then
+			return false
+		end
+		res:finish()
+	elseif conn.detached then
+		return false
+	end
+	conn.responding = false
+	conn.lingers = not req.at_end
+	if not res.keep_alive or conn.server.closing then
+		return false
+	end
+	if conn.congested or conn.closed or conn.expired then
+		if not conn:flush() then
+			return false
+		end
+	end
+	return req.at_end or request.drain(req, DRAIN_LIMIT)
+end
+
+-- The handler has raised. True if another request may follow. Yields.
+local function fail_request(conn, res, err)
+	if getmetatable(err) == request.failure then
 		if err.status then
 			refuse(conn, err.status, err.why)
 		elseif not conn.expired then
 			conn:log(err.why)
 		end
 		return false
-	elseif not ok then
-		conn.server.on_error(err, req)
-		if res.status_sent then
-			return false
-		end
-		res:send(500)
-	elseif not res.status_sent and not conn.detached then
-		skynet.error(string.format("http: %s: the handler gave no response to %s %s", conn.peer, req.method,
-			req.url))
-		res:send(500)
 	end
-	return true
+	conn.server.on_error(err, res.req)
+	if res.status_sent or conn.detached then
+		return false
+	end
+	res:send(500)
+	return end_request(conn, res)
 end
 
 -- Serve one request. True if another one may follow. Yields.
 local function serve_request(conn)
-	if conn.server.closing and conn.reader:size() == 0 then
+	local self = conn.server
+	if self.closing and conn.reader:size() == 0 then
 		return false
 	end
 	local method, target, header, length, flags, minor = next_head(conn)
@@ -217,27 +271,24 @@ local function serve_request(conn)
 	conn.phase, conn.deadline = "handler", nil
 	local req = request.new(conn, method, target, header, length, flags, minor)
 	local res = response.new(conn, req)
-	if not call_handler(conn, req, res) or conn.detached then
-		return false
-	end
-	if not res.finished then
-		res:finish()
-	end
-	conn.responding = false
-	conn.lingers = not req.at_end
-	if not res.keep_alive or conn.server.closing then
-		return false
-	end
-	if conn.congested or conn.closed or conn.expired then
-		if not conn:flush() then
-			return false
-		end
-	end
-	return req.at_end or request.drain(req, DRAIN_LIMIT)
+	conn.res = res
+	self.handler(req, res)
+	conn.res = nil
+	return end_request(conn, res)
 end
 
--- Other connections get a turn while this one has requests in a row.
-local function serve_requests(conn)
+-- Serve requests. After an error of a handler, which ends it, it is called again with that
+-- error. Other connections get a turn while this one has requests in a row. Yields.
+local function serve_requests(conn, err)
+	local res = conn.res
+	if res then
+		conn.res = nil
+		if not fail_request(conn, res, err) then
+			return
+		end
+	elseif conn.server.tls and not start_tls(conn) then
+		return
+	end
 	while serve_request(conn) do
 		conn.lingers = false
 		conn.served = conn.served + 1
@@ -289,42 +340,16 @@ local function close(conn)
 	if conn.lingers and not conn.closed and not conn.expired and not conn.detached then
 		linger(conn)
 	end
-	deadline.forget(conn)
 	self.connections[conn.id] = nil
 	self.count = self.count - 1
 	return_reader(self, conn)
 	if conn.detached then
 		return
 	end
-	flow.detach(conn)
 	if conn.session then
 		conn.session:close()
 	end
 	socket.drop(conn.id)
-end
-
--------------------------------------------------------------------------- TLS
-
--- Give the connection the reading and writing of a TLS session. False if the peer
--- cannot agree with us. Yields.
-local function start_tls(conn)
-	local tls = require "skynet.tls"
-	local self = conn.server
-	local session, why = tls.accept(conn.id, self.tls_context, { timeout = self.header_timeout })
-	if not session then
-		conn:log("TLS: " .. why)
-		return false
-	end
-	conn.session = session
-	function conn.read() return (session:read()) end
-	function conn.write(_, data) return session:write(data) end
-	return true
-end
-
-local function serve(conn)
-	if not conn.server.tls or start_tls(conn) then
-		serve_requests(conn)
-	end
 end
 
 ---------------------------------------------------------------------- servers
@@ -352,28 +377,20 @@ local function serve_connection(self, fd, peer)
 		deadline = nil,
 		responding = nil,
 		lingers = nil,
+		res = nil,
+		read = read_socket,
+		write = write_socket,
 	}, connection)
 	self.connections[fd] = conn
-	flow.attach(conn)
-	deadline.watch(conn)
-	local ok, err = xpcall(serve, request.traceback, conn)
+	socket.warning(fd, self.on_warning)
+	local ok, err = xpcall(serve_requests, traceback, conn)
+	while not ok and conn.res do
+		ok, err = xpcall(serve_requests, traceback, conn, err)
+	end
 	if not ok then
 		skynet.error(string.format("http: %s: %s", peer, tostring(err)))
 	end
 	close(conn)
-end
-
--- A connection of the server's own listener. Yields.
-local function accepted(self, fd, peer)
-	if self.closing then
-		socket.drop(fd)
-	elseif self.count >= self.max_connections then
-		refuse_connection(self, fd, peer)
-		socket.drop(fd)
-	else
-		self.count = self.count + 1
-		serve_connection(self, fd, peer)
-	end
 end
 
 ---Serve a connection until it ends. Yields.
@@ -423,6 +440,8 @@ function server.new(handler, options)
 		error("http.server: the handler must be a function or a router, not " .. tostring(handler), 0)
 	end
 	local self = setmetatable({ connections = {}, readers = {}, count = 0 }, methods)
+	self.on_warning = flow.warner(self.connections)
+	deadline.watch_all(self.connections)
 	for name, value in pairs(defaults) do
 		self[name] = value
 	end
@@ -455,7 +474,14 @@ function server.listen(host, port, handler, options)
 	end
 	self.listener, self.host, self.port = id, ip, bound
 	socket.accept(id, function(fd, peer)
-		accepted(self, fd, peer)
+		if self.closing then
+			return socket.drop(fd)
+		elseif self.count >= self.max_connections then
+			refuse_connection(self, fd, peer)
+			return socket.drop(fd)
+		end
+		self.count = self.count + 1
+		return serve_connection(self, fd, peer)
 	end)
 	return self
 end

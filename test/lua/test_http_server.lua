@@ -414,6 +414,41 @@ test.case("a handler that raises gives 500, or ends what it has begun", function
 	end)
 end)
 
+test.case("an on_error that raises ends its connection only", function()
+	local told
+	with(function(req, res)
+		if req.url == "/bad" then
+			error "oops"
+		end
+		res:send(200, "good")
+	end, {
+		on_error = function(err, req)
+			told = req.url .. " " .. err:match "oops"
+			error "worse"
+		end,
+	}, function(port)
+		local lines = logged(function()
+			test.eq(talk(port, "GET /bad HTTP/1.1\r\nHost: h\r\n\r\n"), "")
+		end)
+		test.eq(told, "/bad oops")
+		assert(has_line(lines, "worse"), table.concat(lines, "\n"))
+		test.match(talk(port, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"), "good$")
+	end)
+end)
+
+test.case("a handler that has detached its connection and raises leaves it alone", function()
+	with(function(req)
+		local id = req:detach()
+		socket.write(id, "raw")
+		skynet.fork(socket.close, id)
+		error "oops"
+	end, nil, function(port)
+		logged(function()
+			test.eq(talk(port, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), "raw")
+		end)
+	end)
+end)
+
 test.case("a peer that reads nothing bounds what is kept for it", function()
 	local written, ended = 0, false
 	with(function(_, res)
