@@ -79,9 +79,25 @@ open_all(lua_State *L) {
 	return 0;
 }
 
+/*
+ * Names that C libraries ask for with most messages. What is shared before there is
+ * any service is found without a look into the state (lshare.h).
+ */
+static void
+share_names(lua_State *L) {
+	static const char *const names[] = {"name", "id",      "pack",    "unpack", "dispatch", "trace",
+	                                    "__gc", "__index", "__close", "__name", "socket"};
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		lua_pushstring(L, names[i]);
+		lua_sharestring(L, -1);
+		lua_pop(L, 1);
+	}
+}
+
 static int
 open_first(lua_State *L) {
 	open_all(L);
+	share_names(L);
 	reserve_registry(L);
 	return 0;
 }

@@ -59,15 +59,41 @@ static int attach (lua_State *L) {
 }
 
 
+/*
+** How many states there are. When a first one is made, what is shared by then
+** will be found by it and by all that are made while there is any, so that none
+** of them makes a twin. Each change is acquire and release: whoever makes a state
+** afterwards sees the strings that were counted, and whoever makes a first state
+** comes after all use of the former ones.
+*/
+static atomic_uint states;
+atomic_size_t share_twinless;
+
+static void count_state (void) {
+  size_t n = share_stringcount();
+  if (atomic_fetch_add_explicit(&states, 1, memory_order_acq_rel) == 0)
+    /* an older value is only smaller */
+    atomic_store_explicit(&share_twinless, n, memory_order_relaxed);
+}
+
+
+static void uncount_state (void) {
+  atomic_fetch_sub_explicit(&states, 1, memory_order_acq_rel);
+}
+
+
 LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud, unsigned seed) {
   lua_State *L;
   UNUSED(seed);  /* hashes must agree in all states */
   luaL_initcodecache();
+  count_state();
   L = stock_lua_newstate(f, ud, share_seed);
   if (L != NULL && !attach(L)) {
     stock_lua_close(L);
     L = NULL;
   }
+  if (L == NULL)
+    uncount_state();
   return L;
 }
 
@@ -76,6 +102,7 @@ LUA_API void lua_close (lua_State *L) {
   /* code may run until the very end of the state */
   struct share_vm *vm = share_vmof(G(L));
   stock_lua_close(L);
+  uncount_state();
   if (vm != NULL) {
     share_releaseheld(vm);
     share_free(vm, sizeof(*vm));

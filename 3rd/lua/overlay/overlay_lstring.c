@@ -96,11 +96,16 @@ TString *luaS_newlstr (lua_State *L, const char *str, size_t l) {
 
 
 /*
-** Returns the state's own string with the text of a shared one, or NULL.
+** Returns the state's own string with the text of a shared one, or NULL. Of most
+** shared strings it need not look for one: where states are many, what is their
+** own is in no cache.
 */
 static TString *owntwin (lua_State *L, const TString *shared) {
   stringtable *tb = &G(L)->strt;
-  TString *ts = tb->hash[lmod(shared->hash, tb->size)];
+  TString *ts;
+  if (l_likely(share_istwinless(shared)))
+    return NULL;
+  ts = tb->hash[lmod(shared->hash, tb->size)];
   for (; ts != NULL; ts = ts->u.hnext) {
     if (ts->hash == shared->hash && ts->shrlen == shared->shrlen &&
         memcmp(getshrstr(ts), getshrstr(shared),

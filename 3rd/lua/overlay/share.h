@@ -115,6 +115,16 @@ LUAI_FUNC atomic_bool share_twins;
 LUAI_FUNC int share_istwin(const TString *a, const TString *b);
 
 /*
+** So many oldest shared strings have no twin in any state that is (see
+** overlay_lstate.c). A shared string knows its place in the list of all, in the
+** field that a state's own has for a link.
+*/
+LUAI_FUNC atomic_size_t share_twinless;
+
+#define share_istwinless(ts)                                                                       \
+	((ts)->u.lnglen < atomic_load_explicit(&share_twinless, memory_order_relaxed))
+
+/*
 ** True when the state has a twin among the oldest 'upto' shared strings.
 */
 LUAI_FUNC int share_hastwins(lua_State *L, size_t upto);

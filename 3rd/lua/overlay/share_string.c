@@ -227,7 +227,7 @@ make_string(const char *str, size_t len, unsigned hash) {
 	ts->extra = 0;
 	ts->shrlen = cast(ls_byte, len);
 	ts->hash = hash;
-	ts->u.hnext = NULL;
+	ts->u.lnglen = atomic_load_explicit(&count, memory_order_relaxed); /* see share_istwinless */
 	memcpy(getshrstr(ts), str, len);
 	getshrstr(ts)[len] = '\0';
 	fill_slot(t, ts);
