@@ -27,15 +27,16 @@ struct address {
 	struct bucket bucket;
 };
 
+// What each read looks at comes first: with many connections it is in no cache.
 struct connection {
 	struct connection *next;
 	int id;
 	bool is_marked; // has sent a package since the last look
 	bool has_spoken;
-	struct address *address;
-	uint64_t since; // silent, as far as is known
 	uint64_t note;
+	struct address *address;
 	struct bucket bucket;
+	uint64_t since; // silent, as far as is known
 };
 
 struct guard {

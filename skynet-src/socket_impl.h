@@ -101,17 +101,18 @@ char *address_list_texts(const struct address_list *list, char separator);
 
 // See socket_option.h; 0 = no limit.
 struct socket_settings {
+	// What each send looks at.
 	uint32_t send_limit;
+	bool send_drops;
+	bool exclusive;
+	bool nodelay;
+	uint8_t keepalive_count;
 	uint32_t receive_limit;
 	uint32_t idle_ms;
 	uint32_t linger_ms;
 	uint32_t connect_ms;
 	uint16_t keepalive_s;
 	uint16_t keepalive_interval_s;
-	uint8_t keepalive_count;
-	bool nodelay;
-	bool send_drops;
-	bool exclusive;
 };
 
 struct listen_limits {
@@ -221,47 +222,53 @@ struct write_queue {
 
 struct owner_entry;
 
+// By cache lines, since with many sockets none of them is in a cache when it is its turn:
+// the first is what both threads need, the second what is received, the third what is
+// sent. So a message takes two lines of its socket, and its delivery one.
 struct socket_slot {
-	pthread_mutex_t lock;
+	_Alignas(64) pthread_mutex_t lock;
 	// 0 = free. Written under the lock. The loop reads it without (acquire, partner
 	// is the release store of slot_reserve): a live id is freed by the loop itself.
 	atomic_int id;
-	int fd;                      // [both]
-	uint8_t state;               // [both]
-	uint8_t kind;                // before the id is published
-	uint8_t accept_share;        // [loop] a listener: how many to take at once
-	bool reading;                // [both] to be polled for reading, unless throttled
-	atomic_bool throttled;       // reading rests, see socket_throttle.c
-	bool write_polled;           // [both] polled for writing
-	uint8_t polled;              // [loop] what the poller was told, POLLED_ bits
-	bool closing;                // [lock] close was asked for: accepts no more sends
-	bool draining;               // [both] close was served: ends when all is written
-	bool close_told;             // [loop] CLOSE was sent, or nobody wants it
-	bool starts_accepted;        // [loop] a listener: what it accepts is read at once
-	bool relays;                 // [lock] sends go to the owner
-	bool writer_active;          // [lock] some thread is inside a write call
-	bool flush_posted;           // [lock] a FLUSH request is under way
-	bool left_to_loop;           // [lock] what is queued is written when CLOSE is served
-	bool reap;                   // [lock] the writer asks the loop to try again to free it
-	bool restore_blocking;       // [loop] an attached descriptor was blocking
-	struct socket_loop *loop;    // before the id is published
-	uintptr_t owner;             // [both]
-	struct write_queue high;     // [lock]
-	struct write_queue low;      // [lock]
-	size_t backlog;              // [lock] bytes in both, or handed to a writer
-	size_t warn_level;           // [lock] next backlog that warns, 0 = not warned
-	_Atomic uint64_t read_count; // statistics: relaxed, they order nothing
+	int fd;             // [both]
+	uint8_t state;      // [both]
+	uint8_t kind;       // before the id is published
+	bool reading;       // [both] to be polled for reading, unless throttled
+	bool write_polled;  // [both] polled for writing
+	uint8_t polled;     // [loop] what the poller was told, POLLED_ bits
+	bool closing;       // [lock] close was asked for: accepts no more sends
+	bool draining;      // [both] close was served: ends when all is written
+	bool close_told;    // [loop] CLOSE was sent, or nobody wants it
+	bool relays;        // [lock] sends go to the owner
+	bool writer_active; // [lock] some thread is inside a write call
+	bool flush_posted;  // [lock] a FLUSH request is under way
+	bool left_to_loop;  // [lock] what is queued is written when CLOSE is served
+	bool reap;          // [lock] the writer asks the loop to try again to free it
+	// ---- 64
+	struct socket_loop *loop;     // before the id is published
+	uintptr_t owner;              // [both]
+	_Atomic uint64_t undelivered; // see socket_throttle.c
+	_Atomic uint64_t read_count;  // statistics: relaxed, they order nothing
 	_Atomic uint64_t read_time;
+	uint64_t active_ms;             // [loop] when something was read, or reading began
+	int deadline_index;             // [loop] place in the heap, -1 = none
+	_Atomic uint32_t receive_limit; // that of the settings; relaxed, it orders nothing
+	atomic_bool throttled;          // reading rests, see socket_throttle.c
+	bool restore_blocking;          // [loop] an attached descriptor was blocking
+	bool starts_accepted;           // [loop] a listener: what it accepts is read at once
+	uint8_t accept_share;           // [loop] a listener: how many to take at once
+	// ---- 128
+	struct write_queue high;         // [lock]
+	struct write_queue low;          // [lock]
+	size_t backlog;                  // [lock] bytes in both, or handed to a writer
 	uint64_t write_count;            // [lock]
 	uint64_t write_time;             // [lock]
-	uint64_t linger_mark;            // [loop] write_count when the limit was set
-	uint64_t active_ms;              // [loop] when something was read, or reading began
-	uint64_t deadline_ms;            // [loop]
-	int deadline_index;              // [loop] place in the heap, -1 = none
-	uint64_t report_ms;              // [loop] a listener's last ERROR about descriptors
-	struct socket_settings settings; // [lock]
-	_Atomic uint32_t receive_limit;  // that of the settings; relaxed, it orders nothing
-	_Atomic uint64_t undelivered;    // see socket_throttle.c
+	struct socket_settings settings; // [lock] its first fields are in this line
+	// ---- 192
+	size_t warn_level;    // [lock] next backlog that warns, 0 = not warned
+	uint64_t linger_mark; // [loop] write_count when the limit was set
+	uint64_t deadline_ms; // [loop]
+	uint64_t report_ms;   // [loop] a listener's last ERROR about descriptors
 	// A listener's own, or that of the listener which accepted it, or NULL. Before
 	// the id is published.
 	struct admission *admission;
@@ -273,6 +280,11 @@ struct socket_slot {
 	struct socket_slot *owner_prev;
 	struct socket_slot *free_next;
 };
+
+_Static_assert(offsetof(struct socket_slot, loop) == 64 &&
+                   offsetof(struct socket_slot, high) == 128 &&
+                   offsetof(struct socket_slot, settings.receive_limit) <= 192,
+               "see above");
 
 // Takes an id and a slot in state `state`, owned by `opaque`, and locks it: the
 // caller fills it in and calls slot_publish; slot_configure is for in between. NULL

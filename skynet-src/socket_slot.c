@@ -235,7 +235,8 @@ grow_table(struct slot_store *st, struct slot_table *old) {
 
 static void
 add_chunk(struct slot_store *st) {
-	struct slot_chunk *c = skynet_calloc(1, sizeof(*c));
+	struct slot_chunk *c = skynet_memalign(_Alignof(struct slot_chunk), sizeof(*c));
+	memset(c, 0, sizeof(*c));
 	c->next = st->chunks;
 	st->chunks = c;
 	for (int i = CHUNK_SLOTS - 1; i >= 0; i--) {
