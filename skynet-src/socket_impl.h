@@ -244,6 +244,7 @@ struct socket_slot {
 	bool flush_posted;  // [lock] a FLUSH request is under way
 	bool left_to_loop;  // [lock] what is queued is written when CLOSE is served
 	bool reap;          // [lock] the writer asks the loop to try again to free it
+	uint8_t warnings;   // [lock] the next one is due at WARNING_BASE << warnings; 0 = none yet
 	// ---- 64
 	struct socket_loop *loop;     // before the id is published
 	uintptr_t owner;              // [both]
@@ -265,7 +266,6 @@ struct socket_slot {
 	uint64_t write_time;             // [lock]
 	struct socket_settings settings; // [lock] its first fields are in this line
 	// ---- 192
-	size_t warn_level;    // [lock] next backlog that warns, 0 = not warned
 	uint64_t linger_mark; // [loop] write_count when the limit was set
 	uint64_t deadline_ms; // [loop]
 	uint64_t report_ms;   // [loop] a listener's last ERROR about descriptors

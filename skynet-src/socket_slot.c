@@ -270,7 +270,8 @@ reset(struct socket_slot *s, int kind, int state) {
 	s->restore_blocking = s->starts_accepted = false;
 	s->high.head = s->high.tail = NULL;
 	s->low.head = s->low.tail = NULL;
-	s->backlog = s->warn_level = 0;
+	s->backlog = 0;
+	s->warnings = 0;
 	atomic_store_explicit(&s->read_count, 0, memory_order_relaxed);
 	atomic_store_explicit(&s->read_time, 0, memory_order_relaxed);
 	s->write_count = s->write_time = 0;

@@ -31,7 +31,7 @@
 #define END_FLAGS 0
 #endif
 // Backlog of the first warning; each further one needs twice as much.
-#define WARNING_BASE (1024 * 1024)
+#define WARNING_BASE ((size_t)1024 * 1024)
 
 // What one send call carries, whatever its form.
 struct piece {
@@ -202,15 +202,13 @@ post_warning(struct socket_slot *s, size_t backlog) {
 static void
 add_backlog(struct socket_slot *s, size_t sz) {
 	s->backlog += sz;
-	if (s->backlog < WARNING_BASE || s->backlog < s->warn_level) {
+	if (s->backlog < WARNING_BASE << s->warnings) {
 		return;
 	}
 	post_warning(s, s->backlog);
-	size_t level = s->warn_level == 0 ? WARNING_BASE : s->warn_level;
-	while (level <= s->backlog) {
-		level *= 2;
+	while (s->backlog >= WARNING_BASE << s->warnings) {
+		s->warnings++;
 	}
-	s->warn_level = level;
 }
 
 // More than is to be kept for a peer. Unlocks, and frees what is refused.
@@ -248,8 +246,8 @@ exceeds_limit(const struct socket_slot *s, size_t sz, size_t slack) {
 
 static void
 end_warning(struct socket_slot *s) {
-	if (s->warn_level > 0) {
-		s->warn_level = 0;
+	if (s->warnings > 0) {
+		s->warnings = 0;
 		post_warning(s, 0);
 	}
 }
@@ -547,7 +545,7 @@ write_flush_here(struct socket_server *ss, struct socket_slot *s) {
 
 bool
 write_waits_for_end(const struct socket_slot *s) {
-	return s->kind == KIND_STREAM && !is_empty(s) && s->warn_level == 0 && can_write_here(s);
+	return s->kind == KIND_STREAM && !is_empty(s) && s->warnings == 0 && can_write_here(s);
 }
 
 void
@@ -563,7 +561,7 @@ write_failed(struct socket_loop *loop, struct socket_slot *s, int err) {
 	bool silent = s->draining || s->state == SLOT_HALFCLOSE_READ;
 	if (!silent) {
 		s->state = SLOT_HALFCLOSE_WRITE;
-		s->warn_level = 0;
+		s->warnings = 0;
 		write_discard(loop->ss, s);
 	}
 	slot_unlock(s);
