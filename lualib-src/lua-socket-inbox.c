@@ -5,6 +5,9 @@
 // not usual (much is buffered, a limit, a wait for a line) is left to Lua, which does the
 // same with `take`.
 //
+// A connection that was dropped is only an id here, until its CLOSE comes: what the mailbox
+// still has for it goes no further.
+//
 // An inbox is a userdata. It owns the blocks that were not read. The inboxes of a service are
 // found by the ids of their connections; one that is collected or closed is taken out.
 // Everything here runs on the thread of the service.
@@ -27,6 +30,7 @@
 // Buffered bytes that nobody asked for; beyond, Lua pauses the connection.
 #define PAUSE_SIZE (128 * 1024)
 #define FIRST_BUCKETS 8
+#define FIRST_DROPPED 16
 // A wait for something that only Lua can tell.
 #define NEED_LUA SIZE_MAX
 
@@ -45,6 +49,14 @@ struct inbox {
 	struct chain_node first; // the node of most blocks; unused while msg is NULL
 };
 
+// Ids of dropped connections, oldest first: mostly, their CLOSE comes in that order, soon.
+struct dropped {
+	int *id; // by the allocator of the VM
+	size_t from;
+	size_t end;
+	size_t cap;
+};
+
 // All inboxes of a service. User value 1 holds the buckets.
 struct inboxes {
 	lua_State *main;
@@ -52,6 +64,7 @@ struct inboxes {
 	struct inbox **bucket;
 	size_t mask;
 	size_t n;
+	struct dropped dropped;
 };
 
 int luaopen_skynet_socketinbox(lua_State *L);
@@ -165,20 +178,76 @@ held(const struct inbox *p) {
 	return p->sink != NULL ? p->sink->held(p->sink_ud) : p->chain.size;
 }
 
+//------------------------------------------------------------------- dropped
+
+// False: no memory.
+static bool
+drop(struct dropped *d, lua_State *L, int id) {
+	if (d->end == d->cap && d->from > d->cap / 2) {
+		memmove(d->id, d->id + d->from, (d->end - d->from) * sizeof(d->id[0]));
+		d->end -= d->from;
+		d->from = 0;
+	} else if (d->end == d->cap) {
+		void *ud;
+		size_t cap = d->cap == 0 ? FIRST_DROPPED : 2 * d->cap;
+		lua_Alloc alloc = lua_getallocf(L, &ud);
+		int *ids = alloc(ud, d->id, d->cap * sizeof(ids[0]), cap * sizeof(ids[0]));
+		if (ids == NULL) {
+			return false;
+		}
+		d->id = ids;
+		d->cap = cap;
+	}
+	d->id[d->end++] = id;
+	return true;
+}
+
+static void
+forget(struct dropped *d, size_t at) {
+	memmove(d->id + d->from + 1, d->id + d->from, (at - d->from) * sizeof(d->id[0]));
+	d->from++;
+	if (d->from == d->end) {
+		d->from = d->end = 0;
+	}
+}
+
+// An event of a connection that was dropped.
+static bool
+filter_dropped(struct dropped *d, struct skynet_socket_message *m) {
+	size_t at = d->from;
+	while (at < d->end && d->id[at] != m->id) {
+		at++;
+	}
+	if (at == d->end) {
+		return false;
+	}
+	if (m->type == SKYNET_SOCKET_TYPE_CLOSE) {
+		forget(d, at);
+	}
+	// Of data; texts lie behind the message.
+	skynet_free(m->buffer);
+	m->buffer = NULL;
+	return true;
+}
+
 //-------------------------------------------------------------------- filter
 
-// Data for a inbox where nothing is out of the ordinary. The filter of the service, see
-// lua-task.h.
+// Data for a inbox where nothing is out of the ordinary, and all for connections that were
+// dropped. The filter of the service, see lua-task.h.
 static bool
 filter_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	struct inboxes *all = ud;
 	struct skynet_socket_message *m = (void *)(uintptr_t)msg;
 	(void)ctx;
-	if (size < sizeof(*m) || m->type != SKYNET_SOCKET_TYPE_DATA || m->buffer == NULL) {
+	if (size < sizeof(*m) || m->type == SKYNET_SOCKET_TYPE_ACCEPT) {
 		return false;
 	}
-	struct inbox *p = *find(all, m->id);
-	if (p == NULL || p->is_slow || p->need == NEED_LUA || held(p) + (size_t)m->ud > PAUSE_SIZE ||
+	bool is_data = m->type == SKYNET_SOCKET_TYPE_DATA && m->buffer != NULL;
+	struct inbox *p = is_data ? *find(all, m->id) : NULL;
+	if (p == NULL) {
+		return all->dropped.end > 0 && filter_dropped(&all->dropped, m);
+	}
+	if (p->is_slow || p->need == NEED_LUA || held(p) + (size_t)m->ud > PAUSE_SIZE ||
 	    !take_in(p, all->main, m->buffer, (size_t)m->ud)) {
 		return false;
 	}
@@ -389,6 +458,32 @@ lclose(lua_State *L) {
 	return 0;
 }
 
+// drop(inbox, id) -> true. As close, and events of the connection go nowhere from now on, up
+// to its CLOSE. Nothing is done, and nothing returned, if there is no memory for it.
+static int
+ldrop(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	int id = (int)luaL_checkinteger(L, 2);
+	if (!drop(&all_inboxes(L)->dropped, L, id)) {
+		return 0;
+	}
+	take_out(p);
+	consume(L, p, p->chain.size);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+// The VM ends.
+static int
+release_dropped(lua_State *L) {
+	struct inboxes *all = lua_touserdata(L, 1);
+	struct dropped *d = &all->dropped;
+	void *ud;
+	lua_getallocf(L, &ud)(ud, d->id, d->cap * sizeof(d->id[0]), 0);
+	memset(d, 0, sizeof(*d));
+	return 0;
+}
+
 static void
 new_inboxes(lua_State *L) {
 	struct inboxes *all = lua_newuserdatauv(L, sizeof(*all), 1);
@@ -397,6 +492,10 @@ new_inboxes(lua_State *L) {
 	all->main = lua_tothread(L, -1);
 	lua_pop(L, 1);
 	set_buckets(L, all, FIRST_BUCKETS);
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, release_dropped);
+	lua_setfield(L, -2, "__gc");
+	lua_setmetatable(L, -2);
 	// The filter needs it as long as the VM lives.
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_data);
@@ -406,11 +505,10 @@ new_inboxes(lua_State *L) {
 int
 luaopen_skynet_socketinbox(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"open", lopen},         {"take", ltake},       {"wait", lwait},
-	    {"wake", lwake},         {"busy", lbusy},       {"need", lneed},
-	    {"pop", lpop},           {"readall", lreadall}, {"has", lhas},
-	    {"readline", lreadline}, {"slow", lslow},       {"feed", lfeed},
-	    {"close", lclose},       {NULL, NULL},
+	    {"open", lopen},   {"take", ltake},         {"wait", lwait}, {"wake", lwake},
+	    {"busy", lbusy},   {"need", lneed},         {"pop", lpop},   {"readall", lreadall},
+	    {"has", lhas},     {"readline", lreadline}, {"slow", lslow}, {"feed", lfeed},
+	    {"close", lclose}, {"drop", ldrop},         {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlibtable(L, functions);

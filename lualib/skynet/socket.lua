@@ -79,24 +79,29 @@ local function resume_reading(s)
 	end
 end
 
--- Waits until an event, or the inbox, wakes the socket's task. need: bytes, a separator,
--- true for all until the end, or nil. True if the time limit passed before. Yields.
-local function suspend(s, need, timeout)
+-- Waits for so many bytes, or an event that wakes the socket's task. True if the time limit
+-- passed before. Yields.
+local function suspend_for(s, bytes, timeout)
 	if s.paused then
 		resume_reading(s)
 	end
-	if math.type(need) ~= "integer" then
-		if is_busy(s) then
-			error "another task waits for this socket"
-		end
-		s.need = need
-	end
-	local cause = wait(s.inbox, need, timeout)
-	s.need = nil
+	local cause = wait(s.inbox, bytes, timeout)
 	if s.closers then
 		wake_closers(s)
 	end
 	return timeout and cause ~= "BREAK"
+end
+
+-- The same for what only Lua can tell: a separator, true for all until the end, nil for
+-- events alone. Yields.
+local function suspend(s, need, timeout)
+	if is_busy(s) then
+		error "another task waits for this socket"
+	end
+	s.need = need
+	local timed_out = suspend_for(s, need, timeout)
+	s.need = nil
+	return timed_out
 end
 
 ----------------------------------------------------------------- events
@@ -507,7 +512,7 @@ function socket.read(id, n, timeout)
 		if data then
 			return data
 		end
-		if s.connected and suspend(s, 1, timeout) then
+		if s.connected and suspend_for(s, 1, timeout) then
 			return nil, "timeout"
 		end
 		data = readall(s.inbox)
@@ -532,7 +537,7 @@ function socket.read(id, n, timeout)
 	if s.limit and n > s.limit then
 		return refuse_size(s, n)
 	end
-	if suspend(s, n, timeout) then
+	if suspend_for(s, n, timeout) then
 		return nil, "timeout"
 	end
 	data = inbox.pop(s.inbox, n)
@@ -636,7 +641,7 @@ function socket.block(id, timeout)
 	if size > 0 then
 		return true
 	end
-	if suspend(s, 1, timeout) then
+	if suspend_for(s, 1, timeout) then
 		return nil, "timeout"
 	end
 	return s.connected
@@ -699,12 +704,16 @@ function socket.drop(id)
 		return
 	end
 	driver.close(id)
-	inbox.close(s.inbox)
-	s.inbox = nil
-	s.is_refused = true
 	if not s.connected then
 		-- CLOSE has come already.
+		inbox.close(s.inbox)
 		pool[id] = nil
+	elseif not onclose[id] and inbox.drop(s.inbox, id) then
+		pool[id] = nil
+	else
+		inbox.close(s.inbox)
+		s.inbox = nil
+		s.is_refused = true
 	end
 end
 
