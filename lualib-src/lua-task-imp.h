@@ -168,9 +168,10 @@ struct sched {
 	bool has_manager : 1; /* skynet.manager is loaded */
 	bool exiting : 1;
 	bool trace_timeout : 1;
-	bool kicked : 1;       /* a PENDING_KICK is on its way */
-	bool in_debugger : 1;  /* hooks may suspend tasks */
-	bool own_callback : 1; /* messages come by sched_on_message */
+	bool kicked : 1;        /* a PENDING_KICK is on its way */
+	bool in_debugger : 1;   /* hooks may suspend tasks */
+	bool own_callback : 1;  /* messages come by sched_on_message */
+	bool thread_tokens : 1; /* a coroutine was the token of another one's wait */
 	/* ---- 128 */
 	struct pending_table pending;
 	uint32_t handle;

@@ -61,6 +61,9 @@ find_token(lua_State *L, struct sched *S, int arg) {
 		if (t != NULL && t->own_token && t->top == co && is_waiting(t)) {
 			return t;
 		}
+		if (!S->thread_tokens) {
+			return NULL;
+		}
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
 	lua_pushvalue(L, arg);
@@ -75,6 +78,7 @@ store_token(lua_State *L, struct sched *S, int arg, int session) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tokens);
 	lua_pushvalue(L, arg);
 	if (session != 0) {
+		S->thread_tokens |= lua_isthread(L, arg);
 		lua_pushinteger(L, session);
 	} else {
 		lua_pushnil(L);

@@ -17,9 +17,9 @@ udata_of(lua_State *L, int arg, int n) {
 	if (p == NULL || !lua_getmetatable(L, arg)) {
 		return NULL;
 	}
-	int is_same = lua_rawequal(L, -1, lua_upvalueindex(n));
+	const void *meta = lua_topointer(L, -1);
 	lua_pop(L, 1);
-	return is_same ? p : NULL;
+	return meta == lua_topointer(L, lua_upvalueindex(n)) ? p : NULL;
 }
 
 #endif

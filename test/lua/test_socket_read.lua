@@ -142,6 +142,94 @@ test.case("a second waiter is refused and disturbs nothing", function()
 	close(client, server)
 end)
 
+test.case("a separator may be digits", function()
+	local client, server = pair()
+	local got
+	skynet.fork(function() got = socket.readline(server, "10") end)
+	skynet.yield()
+	socket.write(client, "more than ten bytes, and not the end, 1")
+	socket.write(client, "0rest")
+	test.wait_for(function() return got end)
+	test.eq(got, "more than ten bytes, and not the end, ")
+	test.eq(socket.read(server), "rest")
+	close(client, server)
+end)
+
+test.case("sized reads join what came in many pieces", function()
+	local client, server = pair()
+	local SIZE, PIECES = 100, 300
+	local piece = ("p"):rep(SIZE)
+	skynet.fork(function()
+		for _ = 1, PIECES do
+			socket.write(client, piece)
+			skynet.yield()
+		end
+	end)
+	for n = 1, PIECES // 10 do
+		test.eq(#assert(socket.read(server, 10 * SIZE), n), 10 * SIZE)
+	end
+	-- Nobody waits while these come.
+	for i = 1, 20 do
+		socket.write(client, tostring(i) .. " ")
+		skynet.yield()
+	end
+	local text = ""
+	while not text:find " 20 $" do
+		text = text .. socket.read(server)
+	end
+	test.eq(select(2, text:gsub(" ", "")), 20)
+	close(client, server)
+end)
+
+test.case("what comes after a timeout stays, and wakes nobody else", function()
+	local client, server = pair()
+	test.eq({ socket.read(server, 10, 1) }, { nil, "timeout" })
+	test.eq({ socket.read(server, nil, 1) }, { nil, "timeout" })
+	local woken
+	skynet.fork(function() woken = skynet.sleep(20) or "slept" end)
+	socket.write(client, "0123456789")
+	test.wait_for(function() return socket.block(server) end)
+	test.eq(woken, nil)
+	test.eq(socket.read(server, 10, 100), "0123456789")
+	test.wait_for(function() return woken end)
+	test.eq(woken, "slept")
+	close(client, server)
+end)
+
+test.case("a reader that was killed leaves its socket to others", function()
+	local client, server = pair()
+	local reader = skynet.fork(function() socket.read(server) end)
+	skynet.yield()
+	test.eq(skynet.killthread(reader), reader)
+	socket.write(client, "for the next")
+	test.eq(socket.read(server), "for the next")
+	reader = skynet.fork(function() socket.readline(server) end)
+	skynet.yield()
+	skynet.killthread(reader)
+	close(client)
+	test.eq({ socket.read(server) }, { false, "" })
+	close(server)
+end)
+
+test.case("a connection that was given up and taken again has nothing of before", function()
+	local client, server = pair()
+	local first, old
+	skynet.fork(function()
+		first = socket.read(server, 2)
+		old = { socket.read(server, 100) }
+	end)
+	-- One segment: the rest is there when the first bytes are.
+	socket.write(client, "before")
+	test.wait_for(function() return first end)
+	socket.abandon(server)
+	test.wait_for(function() return old end)
+	test.eq(old, { false, "fore" })
+	test.eq(socket.start(server), server)
+	socket.write(client, "after")
+	test.eq(socket.read(server), "after")
+	close(client, server)
+end)
+
 test.case("limit closes a socket whose line does not end", function()
 	local closes = 0
 	local lines = test.logged("socket buffer overflow", function()
