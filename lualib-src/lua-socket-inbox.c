@@ -270,26 +270,45 @@ check_inbox(lua_State *L) {
 	return p;
 }
 
-// open(id | nil) -> inbox. What comes for the connection goes there from now on; without
-// an id nothing does, but a task can wait.
-static int
-lopen(lua_State *L) {
-	bool has_id = !lua_isnil(L, 1);
-	int id = has_id ? (int)luaL_checkinteger(L, 1) : 0;
+// Room for one more.
+static void
+reserve(lua_State *L) {
 	struct inboxes *all = all_inboxes(L);
 	if (all->n > all->mask) {
 		lua_pushvalue(L, lua_upvalueindex(2));
 		set_buckets(L, all, 2 * (all->mask + 1));
 		lua_pop(L, 1);
 	}
+}
+
+// open(id | nil) -> inbox. What comes for the connection goes there from now on; without
+// an id nothing does, but a task can wait.
+static int
+lopen(lua_State *L) {
+	bool has_id = !lua_isnil(L, 1);
+	int id = has_id ? (int)luaL_checkinteger(L, 1) : 0;
+	reserve(L);
 	struct inbox *p = lua_newuserdatauv(L, sizeof(*p), 1);
 	memset(p, 0, sizeof(*p));
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_setmetatable(L, -2);
 	if (has_id) {
-		put_in(all, p, id);
+		put_in(all_inboxes(L), p, id);
 	}
 	return 1;
+}
+
+// reopen(inbox, id): a closed one, that nobody waits at, as open gives them
+static int
+lreopen(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	int id = (int)luaL_checkinteger(L, 2);
+	take_out(p);
+	consume(L, p, p->chain.size);
+	memset(p, 0, sizeof(*p));
+	reserve(L);
+	put_in(all_inboxes(L), p, id);
+	return 0;
 }
 
 // take(inbox, block, size) -> bytes held; nil and why, if there is no memory for it. Takes
@@ -505,10 +524,10 @@ new_inboxes(lua_State *L) {
 int
 luaopen_skynet_socketinbox(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"open", lopen},   {"take", ltake},         {"wait", lwait}, {"wake", lwake},
-	    {"busy", lbusy},   {"need", lneed},         {"pop", lpop},   {"readall", lreadall},
-	    {"has", lhas},     {"readline", lreadline}, {"slow", lslow}, {"feed", lfeed},
-	    {"close", lclose}, {"drop", ldrop},         {NULL, NULL},
+	    {"open", lopen},       {"reopen", lreopen}, {"take", ltake},         {"wait", lwait},
+	    {"wake", lwake},       {"busy", lbusy},     {"need", lneed},         {"pop", lpop},
+	    {"readall", lreadall}, {"has", lhas},       {"readline", lreadline}, {"slow", lslow},
+	    {"feed", lfeed},       {"close", lclose},   {"drop", ldrop},         {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlibtable(L, functions);

@@ -174,10 +174,9 @@ push_fault(lua_State *L, const struct http_fault *fault) {
 	return 3;
 }
 
-// header, length, flags, minor
+// length, flags, minor
 static int
 push_framing(lua_State *L, const struct http_head *h) {
-	push_fields(L, h);
 	if (h->length < 0) {
 		lua_pushnil(L);
 	} else {
@@ -185,21 +184,29 @@ push_framing(lua_State *L, const struct http_head *h) {
 	}
 	lua_pushinteger(L, h->flags);
 	lua_pushinteger(L, h->minor);
-	return 4;
+	return 3;
 }
 
+// Many handlers never look at the fields: they get the head, the bytes of which are at p.
 static int
-push_request(lua_State *L, const struct http_head *h) {
+push_request(lua_State *L, const struct http_head *h, const char *p, size_t n) {
+	size_t given;
 	lua_pushlstring(L, h->method.p, h->method.n);
 	lua_pushlstring(L, h->target.p, h->target.n);
-	return 2 + push_framing(L, h);
+	if (lua_tolstring(L, 2, &given) == p && given == n) {
+		lua_pushvalue(L, 2);
+	} else {
+		lua_pushlstring(L, p, n);
+	}
+	return 3 + push_framing(L, h);
 }
 
 static int
 push_response(lua_State *L, const struct http_head *h) {
 	lua_pushinteger(L, h->status);
 	lua_pushlstring(L, h->reason.p, h->reason.n);
-	return 2 + push_framing(L, h);
+	push_fields(L, h);
+	return 3 + push_framing(L, h);
 }
 
 // Empty lines before a request are passed over (RFC 9112, 2.2).
@@ -269,7 +276,7 @@ take_head(lua_State *L, bool is_request) {
 	bool ok = is_request ? http_request_parse(p, (size_t)end, &h, &fault)
 	                     : http_response_parse(p, (size_t)end, &h, &fault);
 	int results = !ok          ? push_fault(L, &fault)
-	              : is_request ? push_request(L, &h)
+	              : is_request ? push_request(L, &h, p, (size_t)end)
 	                           : push_response(L, &h);
 	if (direct) {
 		append(L, r, p + end, n - (size_t)end);
@@ -281,7 +288,7 @@ take_head(lua_State *L, bool is_request) {
 	return results;
 }
 
-// request([bytes]) -> method, target, header, length | nil, flags, minor
+// request([bytes]) -> method, target, head, length | nil, flags, minor; see header
 //   nil, bytes held when more are needed; false, status, why when it is refused
 static int
 lrequest(lua_State *L) {
@@ -292,6 +299,22 @@ lrequest(lua_State *L) {
 static int
 lresponse(lua_State *L) {
 	return take_head(L, false);
+}
+
+// header(head of a request, as request gave it) -> the table of its fields
+static int
+lheader(lua_State *L) {
+	static const struct http_limits limits = {MAX_LIMIT, MAX_LIMIT, HTTP_MAX_FIELDS};
+	struct http_scan scan = {0, 0, 0};
+	struct http_fault fault;
+	struct http_head h;
+	size_t n;
+	const char *p = luaL_checklstring(L, 1, &n);
+	ptrdiff_t end = http_head_end(p, n, &limits, &scan, &fault);
+	bool is_head = end > 0 && (size_t)end == n && http_request_parse(p, n, &h, &fault);
+	luaL_argcheck(L, is_head, 1, "not the head of a request");
+	push_fields(L, &h);
+	return 1;
 }
 
 //---------------------------------------------------------------------- bodies
@@ -446,6 +469,8 @@ http_reader_register(lua_State *L) {
 	lua_pop(L, 1);
 	lua_pushcfunction(L, lreader);
 	lua_setfield(L, -2, "reader");
+	lua_pushcfunction(L, lheader);
+	lua_setfield(L, -2, "header");
 	set_flag(L, "CHUNKED", HTTP_CHUNKED);
 	set_flag(L, "CODED", HTTP_CODED);
 	set_flag(L, "CLOSE", HTTP_CLOSE);

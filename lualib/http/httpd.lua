@@ -72,7 +72,7 @@ local function read_request(readfunc, limit, writefunc)
 	local reader = kept[readfunc]
 	kept[readfunc] = nil
 	reader = reader or codec.reader(HEADER_LIMIT, HEADER_LIMIT, HEADER_FIELDS)
-	local method, url, header, length, flags, minor = await(reader, readfunc, reader.request)
+	local method, url, head, length, flags, minor = await(reader, readfunc, reader.request)
 	if not method then
 		return CODE[url] or url
 	end
@@ -82,6 +82,7 @@ local function read_request(readfunc, limit, writefunc)
 	if writefunc and expects_continue(flags, minor, length) and reader:size() == 0 then
 		writefunc "HTTP/1.1 100 Continue\r\n\r\n"
 	end
+	local header = codec.header(head)
 	local body, code = read_body(reader, readfunc, limit, header, length, flags)
 	if not body then
 		return code

@@ -75,6 +75,7 @@ local lazy = {
 		return query
 	end,
 	params = function() return {} end,
+	header = function(self) return codec.header(self.head) end,
 }
 
 local meta = {
@@ -93,12 +94,13 @@ local meta = {
 }
 
 ---@param conn http.connection
-function request.new(conn, method, target, header, length, flags, minor)
+---@param head string what codec.header makes the header of
+function request.new(conn, method, target, head, length, flags, minor)
 	return setmetatable({
 		conn = conn,
 		method = method,
 		url = target,
-		header = header,
+		head = head,
 		version = minor == 0 and "1.0" or "1.1",
 		length = length,
 		flags = flags,

@@ -172,9 +172,9 @@ end
 -- The next head in the reader: what codec's request gives. Yields.
 local function next_head(conn)
 	local reader = conn.reader
-	local method, target, header, length, flags, minor
+	local method, target, head, length, flags, minor
 	if conn.phase then
-		method, target, header, length, flags, minor = reader:request()
+		method, target, head, length, flags, minor = reader:request()
 	else
 		-- A new connection has sent nothing yet.
 		target = 0
@@ -195,9 +195,9 @@ local function next_head(conn)
 			end
 			return nil
 		end
-		method, target, header, length, flags, minor = reader:request(data)
+		method, target, head, length, flags, minor = reader:request(data)
 	end
-	return method, target, header, length, flags, minor
+	return method, target, head, length, flags, minor
 end
 
 -- The handler has returned. True if another request may follow. Yields.
@@ -253,10 +253,10 @@ local function serve_request(conn)
 	if self.closing and conn.reader:size() == 0 then
 		return false
 	end
-	local method, target, header, length, flags, minor = next_head(conn)
+	local method, target, head, length, flags, minor = next_head(conn)
 	if not method then
 		if method == false then
-			refuse(conn, target, header)
+			refuse(conn, target, head)
 		end
 		return false
 	end
@@ -269,7 +269,7 @@ local function serve_request(conn)
 		return false
 	end
 	conn.phase, conn.deadline = "handler", nil
-	local req = request.new(conn, method, target, header, length, flags, minor)
+	local req = request.new(conn, method, target, head, length, flags, minor)
 	local res = response.new(conn, req)
 	conn.res = res
 	self.handler(req, res)

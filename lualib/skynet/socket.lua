@@ -337,9 +337,31 @@ skynet.register_protocol {
 
 ----------------------------------------------------------------- opening
 
+-- Records of connections that were dropped, with their inboxes: what the collector has to
+-- finalize is dear.
+local spare = {}
+local SPARE = 256
+
+-- Keeps the record of a dropped connection, unless much has happened to it.
+local function keep_record(s)
+	local n = #spare
+	if n < SPARE and not (s.paused or s.limit or s.overflow or s.sink or s.failure) then
+		s.warning = nil
+		spare[n + 1] = s
+	end
+end
+
 -- The record of a connection that is open.
 ---@return skynet.socket.record
 local function new_stream(id)
+	local n = #spare
+	local s = spare[n]
+	if s then
+		spare[n] = nil
+		s.id = id
+		inbox.reopen(s.inbox, id)
+		return s
+	end
 	-- With all the fields that are used soon, so that the table need not grow.
 	return {
 		id = id,
@@ -710,6 +732,7 @@ function socket.drop(id)
 		pool[id] = nil
 	elseif not onclose[id] and inbox.drop(s.inbox, id) then
 		pool[id] = nil
+		keep_record(s)
 	else
 		inbox.close(s.inbox)
 		s.inbox = nil
