@@ -16,6 +16,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "lua-sink.h"
@@ -31,7 +32,8 @@
 #define PAUSE_SIZE (128 * 1024)
 #define FIRST_BUCKETS 8
 #define FIRST_DROPPED 16
-// A wait for something that only Lua can tell.
+// A wait for a line, and for one whose separator is too long to be kept.
+#define NEED_LINE (SIZE_MAX - 1)
 #define NEED_LUA SIZE_MAX
 
 struct inboxes;
@@ -41,8 +43,10 @@ struct inbox {
 	struct inboxes *home; // NULL: closed
 	int id;
 	int session; // of the task that waits, see task_wake
-	size_t need; // bytes it waits for; 0: nobody waits for bytes
+	size_t need; // bytes it waits for, or NEED_...; 0: nobody waits for bytes
 	bool is_slow;
+	uint8_t separator_len; // with NEED_LINE
+	char separator[CHAIN_MEMO_MAX];
 	const struct stream_sink *sink; // what takes the bytes; lives in the user value
 	void *sink_ud;
 	struct chain chain;
@@ -178,6 +182,18 @@ held(const struct inbox *p) {
 	return p->sink != NULL ? p->sink->held(p->sink_ud) : p->chain.size;
 }
 
+// What the task waits for is there.
+static bool
+is_satisfied(struct inbox *p) {
+	if (p->need == 0) {
+		return false;
+	}
+	if (p->need == NEED_LINE) {
+		return chain_search(&p->chain, p->separator, p->separator_len) >= 0;
+	}
+	return p->sink != NULL || p->chain.size >= p->need;
+}
+
 //------------------------------------------------------------------- dropped
 
 // False: no memory.
@@ -252,7 +268,7 @@ filter_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) 
 		return false;
 	}
 	m->buffer = NULL;
-	if (p->need > 0 && (p->sink != NULL || p->chain.size >= p->need)) {
+	if (is_satisfied(p)) {
 		p->need = 0;
 		task_wake(all->sched, p->session);
 	}
@@ -330,9 +346,27 @@ ltake(lua_State *L) {
 	return 1;
 }
 
+// What lwait waits for, at 2.
+static void
+set_need(lua_State *L, struct inbox *p) {
+	size_t len;
+	p->need = 0;
+	if (lua_isinteger(L, 2)) {
+		p->need = (size_t)lua_tointeger(L, 2);
+	} else if (lua_type(L, 2) == LUA_TSTRING) {
+		const char *separator = lua_tolstring(L, 2, &len);
+		p->need = len > 0 && len <= sizeof(p->separator) ? NEED_LINE : NEED_LUA;
+		if (p->need == NEED_LINE) {
+			memcpy(p->separator, separator, len);
+			p->separator_len = (uint8_t)len;
+		}
+	}
+}
+
 // wait(inbox, need [, time]) -> "BREAK" when a task with a time was woken. Suspends the task
-// until that many bytes are there, or wake. need: a number; nil = what comes does not end
-// it; anything else = Lua looks at what comes. Raises when a task waits already. Yields.
+// until that many bytes are there, or wake. need: a number of bytes; a string = a line that
+// ends with it; nil and true = what comes does not end it. Raises when a task waits already.
+// Yields.
 static int
 lwait(lua_State *L) {
 	struct inbox *p = check_inbox(L);
@@ -344,11 +378,7 @@ lwait(lua_State *L) {
 	if (task_waits(all_inboxes(L)->sched, p->session)) {
 		return luaL_error(L, "another task waits for this socket");
 	}
-	if (lua_isinteger(L, 2)) {
-		p->need = (size_t)lua_tointeger(L, 2);
-	} else {
-		p->need = lua_isnil(L, 2) ? 0 : NEED_LUA;
-	}
+	set_need(L, p);
 	return task_wait_session(L, "a socket function", (int)cs, &p->session);
 }
 
@@ -373,7 +403,7 @@ lbusy(lua_State *L) {
 static int
 lneed(lua_State *L) {
 	struct inbox *p = check_inbox(L);
-	if (p->need == 0 || p->need == NEED_LUA || !task_waits(all_inboxes(L)->sched, p->session)) {
+	if (p->need == 0 || p->need >= NEED_LINE || !task_waits(all_inboxes(L)->sched, p->session)) {
 		return 0;
 	}
 	lua_pushinteger(L, (lua_Integer)p->need);
