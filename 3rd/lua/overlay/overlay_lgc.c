@@ -2,26 +2,41 @@
 ** lgc.c, with shared strings that need not be fixed, and a look for unused
 ** shared code whenever a collection may have ended. The collector proper needs
 ** no change: it follows white objects only, and shared ones never are.
+** Minor collections leave small stacks of coroutines as they are: a service
+** under load would have them all cut down some hundred times a second, to grow
+** each again with its next task. Major ones, which idle services get, do not.
 */
 
 #define LUA_CORE
 
 #include "lprefix.h"
 
+#include "ldo.h"
 #include "lgc.h"
 #include "share.h"
+
+/* Slots up to which a stack is small: a first one, twice doubled. */
+#define SMALL_STACK	(4 * BASIC_STACK_SIZE)
 
 static void stock_luaC_fix (lua_State *L, GCObject *o);
 static void stock_luaC_step (lua_State *L);
 static void stock_luaC_fullgc (lua_State *L, int isemergency);
 
+
+static void shrink_stack (lua_State *L) {
+  if (G(L)->gckind != KGC_GENMINOR || stacksize(L) > SMALL_STACK)
+    luaD_shrinkstack(L);
+}
+
 #define luaC_fix stock_luaC_fix
 #define luaC_step stock_luaC_step
 #define luaC_fullgc stock_luaC_fullgc
+#define luaD_shrinkstack shrink_stack
 #include "lgc.c"
 #undef luaC_fix
 #undef luaC_step
 #undef luaC_fullgc
+#undef luaD_shrinkstack
 
 
 void luaC_fix (lua_State *L, GCObject *o) {
