@@ -9,6 +9,7 @@
 
 #include "http_chunk.h"
 #include "http_head.h"
+#include "skynet_malloc.h"
 
 int luaopen_http_codec(lua_State *L);
 
@@ -104,8 +105,8 @@ add_length(luaL_Buffer *b, uint64_t length) {
 //   Transfer-Encoding of `header` are left out, because `extra` has them, or because
 //   `framed` is the length of the body, which is then written.
 //   Raises on a name that is no token and on a value with control bytes.
-static int
-lmessage(lua_State *L) {
+static void
+build(lua_State *L, luaL_Buffer *b) {
 	size_t first_bytes, extra_bytes, body_bytes = 0;
 	const char *first = luaL_checklstring(L, 1, &first_bytes);
 	const char *extra = luaL_checklstring(L, 3, &extra_bytes);
@@ -115,22 +116,44 @@ lmessage(lua_State *L) {
 	lua_settop(L, 8);
 	lua_pushnil(L);
 	lua_replace(L, 6);
-	luaL_Buffer b;
-	luaL_buffinit(L, &b);
-	add_text(&b, first, first_bytes);
-	add_text(&b, "\r\n", 2);
+	luaL_buffinit(L, b);
+	add_text(b, first, first_bytes);
+	add_text(b, "\r\n", 2);
 	if (!lua_isnil(L, 2)) {
 		luaL_checktype(L, 2, LUA_TTABLE);
-		add_table(L, &b, 6, framed);
+		add_table(L, b, 6, framed);
 	}
 	if (length >= 0) {
-		add_length(&b, (uint64_t)length);
+		add_length(b, (uint64_t)length);
 	}
-	add_text(&b, extra, extra_bytes);
-	add_text(&b, "\r\n", 2);
-	add_text(&b, body, body_bytes);
+	add_text(b, extra, extra_bytes);
+	add_text(b, "\r\n", 2);
+	add_text(b, body, body_bytes);
+}
+
+static int
+lmessage(lua_State *L) {
+	luaL_Buffer b;
+	build(L, &b);
 	luaL_pushresult(&b);
 	return 1;
+}
+
+// block(as message) -> the message as a block of the allocator, which the caller has to
+// give away, and its size: what is sent at once need not be a string before.
+static int
+lblock(lua_State *L) {
+	luaL_Buffer b;
+	build(L, &b);
+	size_t n = luaL_bufflen(&b);
+	char *block = skynet_malloc(n);
+	if (block == NULL) {
+		return luaL_error(L, "not enough memory");
+	}
+	memcpy(block, luaL_buffaddr(&b), n);
+	lua_pushlightuserdata(L, block);
+	lua_pushinteger(L, (lua_Integer)n);
+	return 2;
 }
 
 // chunk(bytes) -> the chunk; of no bytes: the last one
@@ -191,8 +214,8 @@ lis_token(lua_State *L) {
 void
 http_writer_register(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"message", lmessage},   {"chunk", lchunk}, {"date", ldate},
-	    {"is_token", lis_token}, {NULL, NULL},
+	    {"message", lmessage}, {"block", lblock},       {"chunk", lchunk},
+	    {"date", ldate},       {"is_token", lis_token}, {NULL, NULL},
 	};
 	luaL_setfuncs(L, functions, 0);
 }

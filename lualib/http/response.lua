@@ -9,7 +9,7 @@ local request = require "http.request"
 
 local CLOSE = codec.CLOSE
 -- What every response needs.
-local skynet_now, message = skynet.now, codec.message
+local skynet_now, message, block = skynet.now, codec.message, codec.block
 
 ---@class http.response
 ---@field status_sent integer|false once the head is on its way
@@ -218,14 +218,16 @@ function response:send(status, body, header)
 	if self.head_only then
 		body = nil
 	end
-	local data
+	local data, size
 	if length ~= true and length > JOIN_LIMIT and body then
 		data = { message(line, header, extra, nil, length), body }
-	else
+	elseif conn.session then
 		data = message(line, header, extra, body, length)
+	else
+		data, size = block(line, header, extra, body, length)
 	end
 	self.status_sent, self.finished, conn.responding = status, true, true
-	if not conn:write(data) then
+	if not conn:write(data, size) then
 		self.keep_alive = false
 	end
 end

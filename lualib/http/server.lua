@@ -84,7 +84,8 @@ local MAX_LINES = 100
 ---@field phase "idle"|"header"|"body"|"handler"|"send"|"linger" what it waits for
 ---@field expired string? the phase in which its time was over
 ---@field read fun(self: http.connection): string|false|nil
----@field write fun(self: http.connection, data: string): boolean
+---@field write fun(self: http.connection, data: string|table): boolean without a session also a
+---block of the allocator and its size, see socket.write
 local connection = {}
 connection.__index = connection
 
@@ -92,8 +93,8 @@ local function read_socket(conn)
 	return (socket_read(conn.id))
 end
 
-local function write_socket(conn, data)
-	return socket.write(conn.id, data)
+local function write_socket(conn, data, size)
+	return socket.write(conn.id, data, size)
 end
 
 -- Log what the peer did.
@@ -327,11 +328,12 @@ local function take_reader(self)
 end
 
 local function return_reader(self, conn)
-	local reader = conn.reader
+	local reader, free = conn.reader, self.readers
+	local n = #free
 	conn.reader = nil
 	reader:release()
-	if #self.readers < READERS then
-		self.readers[#self.readers + 1] = reader
+	if n < READERS then
+		free[n + 1] = reader
 	end
 end
 
@@ -382,7 +384,6 @@ local function serve_connection(self, fd, peer)
 		write = write_socket,
 	}, connection)
 	self.connections[fd] = conn
-	socket.warning(fd, self.on_warning)
 	local ok, err = xpcall(serve_requests, traceback, conn)
 	while not ok and conn.res do
 		ok, err = xpcall(serve_requests, traceback, conn, err)
@@ -408,6 +409,7 @@ function methods:serve(fd, peer)
 		self.count = self.count - 1
 		return
 	end
+	socket.warning(fd, self.on_warning)
 	serve_connection(self, fd, peer)
 end
 
@@ -482,7 +484,7 @@ function server.listen(host, port, handler, options)
 		end
 		self.count = self.count + 1
 		return serve_connection(self, fd, peer)
-	end)
+	end, self.on_warning)
 	return self
 end
 

@@ -265,7 +265,7 @@ on[4] = function(id, new_id, addr)
 		driver.close(new_id)
 		return
 	end
-	s.callback(new_id, addr)
+	return s.callback(new_id, addr)
 end
 
 -- ERROR
@@ -470,17 +470,20 @@ end
 ---service. Cheaper than start for each connection. Yields.
 ---@param id integer
 ---@param func fun(id: integer, addr: string) called for each connection, which is open; may yield
+---@param warning fun(id: integer, kib: integer)? of each connection, see warning
 ---@return integer? # id, or nil
 ---@return string? # why not
-function socket.accept(id, func)
+function socket.accept(id, func, warning)
 	local old = pool[id]
 	if old and (old.kind ~= "listener" or old.callback) then
 		error("socket is not closed", 2)
 	end
 	driver.accept(id)
 	return connect(id, "listener", function(new_id, addr)
-		pool[new_id] = new_stream(new_id)
-		func(new_id, addr)
+		local s = new_stream(new_id)
+		s.warning = warning
+		pool[new_id] = s
+		return func(new_id, addr)
 	end)
 end
 

@@ -246,4 +246,24 @@ test.case("readfunc with a time limit raises when it passes", function()
 	sockethelper.close(server)
 end)
 
+test.case("codec.header takes the head of a request, and nothing else", function()
+	local codec = require "http.codec"
+	local text = "GET / HTTP/1.1\r\nHost: h\r\nA-b: 1\r\na-B: 2\r\n\r\n"
+	local method, target, head, length, _, minor = codec.reader():request(text .. "rest")
+	test.eq({ method, target, head, minor }, { "GET", "/", text, 1 })
+	test.eq(length, nil)
+	test.eq(codec.header(head), { host = "h", ["a-b"] = { "1", "2" } })
+	-- In pieces, and with an empty line before.
+	local reader, piece = codec.reader(), nil
+	for byte in ("\r\n" .. text):gmatch "." do
+		test.eq(piece, nil)
+		piece = select(3, reader:request(byte))
+	end
+	test.eq(piece, text)
+	for _, wrong in ipairs { "", "GET", text:sub(1, -2), text .. "x", "\r\n" .. text, "\0", "a\r\n\r\n",
+		("x"):rep(1000), text:gsub("Host: h", "Host") } do
+		test.match(select(2, pcall(codec.header, wrong)), "head of a request")
+	end
+end)
+
 test.run()
