@@ -2,7 +2,7 @@
 //
 // An inbox takes in what its connection receives, and wakes the task that waits for it,
 // before a message gets as far as Lua: the usual case costs no task and no call. What is
-// not usual (much is buffered, a limit, a wait for a line) is left to Lua, which does the
+// not usual (much is buffered, a limit, a long separator) is left to Lua, which does the
 // same with `take`.
 //
 // A connection that was dropped is only an id here, until its CLOSE comes: what the mailbox
