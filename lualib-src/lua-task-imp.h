@@ -172,6 +172,7 @@ struct sched {
 	bool in_debugger : 1;   /* hooks may suspend tasks */
 	bool own_callback : 1;  /* messages come by sched_on_message */
 	bool thread_tokens : 1; /* a coroutine was the token of another one's wait */
+	uint8_t places_age;     /* messages until sched_note_places */
 	/* ---- 128 */
 	struct pending_table pending;
 	uint32_t handle;
@@ -231,6 +232,17 @@ int sched_on_message(struct skynet_context *ctx, void *ud, int type, int session
                      const void *msg, size_t sz);
 /* Process one message; texts of failures are collected in S->failure. */
 void sched_deliver(struct sched *S, lua_State *from, const struct inbound *in);
+/*
+ * Now and then, while t is about to run: tell the kernel what to fetch ahead of a
+ * message. class and function are places on t's stack, or 0, as for lua_places.
+ */
+void sched_note_places(struct sched *S, struct task *t, int class, int function);
+static inline void
+sched_age_places(struct sched *S, struct task *t, int class, int function) {
+	if (S->places_age-- == 0) {
+		sched_note_places(S, t, class, function);
+	}
+}
 /* Push the function that Lua code set for an event. Raises; may load a module. */
 void sched_push_hook(lua_State *L, struct sched *S, const char *name);
 /* handle is gone: fail every call to it, drop deferred answers for it. */

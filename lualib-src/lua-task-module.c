@@ -333,6 +333,7 @@ new_sched(lua_State *L) {
 	S->L = S->main.L = S->main.top = S->from = main_thread(L);
 	S->responses.prev = S->responses.next = &S->responses;
 	S->slot_free = 1;
+	S->places_age = 1;
 	S->all_cap = INITIAL_SLOTS;
 	S->all = skynet_calloc(INITIAL_SLOTS, sizeof(*S->all));
 	pending_init(S);

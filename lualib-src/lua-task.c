@@ -9,8 +9,34 @@
 
 #include <string.h>
 
+#include "lshare.h"
 #include "lua-seri.h"
+#include "skynet_context.h"
 #include "skynet_malloc.h"
+
+/* --------------------------------------------------------------- places */
+
+/* The places change with time: they are noted every so many messages. */
+#define PLACES_AGE 100
+/* What the container has for each message is in the first bytes of it. */
+#define CONTAINER_HOT 128
+
+void
+sched_note_places(struct sched *S, struct task *t, int class, int function) {
+	struct context_place place[CONTEXT_PLACES] = {
+	    {S->container, CONTAINER_HOT},
+	    {S, offsetof(struct sched, ref_hooks)},
+	    {t, offsetof(struct task, nest)},
+	};
+	size_t n = 3;
+	struct lua_Place own[CONTEXT_PLACES];
+	int owns = lua_places(t->L, class, function, own, CONTEXT_PLACES - (int)n);
+	for (int i = 0; i < owns; i++) {
+		place[n++] = (struct context_place){own[i].at, own[i].size};
+	}
+	S->places_age = PLACES_AGE;
+	context_note_places(S->ctx, place, n);
+}
 
 /* ------------------------------------------------------------- requests */
 
@@ -109,6 +135,7 @@ request_body(lua_State *L) {
 	if (!handled) {
 		return unhandled(L, S, t, &in, 1);
 	}
+	sched_age_places(S, t, 1, 2);
 	lua_pushinteger(L, in.session);
 	lua_pushinteger(L, in.source);
 	lua_getfield(L, 1, "unpack");
@@ -240,6 +267,7 @@ continue_task(struct sched *S, struct task *t) {
 		t->woken = false;
 	}
 	t->session = 0;
+	sched_age_places(S, t, 0, 0);
 	task_run(S, t, 0);
 }
 

@@ -81,6 +81,16 @@ runqueue_pop(struct runqueue *q) {
 	return NULL;
 }
 
+/* Owner: the oldest item, or NULL. It may be a thief's at once: an address, no more. */
+static inline const void *
+runqueue_peek(struct runqueue *q) {
+	uint32_t tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
+	uint32_t head = atomic_load_explicit(&q->head, memory_order_relaxed);
+
+	return head != tail ? atomic_load_explicit(&q->ring[head % RUNQUEUE_SIZE], memory_order_relaxed)
+	                    : NULL;
+}
+
 /*
  * Thief, the owner of `into`: move the older half of q, as far as there is room,
  * and return its first item instead of queueing it. NULL when q is empty or was

@@ -26,9 +26,14 @@ struct handle_name;
 
 #define CONTEXT_RESULT_SIZE 32
 
+/* Places that are noted of one service. */
+#define CONTEXT_PLACES 32
+/* Lines of one place at most. */
+#define CONTEXT_PLACE_LINES 8
+
 /*
- * A message touches the two lines that begin with the mailbox (see mailbox.h);
- * calls and texts use the third.
+ * A message touches the two lines that begin with the mailbox (see mailbox.h), and
+ * the places; calls and texts use the line behind them.
  */
 struct skynet_context {
 	/* With the scheduler's hook, the handle (owner), and whether it is retired (shut). */
@@ -40,7 +45,9 @@ struct skynet_context {
 	_Atomic(uint64_t) messages;  /* deliveries, the current one included */
 	_Atomic(uint64_t) cpu_ticks; /* of completed messages */
 	struct skynet_log_slot log;
-	/* ---- 64 */
+	/* ---- 128; see context_note_places */
+	int32_t places[CONTEXT_PLACES];
+	/* ---- 256 */
 	_Atomic(uint64_t) inside_out;     /* bytes inside of messages (mq_inside) that were taken */
 	uint32_t session;                 /* last one allocated */
 	bool is_reserved;                 /* not counted; set in its own init */
@@ -63,7 +70,9 @@ struct skynet_context {
 	uint64_t reap_epoch; /* once no reference is left */
 };
 
-_Static_assert(offsetof(struct skynet_context, inside_out) == 128, "two lines for a message");
+_Static_assert(offsetof(struct skynet_context, places) == 128, "two lines for a message");
+_Static_assert(offsetof(struct skynet_context, inside_out) == RUNNABLE_LINES * 64,
+               "and the places");
 
 /* Messages waiting, the current one excluded. Any thread with a reference. */
 size_t context_queue_length(struct skynet_context *ctx);
@@ -94,6 +103,21 @@ void context_after_delivery(void (*fn)(void));
 
 /* The endless flag, cleared by reading. Any thread with a reference. */
 bool context_take_endless(struct skynet_context *ctx);
+
+/* A piece of memory. */
+struct context_place {
+	const void *at;
+	size_t size;
+};
+
+/*
+ * Note what the callback is going to touch with most messages, in place of what was
+ * noted before. Where services are many none of it is in a cache when a message comes,
+ * and one thing leads to the next; so it is all fetched at once, before the callback
+ * runs. These are hints: what is no longer there does no harm, and what is too much or
+ * too far is left out. Own callback; the addresses are not kept, nor used otherwise.
+ */
+void context_note_places(struct skynet_context *ctx, const struct context_place *place, size_t n);
 
 /* Whether CPU accounting is on. */
 bool context_profiling(void);

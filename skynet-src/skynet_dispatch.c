@@ -281,6 +281,47 @@ deliver_watched(struct skynet_context *ctx, struct mailbox_node *node, struct wo
 	skynet_monitor_mark(monitor, 0, 0);
 }
 
+/*------------------------------------------------------------------- places */
+
+/* A place in a word: its distance from the context in lines, and its lines less one. */
+#define PLACE_SHIFT 3
+#define LINE 64
+
+_Static_assert(CONTEXT_PLACE_LINES == 1 << PLACE_SHIFT, "low bits of a place");
+
+void
+context_note_places(struct skynet_context *ctx, const struct context_place *place, size_t n) {
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n && kept < CONTEXT_PLACES; i++) {
+		intptr_t first = (intptr_t)place[i].at / LINE;
+		intptr_t lines = ((intptr_t)place[i].at + (intptr_t)place[i].size - 1) / LINE - first + 1;
+		intptr_t distance = first - (intptr_t)ctx / LINE;
+		if (place[i].at == NULL || lines <= 0 || distance == 0 ||
+		    distance > INT32_MAX >> PLACE_SHIFT || distance < INT32_MIN >> PLACE_SHIFT) {
+			continue;
+		}
+		if (lines > CONTEXT_PLACE_LINES) {
+			lines = CONTEXT_PLACE_LINES;
+		}
+		ctx->places[kept++] = (int32_t)(distance * CONTEXT_PLACE_LINES + lines - 1);
+	}
+	if (kept < CONTEXT_PLACES) {
+		ctx->places[kept] = 0;
+	}
+}
+
+static void
+fetch_places(struct skynet_context *ctx) {
+	for (int i = 0; i < CONTEXT_PLACES && ctx->places[i] != 0; i++) {
+		int32_t place = ctx->places[i];
+		const char *at = (const char *)ctx + (intptr_t)(place >> PLACE_SHIFT) * LINE;
+		for (int lines = place & (CONTEXT_PLACE_LINES - 1); lines >= 0; lines--) {
+			__builtin_prefetch(at + lines * LINE);
+		}
+	}
+}
+
 static size_t
 turn_budget(struct skynet_context *ctx, int weight) {
 	size_t waiting, budget;
@@ -331,6 +372,7 @@ context_run(struct runnable *r, struct worker *w) {
 	    (struct skynet_context *)((char *)r - offsetof(struct skynet_context, mailbox.run));
 	int turns;
 
+	fetch_places(ctx);
 	for (turns = 0; turns < LONELY_TURNS; turns++) {
 		if (!turn(ctx, w)) {
 			return;

@@ -5,6 +5,8 @@
 
 #include "lua_states.h"
 
+#include <stdbool.h>
+
 /*----------------------------------------------------------------- results */
 
 static int
@@ -38,6 +40,48 @@ wantedresults_tells_what_the_caller_takes(void **state) {
 	lua_close(L);
 }
 
+/*------------------------------------------------------------------ places */
+
+static bool
+is_place(const void *at, const struct lua_Place *place, int n) {
+	for (int i = 0; i < n; i++) {
+		if (place[i].at == at) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+places_are_what_a_call_touches_and_fit(void **state) {
+	struct lua_Place place[32];
+	lua_State *L = open_state();
+	(void)state;
+	run(L, "t = {field = 1} local u = {other = 2} function f() return u.other end");
+	lua_getglobal(L, "t");
+	lua_getglobal(L, "f");
+	int n = lua_places(L, -2, -1, place, 32);
+	assert_in_range(n, 1, 32);
+#ifdef LUA_CACHELIB
+	assert_true(is_place(lua_topointer(L, -2), place, n));
+	assert_true(is_place(lua_topointer(L, -1), place, n));
+	lua_getupvalue(L, -1, 1);
+	assert_true(is_place(lua_topointer(L, -1), place, n));
+	lua_pop(L, 1);
+#else
+	assert_true(is_place(L, place, n));
+#endif
+	for (int i = 0; i < n; i++) {
+		assert_non_null(place[i].at);
+		assert_int_not_equal(place[i].size, 0);
+	}
+	assert_int_equal(lua_places(L, -2, -1, place, 3), n < 3 ? n : 3);
+	assert_int_equal(lua_places(L, 0, 0, place, 0), 0);
+	lua_State *co = lua_newthread(L);
+	assert_in_range(lua_places(co, 0, 0, place, 32), 1, 32);
+	lua_close(L);
+}
+
 /*----------------------------------------------------------------- strings */
 
 static void
@@ -50,6 +94,31 @@ sharestring_wants_a_string(void **state) {
 	lua_pushfstring(L, "%s that is too long for a short string, really", "a string");
 	lua_sharestring(L, -1);
 	lua_close(L);
+}
+
+/* One text, at one address, in states that are older and younger than its sharing. */
+static void
+a_state_finds_its_own_copy_of_a_name_that_became_shared(void **state) {
+	static const char name[] = "a_name_that_one_test_has";
+	lua_State *old = open_state();
+	lua_State *sharer = open_state();
+	(void)state;
+	lua_newtable(old);
+	lua_pushinteger(old, 1);
+	lua_setfield(old, -2, name);
+	lua_pushstring(sharer, name);
+	lua_sharestring(sharer, -1);
+	lua_State *young = open_state();
+	lua_newtable(young);
+	lua_pushinteger(young, 2);
+	lua_setfield(young, -2, name);
+	assert_int_equal(lua_getfield(old, -1, name), LUA_TNUMBER);
+	assert_int_equal(lua_getfield(young, -1, name), LUA_TNUMBER);
+	assert_int_equal(lua_tointeger(old, -1), 1);
+	assert_int_equal(lua_tointeger(young, -1), 2);
+	lua_close(old);
+	lua_close(sharer);
+	lua_close(young);
 }
 
 static int
@@ -412,6 +481,8 @@ int
 main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(wantedresults_tells_what_the_caller_takes),
+	    cmocka_unit_test(places_are_what_a_call_touches_and_fit),
+	    cmocka_unit_test(a_state_finds_its_own_copy_of_a_name_that_became_shared),
 	    cmocka_unit_test(sharestring_wants_a_string),
 	    cmocka_unit_test(sharestring_of_a_number_raises),
 	    cmocka_unit_test(states_start_small),

@@ -155,6 +155,23 @@ LUA_API size_t(lua_sharedsize)(const void *tp);
 LUA_API const void *(lua_sharedend)(const void *tp);
 
 /*
+** A piece of memory, by address and bytes.
+*/
+struct lua_Place {
+	const void *at;
+	size_t size;
+};
+
+/*
+** Fills 'place', which has room for n, with what a thread touches when it runs from
+** where it is now, so that it can be fetched ahead: parts of the thread, of its state,
+** of the table at 'table' (0 = none) and of the Lua function at 'function' (0 = none)
+** with its upvalues and the fields of their tables that it names. Returns how many
+** there are. The addresses are not to be used otherwise, as they may be gone soon.
+*/
+LUA_API int(lua_places)(lua_State *L, int table, int function, struct lua_Place *place, int n);
+
+/*
 ** What sharing holds in the whole process, in bytes and pieces.
 */
 struct lua_ShareStats {

@@ -46,3 +46,103 @@ LUA_API void lua_sharestring (lua_State *L, int idx) {
       luaM_error(L);
   }
 }
+
+
+/*
+** {======================================================
+** Places
+** =======================================================
+*/
+
+/* what a frame or two of a thread need of its stack, before and behind its top */
+#define PLACE_BELOW	(6 * sizeof(StackValue))
+#define PLACE_ABOVE	(10 * sizeof(StackValue))
+
+struct places {
+  struct lua_Place *place;
+  int n;
+  int room;
+};
+
+
+static void addplace (struct places *p, const void *at, size_t size) {
+  if (at != NULL && p->n < p->room) {
+    p->place[p->n].at = at;
+    p->place[p->n].size = size;
+    p->n++;
+  }
+}
+
+
+/* a frame of the C host is a part of the thread */
+static void addframe (struct places *p, const lua_State *L,
+                                        const CallInfo *ci) {
+  if (ci != NULL && ci != &L->base_ci)
+    addplace(p, ci, sizeof(CallInfo));
+}
+
+
+static void addthread (struct places *p, lua_State *L) {
+  const char *bottom = cast(char *, L->stack.p);
+  const char *top = cast(char *, L->top.p);
+  CallInfo *ci = L->ci;
+  if (cast_sizet(top - bottom) > PLACE_BELOW)
+    bottom = top - PLACE_BELOW;
+  addplace(p, cast(char *, L) - offsetof(LX, l), sizeof(LX));
+  addplace(p, bottom, cast_sizet(top - bottom) + PLACE_ABOVE);
+  addframe(p, L, ci->previous);
+  addframe(p, L, ci);
+  addframe(p, L, ci->next);
+  if (ci->next != NULL)
+    addframe(p, L, ci->next->next);
+}
+
+
+/* the node with a string that the function names, if the table has it */
+static void addfields (struct places *p, Table *t, const Proto *f) {
+  int i;
+  for (i = 0; i < f->sizek; i++) {
+    if (ttisshrstring(&f->k[i])) {
+      const TValue *v = luaH_Hgetshortstr(t, tsvalue(&f->k[i]));
+      if (!isabstkey(v))
+        addplace(p, v, sizeof(Node));
+    }
+  }
+}
+
+
+static void addupvalues (struct places *p, const LClosure *cl) {
+  int i;
+  for (i = 0; i < cl->nupvalues; i++) {
+    const UpVal *uv = cl->upvals[i];
+    if (uv == NULL)
+      continue;
+    addplace(p, uv, sizeof(UpVal));
+    if (ttistable(uv->v.p) && !isshared(hvalue(uv->v.p))) {
+      addplace(p, hvalue(uv->v.p), sizeof(Table));
+      addfields(p, hvalue(uv->v.p), cl->p);
+    }
+  }
+}
+
+
+LUA_API int lua_places (lua_State *L, int table, int function,
+                        struct lua_Place *place, int n) {
+  struct places p = {place, 0, n};
+  addthread(&p, L);
+  addplace(&p, G(L), offsetof(global_State, sweepgc));
+  if (table != 0 && ttistable(index2value(L, table))) {
+    Table *t = hvalue(index2value(L, table));
+    addplace(&p, t, sizeof(Table));
+    if (!isdummy(t))
+      addplace(&p, t->node, sizenode(t) * sizeof(Node));
+  }
+  if (function != 0 && ttisLclosure(index2value(L, function))) {
+    const LClosure *cl = clLvalue(index2value(L, function));
+    addplace(&p, cl, sizeLclosure(cl->nupvalues));
+    addupvalues(&p, cl);
+  }
+  return p.n;
+}
+
+/* }====================================================== */
