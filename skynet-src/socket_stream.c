@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "skynet.h"
@@ -17,6 +18,8 @@
 // When descriptors run out: how long a listener rests, and how often it says so.
 #define ACCEPT_PAUSE_MS 100
 #define ACCEPT_REPORT_MS 1000
+// Reads of what had come before a write failed.
+#define REST_READS 4
 // A name in listen, udp and the like keeps its caller waiting this long at most.
 #define LOCAL_RESOLVE_LIMIT_MS 5000
 
@@ -321,4 +324,14 @@ stream_read(struct socket_loop *loop, struct socket_slot *s) {
 		loop_emit_error(loop, s, strerror(err));
 	}
 	return false;
+}
+
+void
+stream_read_rest(struct socket_loop *loop, struct socket_slot *s) {
+	int unread = 0;
+	for (int i = 0; i < REST_READS && s->reading && !atomic_load(&s->throttled); i++) {
+		if (ioctl(s->fd, FIONREAD, &unread) != 0 || unread <= 0 || !stream_read(loop, s)) {
+			return;
+		}
+	}
 }

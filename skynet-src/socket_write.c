@@ -557,6 +557,10 @@ write_end(struct socket_server *ss, struct socket_slot *s) {
 // has asked to close or knows that the peer has.
 static void
 write_failed(struct socket_loop *loop, struct socket_slot *s, int err) {
+	if (s->kind == KIND_STREAM && !s->draining) {
+		// The last words of the peer: most owners close when they hear of an error.
+		stream_read_rest(loop, s);
+	}
 	pthread_mutex_lock(&s->lock);
 	bool silent = s->draining || s->state == SLOT_HALFCLOSE_READ;
 	if (!silent) {

@@ -227,6 +227,26 @@ broken_write_is_an_error_and_then_refused(void **state) {
 	assert_int_equal(count_events(w, id, SOCKET_CLOSE), 1);
 }
 
+static void
+what_came_before_a_broken_write_is_told_before_the_error(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	assert_int_equal(write(client, "last words", 10), 10);
+	close(client);
+	// The first is answered with a reset, the second fails.
+	assert_int_equal(send_text(w, id, "unheard"), 0);
+	struct pollfd p = {.fd = fd_of(w, id)};
+	while ((p.revents & POLLHUP) == 0) {
+		assert_int_equal(poll(&p, 1, -1), 1);
+	}
+	assert_int_equal(send_text(w, id, "unheard"), 0);
+	struct event *data = await(w, id, SOCKET_DATA);
+	struct event *error = await(w, id, SOCKET_ERR);
+	assert_int_equal(data->ud, 10);
+	assert_true(data < error);
+}
+
 static int
 send_later(struct world *w, int id, const char *text) {
 	struct socket_sendbuffer b = {id, SOCKET_BUFFER_RAWPOINTER, text, strlen(text)};
@@ -524,6 +544,7 @@ static const struct CMUnitTest claims[] = {
     CLAIM(backlog_warns_at_doubling_levels_and_when_drained),
     CLAIM(one_huge_send_warns_too),
     CLAIM(broken_write_is_an_error_and_then_refused),
+    CLAIM(what_came_before_a_broken_write_is_told_before_the_error),
     CLAIM(bytes_sent_later_go_out_with_flush),
     CLAIM(bytes_sent_later_survive_close),
     CLAIM(bytes_sent_later_go_out_together_with_the_end),
