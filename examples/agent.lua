@@ -15,21 +15,15 @@ local make_request
 local watchdog
 local client_fd
 
--- Show it at once, also where standard output is a pipe.
-local function say(...)
-	print(...)
-	io.stdout:flush()
-end
-
 local request = {}
 
 function request.get(args)
-	say("get", args.what)
+	print("get", args.what)
 	return { result = skynet.call("SIMPLEDB", "lua", "get", args.what) }
 end
 
 function request.set(args)
-	say("set", args.what, args.value)
+	print("set", args.what, args.value)
 	return skynet.call("SIMPLEDB", "lua", "set", args.what, args.value)
 end
 

@@ -10,12 +10,6 @@ local agents = {}
 local notice = {}
 local command = {}
 
--- Show it at once, also where standard output is a pipe.
-local function say(...)
-	print(...)
-	io.stdout:flush()
-end
-
 local function close_agent(fd)
 	local agent = agents[fd]
 	agents[fd] = nil
@@ -40,18 +34,18 @@ function notice.open(fd, address)
 end
 
 function notice.close(fd)
-	say("socket close", fd)
+	print("socket close", fd)
 	close_agent(fd)
 end
 
 notice["error"] = function(fd, text)
-	say("socket error", fd, text)
+	print("socket error", fd, text)
 	close_agent(fd)
 end
 
 -- So many KiB wait to be sent: a slow client.
 function notice.warning(fd, kib)
-	say("socket warning", fd, kib)
+	print("socket warning", fd, kib)
 end
 
 -- Only connections without an agent send data here.

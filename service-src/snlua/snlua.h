@@ -212,6 +212,8 @@ void snlua_open_libs(lua_State *L);
 
 /* ------------------------------------------------------------- snlua_search.c */
 
+/* Gives L a global `print` whose lines are one piece each. */
+void snlua_open_print(lua_State *L);
 /* Remember where modules are; after package and skynet.codecache are loaded. */
 void snlua_open_search(lua_State *L);
 

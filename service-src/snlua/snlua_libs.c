@@ -70,6 +70,7 @@ open_all(lua_State *L) {
 	lua_createtable(L, 0, LOADED_ROOM);
 	lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 	luaL_openlibs(L);
+	snlua_open_print(L);
 	open_profile(L);
 	luaL_requiref(L, "skynet.codecache", luaopen_cache, 0);
 	lua_pop(L, 1);

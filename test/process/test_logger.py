@@ -19,6 +19,41 @@ def test_records_on_standard_output():
         assert STDOUT_RECORD.match(line), line
 
 
+def test_lines_of_print_and_of_the_log_do_not_mix():
+    lines = 500
+    script = """
+    local skynet = require "skynet"
+    local name, n = ...
+    local function say()
+        for i = 1, n do
+            print(name, "of", i, true, 1.5)
+            skynet.error("logged", i)
+        end
+    end
+    skynet.start(function()
+        if n then
+            return say()
+        end
+        for i = 1, 4 do
+            skynet.newservice("chatter", "chatter" .. i, %d)
+        end
+        print()
+        print(nil, setmetatable({}, { __tostring = function() return "two\\nlines" end }))
+        print(pcall(print, setmetatable({}, { __tostring = function() return {} end })))
+        require "skynet.manager".abort()
+    end)
+    """ % lines
+    with Node('thread = 4\nluaservice = luaservice .. ";./?.lua"\nstart = "chatter"',
+              files={"chatter.lua": script}) as node:
+        assert node.wait_exit() == 0
+        printed = [line for line in node.text.split("\n") if not STDOUT_RECORD.match(line)]
+        for i in range(1, 5):
+            mine = [line for line in printed if line.startswith(f"chatter{i}\t")]
+            assert mine == [f"chatter{i}\tof\t{k}\ttrue\t1.5" for k in range(1, lines + 1)], mine
+        rest = [line for line in printed if not line.startswith("chatter")]
+        assert rest == ["", "nil\ttwo", "lines", "false\t'__tostring' must return a string", ""], rest
+
+
 def test_records_in_a_file():
     with Node('bootstrap = "t_idle abort"\nlogger = "./node.log"') as node:
         assert node.wait_exit() == 0
