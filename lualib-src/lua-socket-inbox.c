@@ -31,7 +31,6 @@
 // Buffered bytes that nobody asked for; beyond, Lua pauses the connection.
 #define PAUSE_SIZE (128 * 1024)
 #define FIRST_BUCKETS 8
-#define FIRST_DROPPED 16
 // A wait for a line, and for one whose separator is too long to be kept.
 #define NEED_LINE (SIZE_MAX - 1)
 #define NEED_LUA SIZE_MAX
@@ -53,12 +52,17 @@ struct inbox {
 	struct chain_node first; // the node of most blocks; unused while msg is NULL
 };
 
-// Ids of dropped connections, oldest first: mostly, their CLOSE comes in that order, soon.
+// The ids of dropped connections whose CLOSE has not come: of a peer that takes its time to
+// read what it was sent, it comes late. All by the allocator of the VM.
+struct dropped_id {
+	struct dropped_id *next; // in its bucket
+	int id;
+};
+
 struct dropped {
-	int *id; // by the allocator of the VM
-	size_t from;
-	size_t end;
-	size_t cap;
+	struct dropped_id **bucket;
+	size_t buckets;
+	size_t n;
 };
 
 // All inboxes of a service. User value 1 holds the buckets.
@@ -196,49 +200,82 @@ is_satisfied(struct inbox *p) {
 
 //------------------------------------------------------------------- dropped
 
+static struct dropped_id **
+find_dropped(const struct dropped *d, int id) {
+	struct dropped_id **link = &d->bucket[(unsigned)id & (d->buckets - 1)];
+	while (*link != NULL && (*link)->id != id) {
+		link = &(*link)->next;
+	}
+	return link;
+}
+
+static void
+put_dropped(struct dropped *d, struct dropped_id *e) {
+	struct dropped_id **b = &d->bucket[(unsigned)e->id & (d->buckets - 1)];
+	e->next = *b;
+	*b = e;
+}
+
+// False: no memory.
+static bool
+grow_dropped(struct dropped *d, lua_Alloc alloc, void *ud) {
+	const struct dropped old = *d;
+	size_t n = old.buckets > 0 ? 2 * old.buckets : FIRST_BUCKETS;
+	struct dropped_id **bucket = alloc(ud, NULL, 0, n * sizeof(bucket[0]));
+	if (bucket == NULL) {
+		return false;
+	}
+	memset(bucket, 0, n * sizeof(bucket[0]));
+	d->bucket = bucket;
+	d->buckets = n;
+	for (size_t i = 0; i < old.buckets; i++) {
+		struct dropped_id *e = old.bucket[i];
+		while (e != NULL) {
+			struct dropped_id *next = e->next;
+			put_dropped(d, e);
+			e = next;
+		}
+	}
+	alloc(ud, old.bucket, old.buckets * sizeof(bucket[0]), 0);
+	return true;
+}
+
 // False: no memory.
 static bool
 drop(struct dropped *d, lua_State *L, int id) {
-	if (d->end == d->cap && d->from > d->cap / 2) {
-		memmove(d->id, d->id + d->from, (d->end - d->from) * sizeof(d->id[0]));
-		d->end -= d->from;
-		d->from = 0;
-	} else if (d->end == d->cap) {
-		void *ud;
-		size_t cap = d->cap == 0 ? FIRST_DROPPED : 2 * d->cap;
-		lua_Alloc alloc = lua_getallocf(L, &ud);
-		int *ids = alloc(ud, d->id, d->cap * sizeof(ids[0]), cap * sizeof(ids[0]));
-		if (ids == NULL) {
-			return false;
-		}
-		d->id = ids;
-		d->cap = cap;
+	void *ud;
+	lua_Alloc alloc = lua_getallocf(L, &ud);
+	if (d->n >= d->buckets && !grow_dropped(d, alloc, ud)) {
+		return false;
 	}
-	d->id[d->end++] = id;
+	struct dropped_id *e = alloc(ud, NULL, 0, sizeof(*e));
+	if (e == NULL) {
+		return false;
+	}
+	e->id = id;
+	put_dropped(d, e);
+	d->n++;
 	return true;
 }
 
 static void
-forget(struct dropped *d, size_t at) {
-	memmove(d->id + d->from + 1, d->id + d->from, (at - d->from) * sizeof(d->id[0]));
-	d->from++;
-	if (d->from == d->end) {
-		d->from = d->end = 0;
-	}
+forget(struct dropped *d, lua_State *L, struct dropped_id **link) {
+	void *ud;
+	struct dropped_id *e = *link;
+	*link = e->next;
+	d->n--;
+	lua_getallocf(L, &ud)(ud, e, sizeof(*e), 0);
 }
 
 // An event of a connection that was dropped.
 static bool
-filter_dropped(struct dropped *d, struct skynet_socket_message *m) {
-	size_t at = d->from;
-	while (at < d->end && d->id[at] != m->id) {
-		at++;
-	}
-	if (at == d->end) {
+filter_dropped(struct dropped *d, lua_State *L, struct skynet_socket_message *m) {
+	struct dropped_id **link = find_dropped(d, m->id);
+	if (*link == NULL) {
 		return false;
 	}
 	if (m->type == SKYNET_SOCKET_TYPE_CLOSE) {
-		forget(d, at);
+		forget(d, L, link);
 	}
 	// Of data; texts lie behind the message.
 	skynet_free(m->buffer);
@@ -248,7 +285,7 @@ filter_dropped(struct dropped *d, struct skynet_socket_message *m) {
 
 //-------------------------------------------------------------------- filter
 
-// Data for a inbox where nothing is out of the ordinary, and all for connections that were
+// Data for an inbox where nothing is out of the ordinary, and all for connections that were
 // dropped. The filter of the service, see lua-task.h.
 static bool
 filter_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
@@ -261,7 +298,7 @@ filter_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) 
 	bool is_data = m->type == SKYNET_SOCKET_TYPE_DATA && m->buffer != NULL;
 	struct inbox *p = is_data ? *find(all, m->id) : NULL;
 	if (p == NULL) {
-		return all->dropped.end > 0 && filter_dropped(&all->dropped, m);
+		return all->dropped.n > 0 && filter_dropped(&all->dropped, all->main, m);
 	}
 	if (p->is_slow || p->need == NEED_LUA || held(p) + (size_t)m->ud > PAUSE_SIZE ||
 	    !take_in(p, all->main, m->buffer, (size_t)m->ud)) {
@@ -528,7 +565,12 @@ release_dropped(lua_State *L) {
 	struct inboxes *all = lua_touserdata(L, 1);
 	struct dropped *d = &all->dropped;
 	void *ud;
-	lua_getallocf(L, &ud)(ud, d->id, d->cap * sizeof(d->id[0]), 0);
+	for (size_t i = 0; i < d->buckets; i++) {
+		while (d->bucket[i] != NULL) {
+			forget(d, L, &d->bucket[i]);
+		}
+	}
+	lua_getallocf(L, &ud)(ud, d->bucket, d->buckets * sizeof(d->bucket[0]), 0);
 	memset(d, 0, sizeof(*d));
 	return 0;
 }

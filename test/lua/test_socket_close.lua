@@ -41,6 +41,30 @@ test.case("drop closes without waiting", function()
 	close(client)
 end)
 
+test.case("many dropped connections whose peers take their time", function()
+	local COUNT = 24
+	local clients, servers = {}, {}
+	local text = ("t"):rep(4 * 1024 * 1024)
+	for i = 1, COUNT do
+		clients[i], servers[i] = pair()
+		socket.pause(clients[i])
+		socket.write(servers[i], text)
+	end
+	for i = 1, COUNT do
+		socket.drop(servers[i])
+		test.eq(socket.invalid(servers[i]), true)
+	end
+	-- Others are served meanwhile.
+	local client, server = pair()
+	socket.write(client, "heard")
+	test.eq(socket.read(server, 5), "heard")
+	close(client, server)
+	for i = COUNT, 1, -1 do
+		test.eq(#socket.readall(clients[i]), #text)
+		socket.close(clients[i])
+	end
+end)
+
 test.case("after the end the id is known and writable until close", function()
 	local client, server = pair()
 	socket.close(client)
