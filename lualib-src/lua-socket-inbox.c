@@ -37,12 +37,19 @@
 
 struct inboxes;
 
-struct inbox {
-	struct inbox *next;   // in its bucket
-	struct inboxes *home; // NULL: closed
+// What is found by the id of a connection: its inbox, or that it was dropped and its CLOSE
+// has not come, which takes time where a peer reads slowly what it was sent.
+struct entry {
+	struct entry *next; // in its bucket
 	int id;
-	int session; // of the task that waits, see task_wake
-	size_t need; // bytes it waits for, or NEED_...; 0: nobody waits for bytes
+	bool is_dropped; // nothing else belongs to it; by the allocator of the VM
+};
+
+struct inbox {
+	struct entry entry;
+	struct inboxes *home; // NULL: closed
+	int session;          // of the task that waits, see task_wake
+	size_t need;          // bytes it waits for, or NEED_...; 0: nobody waits for bytes
 	bool is_slow;
 	uint8_t separator_len; // with NEED_LINE
 	char separator[CHAIN_MEMO_MAX];
@@ -52,27 +59,13 @@ struct inbox {
 	struct chain_node first; // the node of most blocks; unused while msg is NULL
 };
 
-// The ids of dropped connections whose CLOSE has not come: of a peer that takes its time to
-// read what it was sent, it comes late. All by the allocator of the VM.
-struct dropped_id {
-	struct dropped_id *next; // in its bucket
-	int id;
-};
-
-struct dropped {
-	struct dropped_id **bucket;
-	size_t buckets;
-	size_t n;
-};
-
-// All inboxes of a service. User value 1 holds the buckets.
+// All entries of a service. User value 1 holds the buckets.
 struct inboxes {
 	lua_State *main;
 	struct sched *sched;
-	struct inbox **bucket;
+	struct entry **bucket;
 	size_t mask;
 	size_t n;
-	struct dropped dropped;
 };
 
 int luaopen_skynet_socketinbox(lua_State *L);
@@ -84,10 +77,10 @@ all_inboxes(lua_State *L) {
 	return lua_touserdata(L, lua_upvalueindex(2));
 }
 
-// The link that leads to the inbox, or to the end of its bucket.
-static struct inbox **
+// The link that leads to the entry, or to the end of its bucket.
+static struct entry **
 find(const struct inboxes *all, int id) {
-	struct inbox **link = &all->bucket[(unsigned)id & all->mask];
+	struct entry **link = &all->bucket[(unsigned)id & all->mask];
 	while (*link != NULL && (*link)->id != id) {
 		link = &(*link)->next;
 	}
@@ -97,16 +90,16 @@ find(const struct inboxes *all, int id) {
 // Give the table on the top of the stack its buckets.
 static void
 set_buckets(lua_State *L, struct inboxes *all, size_t n) {
-	struct inbox **bucket = lua_newuserdatauv(L, n * sizeof(bucket[0]), 0);
+	struct entry **bucket = lua_newuserdatauv(L, n * sizeof(bucket[0]), 0);
 	memset(bucket, 0, n * sizeof(bucket[0]));
 	for (size_t i = 0; all->bucket != NULL && i <= all->mask; i++) {
-		struct inbox *p = all->bucket[i];
-		while (p != NULL) {
-			struct inbox *next = p->next;
-			struct inbox **b = &bucket[(unsigned)p->id & (n - 1)];
-			p->next = *b;
-			*b = p;
-			p = next;
+		struct entry *e = all->bucket[i];
+		while (e != NULL) {
+			struct entry *next = e->next;
+			struct entry **b = &bucket[(unsigned)e->id & (n - 1)];
+			e->next = *b;
+			*b = e;
+			e = next;
 		}
 	}
 	all->bucket = bucket;
@@ -114,27 +107,45 @@ set_buckets(lua_State *L, struct inboxes *all, size_t n) {
 	lua_setiuservalue(L, -2, 1);
 }
 
+// The entry that `link` leads to is no more.
 static void
-take_out(struct inbox *p) {
-	if (p->home != NULL) {
-		*find(p->home, p->id) = p->next;
-		p->home->n--;
-		p->home = NULL;
+remove_entry(struct inboxes *all, struct entry **link) {
+	struct entry *e = *link;
+	*link = e->next;
+	all->n--;
+	if (e->is_dropped) {
+		void *ud;
+		lua_getallocf(all->main, &ud)(ud, e, sizeof(*e), 0);
+	} else {
+		((struct inbox *)e)->home = NULL;
 	}
 }
 
 static void
-put_in(struct inboxes *all, struct inbox *p, int id) {
-	struct inbox *old = *find(all, id);
-	if (old != NULL) {
-		take_out(old);
+take_out(struct inbox *p) {
+	if (p->home != NULL) {
+		remove_entry(p->home, find(p->home, p->entry.id));
 	}
-	struct inbox **b = &all->bucket[(unsigned)id & all->mask];
-	p->id = id;
-	p->home = all;
-	p->next = *b;
-	*b = p;
+}
+
+// In place of what was known by that id. There is room, see lopen.
+static void
+put_in(struct inboxes *all, struct entry *e, int id) {
+	struct entry **link = find(all, id);
+	if (*link != NULL) {
+		remove_entry(all, link);
+	}
+	struct entry **b = &all->bucket[(unsigned)id & all->mask];
+	e->id = id;
+	e->next = *b;
+	*b = e;
 	all->n++;
+}
+
+static void
+put_inbox_in(struct inboxes *all, struct inbox *p, int id) {
+	put_in(all, &p->entry, id);
+	p->home = all;
 }
 
 //--------------------------------------------------------------------- nodes
@@ -198,109 +209,40 @@ is_satisfied(struct inbox *p) {
 	return p->sink != NULL || p->chain.size >= p->need;
 }
 
-//------------------------------------------------------------------- dropped
-
-static struct dropped_id **
-find_dropped(const struct dropped *d, int id) {
-	struct dropped_id **link = &d->bucket[(unsigned)id & (d->buckets - 1)];
-	while (*link != NULL && (*link)->id != id) {
-		link = &(*link)->next;
-	}
-	return link;
-}
-
-static void
-put_dropped(struct dropped *d, struct dropped_id *e) {
-	struct dropped_id **b = &d->bucket[(unsigned)e->id & (d->buckets - 1)];
-	e->next = *b;
-	*b = e;
-}
-
-// False: no memory.
-static bool
-grow_dropped(struct dropped *d, lua_Alloc alloc, void *ud) {
-	const struct dropped old = *d;
-	size_t n = old.buckets > 0 ? 2 * old.buckets : FIRST_BUCKETS;
-	struct dropped_id **bucket = alloc(ud, NULL, 0, n * sizeof(bucket[0]));
-	if (bucket == NULL) {
-		return false;
-	}
-	memset(bucket, 0, n * sizeof(bucket[0]));
-	d->bucket = bucket;
-	d->buckets = n;
-	for (size_t i = 0; i < old.buckets; i++) {
-		struct dropped_id *e = old.bucket[i];
-		while (e != NULL) {
-			struct dropped_id *next = e->next;
-			put_dropped(d, e);
-			e = next;
-		}
-	}
-	alloc(ud, old.bucket, old.buckets * sizeof(bucket[0]), 0);
-	return true;
-}
-
-// False: no memory.
-static bool
-drop(struct dropped *d, lua_State *L, int id) {
-	void *ud;
-	lua_Alloc alloc = lua_getallocf(L, &ud);
-	if (d->n >= d->buckets && !grow_dropped(d, alloc, ud)) {
-		return false;
-	}
-	struct dropped_id *e = alloc(ud, NULL, 0, sizeof(*e));
-	if (e == NULL) {
-		return false;
-	}
-	e->id = id;
-	put_dropped(d, e);
-	d->n++;
-	return true;
-}
-
-static void
-forget(struct dropped *d, lua_State *L, struct dropped_id **link) {
-	void *ud;
-	struct dropped_id *e = *link;
-	*link = e->next;
-	d->n--;
-	lua_getallocf(L, &ud)(ud, e, sizeof(*e), 0);
-}
+//-------------------------------------------------------------------- filter
 
 // An event of a connection that was dropped.
-static bool
-filter_dropped(struct dropped *d, lua_State *L, struct skynet_socket_message *m) {
-	struct dropped_id **link = find_dropped(d, m->id);
-	if (*link == NULL) {
-		return false;
-	}
+static void
+pass_over(struct inboxes *all, struct entry **link, struct skynet_socket_message *m) {
 	if (m->type == SKYNET_SOCKET_TYPE_CLOSE) {
-		forget(d, L, link);
+		remove_entry(all, link);
 	}
 	// Of data; texts lie behind the message.
 	skynet_free(m->buffer);
 	m->buffer = NULL;
-	return true;
 }
-
-//-------------------------------------------------------------------- filter
 
 // Data for an inbox where nothing is out of the ordinary, and all for connections that were
 // dropped. The filter of the service, see lua-task.h.
 static bool
-filter_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
+filter_event(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	struct inboxes *all = ud;
 	struct skynet_socket_message *m = (void *)(uintptr_t)msg;
 	(void)ctx;
-	if (size < sizeof(*m) || m->type == SKYNET_SOCKET_TYPE_ACCEPT) {
+	if (size < sizeof(*m)) {
 		return false;
 	}
-	bool is_data = m->type == SKYNET_SOCKET_TYPE_DATA && m->buffer != NULL;
-	struct inbox *p = is_data ? *find(all, m->id) : NULL;
-	if (p == NULL) {
-		return all->dropped.n > 0 && filter_dropped(&all->dropped, all->main, m);
+	struct entry **link = find(all, m->id);
+	if (*link == NULL) {
+		return false;
 	}
-	if (p->is_slow || p->need == NEED_LUA || held(p) + (size_t)m->ud > PAUSE_SIZE ||
+	if ((*link)->is_dropped) {
+		pass_over(all, link, m);
+		return true;
+	}
+	struct inbox *p = (struct inbox *)*link;
+	if (m->type != SKYNET_SOCKET_TYPE_DATA || m->buffer == NULL || p->is_slow ||
+	    p->need == NEED_LUA || held(p) + (size_t)m->ud > PAUSE_SIZE ||
 	    !take_in(p, all->main, m->buffer, (size_t)m->ud)) {
 		return false;
 	}
@@ -346,7 +288,7 @@ lopen(lua_State *L) {
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_setmetatable(L, -2);
 	if (has_id) {
-		put_in(all_inboxes(L), p, id);
+		put_inbox_in(all_inboxes(L), p, id);
 	}
 	return 1;
 }
@@ -358,9 +300,13 @@ lreopen(lua_State *L) {
 	int id = (int)luaL_checkinteger(L, 2);
 	take_out(p);
 	consume(L, p, p->chain.size);
+	if (p->sink != NULL) {
+		lua_pushnil(L);
+		lua_setiuservalue(L, 1, 1);
+	}
 	memset(p, 0, sizeof(*p));
 	reserve(L);
-	put_in(all_inboxes(L), p, id);
+	put_inbox_in(all_inboxes(L), p, id);
 	return 0;
 }
 
@@ -544,16 +490,20 @@ lclose(lua_State *L) {
 	return 0;
 }
 
-// drop(inbox, id) -> true. As close, and events of the connection go nowhere from now on, up
+// drop(inbox) -> true. As close, and events of the connection go nowhere from now on, up
 // to its CLOSE. Nothing is done, and nothing returned, if there is no memory for it.
 static int
 ldrop(lua_State *L) {
 	struct inbox *p = check_inbox(L);
-	int id = (int)luaL_checkinteger(L, 2);
-	if (!drop(&all_inboxes(L)->dropped, L, id)) {
+	struct inboxes *all = all_inboxes(L);
+	void *ud;
+	struct entry *e = p->home == NULL ? NULL : lua_getallocf(L, &ud)(ud, NULL, 0, sizeof(*e));
+	if (e == NULL) {
 		return 0;
 	}
-	take_out(p);
+	e->is_dropped = true;
+	// It takes the place of the inbox.
+	put_in(all, e, p->entry.id);
 	consume(L, p, p->chain.size);
 	lua_pushboolean(L, 1);
 	return 1;
@@ -561,17 +511,13 @@ ldrop(lua_State *L) {
 
 // The VM ends.
 static int
-release_dropped(lua_State *L) {
+release(lua_State *L) {
 	struct inboxes *all = lua_touserdata(L, 1);
-	struct dropped *d = &all->dropped;
-	void *ud;
-	for (size_t i = 0; i < d->buckets; i++) {
-		while (d->bucket[i] != NULL) {
-			forget(d, L, &d->bucket[i]);
+	for (size_t i = 0; i <= all->mask; i++) {
+		while (all->bucket[i] != NULL) {
+			remove_entry(all, &all->bucket[i]);
 		}
 	}
-	lua_getallocf(L, &ud)(ud, d->bucket, d->buckets * sizeof(d->bucket[0]), 0);
-	memset(d, 0, sizeof(*d));
 	return 0;
 }
 
@@ -584,13 +530,13 @@ new_inboxes(lua_State *L) {
 	lua_pop(L, 1);
 	set_buckets(L, all, FIRST_BUCKETS);
 	lua_createtable(L, 0, 1);
-	lua_pushcfunction(L, release_dropped);
+	lua_pushcfunction(L, release);
 	lua_setfield(L, -2, "__gc");
 	lua_setmetatable(L, -2);
 	// The filter needs it as long as the VM lives.
 	lua_pushvalue(L, -1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_data);
-	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_data, all);
+	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_event);
+	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_event, all);
 }
 
 int

@@ -733,7 +733,7 @@ function socket.drop(id)
 		-- CLOSE has come already.
 		inbox.close(s.inbox)
 		pool[id] = nil
-	elseif not onclose[id] and inbox.drop(s.inbox, id) then
+	elseif not onclose[id] and inbox.drop(s.inbox) then
 		pool[id] = nil
 		keep_record(s)
 	else
