@@ -20,7 +20,7 @@ struct probe_notes {
 	atomic_bool waiting;  /* in a callback, for the gate */
 	_Atomic(char *) kept; /* data of the message `keep`, for the driver to free */
 	/* For whom the thread worked, and so allocated, in each of the functions. */
-	uint32_t creating, initialising, releasing;
+	_Atomic(uint32_t) creating, initialising, releasing;
 	uint32_t failed; /* handle of the instance that failed */
 	char param[64];
 };
