@@ -128,7 +128,7 @@ take_out(struct inbox *p) {
 	}
 }
 
-// In place of what was known by that id. There is room, see lopen.
+// In place of what was known by that id. There is room, see reserve.
 static void
 put_in(struct inboxes *all, struct entry *e, int id) {
 	struct entry **link = find(all, id);

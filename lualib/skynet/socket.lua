@@ -688,7 +688,7 @@ end
 ---@param id integer
 function socket.close(id)
 	local s = pool[id]
-	if s == nil then
+	if s == nil or s.is_refused then
 		return
 	end
 	driver.close(id)

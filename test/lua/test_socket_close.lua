@@ -23,6 +23,14 @@ test.case("drop closes without waiting", function()
 	end)
 	test.eq(lines, {})
 	socket.drop(id)
+	-- With somebody who wants to know of the end: close has nothing left to do.
+	local ended
+	close(client)
+	client, id = pair()
+	socket.onclose(id, function(closed) ended = closed end)
+	socket.drop(id)
+	socket.close(id)
+	test.wait_for(function() return ended == id end)
 	-- After the peer has closed; and with a task that reads.
 	close(client)
 	client, id = pair()
