@@ -6,6 +6,11 @@ usage: bench/net.py [NAME ...]      all of them without a name
 Like bench/run.py: five runs with two workers between two measurements of the
 machine's speed; prints the median, the spread, and the median divided by the
 speed. Load and server share the machine's cores.
+
+Lua's speed says little of a machine's network calls, whose price differs more from one
+kernel to the next. So each run has one of the bare loop (bench/netbare.c) beside it, in
+turn, and the median of the relations is the last column: the share of what this
+machine's network allows at that very time.
 """
 
 import os
@@ -125,16 +130,44 @@ ALL = {
 }
 
 
+# What a benchmark is held against; one frame is as good as another.
+LIMIT = {
+    "echo-100x1": "bare-100x1",
+    "echo-100x16": "bare-100x16",
+    "echo-1000x1": "bare-1000x1",
+    "agent-100x1": "bare-100x1",
+    "agent-1000x1": "bare-1000x1",
+    "ws-100x1": "bare-100x1",
+    "wsgate-100x1": "bare-100x1",
+    "accept": "bare-accept",
+}
+
+
+def run_in_turn(names):
+    """Results of all runs, by name; each round begins with another one."""
+    runs = {n: [] for n in names}
+    for i in range(RUNS):
+        for n in names[::-1] if i % 2 else names:
+            runs[n].append(ALL[n]())
+    return runs
+
+
 def bench(name):
+    limit = LIMIT.get(name)
     before = speed()
-    runs = [ALL[name]() for _ in range(RUNS)]
+    runs = run_in_turn([name, limit] if limit else [name])
     unit = (before + speed()) / 2
-    for key in runs[0]:
-        values = [r[key] for r in runs]
+    for key in runs[name][0]:
+        values = [r[key] for r in runs[name]]
         median = statistics.median(values)
         spread = (max(values) - min(values)) / abs(median) * 100 if median else 0
-        print(f"{name:14} {key:20} {median:12.2f}  spread {spread:5.1f} %"
-              f"  per unit {median / unit:10.2f}", flush=True)
+        # Only rates go with the machine's speed as they are.
+        per_unit = f"  per unit {median / unit:10.2f}" if key.endswith("_per_s") else ""
+        share = ""
+        if limit:
+            of = statistics.median(v / r[key] for v, r in zip(values, runs[limit]))
+            share = f"  of the bare loop's {of * 100:6.1f} %"
+        print(f"{name:14} {key:20} {median:12.2f}  spread {spread:5.1f} %{per_unit}{share}", flush=True)
 
 
 if __name__ == "__main__":
