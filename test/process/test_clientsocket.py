@@ -1,33 +1,16 @@
 """client.socket in the plain interpreter, against sockets of this process (net.md 9)."""
-import os
 import socket
 import subprocess
 
 import harness
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-LUA = os.path.join(ROOT, "3rd/lua/lua")
 LIMIT = 20
-
-
-def sanitizer_env():
-    """A module built with a sanitizer needs its runtime in the plain interpreter."""
-    with open(os.path.join(harness.OUT, "luaclib/client.so"), "rb") as f:
-        module = f.read()
-    env = dict(os.environ, ASAN_OPTIONS="detect_leaks=0")
-    for symbol, library in ((b"__asan_init", "libasan.so"), (b"__tsan_init", "libtsan.so")):
-        if symbol in module:
-            if library.encode() not in module:
-                raise harness.Skip(f"no shared {library} to load")
-            env["LD_PRELOAD"] = subprocess.check_output(
-                ["gcc", f"-print-file-name={library}"], text=True).strip()
-    return env
 
 
 def start(script, stdin=subprocess.DEVNULL, port=0):
     head = f'package.cpath = "{harness.OUT}/luaclib/?.so"\n' \
            f'local socket = require "client.socket"\nlocal port = {port}\n'
-    return subprocess.Popen([LUA, "-e", head + script], stdin=stdin, cwd=ROOT, env=sanitizer_env(),
+    return subprocess.Popen([harness.LUA, "-e", head + script], stdin=stdin, cwd=harness.ROOT, env=harness.plain_env(),
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 

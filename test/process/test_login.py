@@ -10,8 +10,7 @@ import tempfile
 import time
 
 import loginclient as lc
-from harness import LIMIT, LUA, OUT, ROOT, Client, Node, free_port
-from test_clientsocket import sanitizer_env
+from harness import LIMIT, LUA, OUT, ROOT, Client, Node, free_port, plain_env
 
 EX = os.path.join(ROOT, "examples")
 
@@ -56,7 +55,7 @@ class Example(Node):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def client(self, *args):
-        env = dict(sanitizer_env(), **self.ports)
+        env = dict(plain_env(), **self.ports)
         script = f'package.cpath = "{OUT}/luaclib/?.so;" .. package.cpath arg = {{...}} ' \
                  f'dofile "{EX}/login/client.lua"'
         script_args = [LUA, "-e", script.replace("{...}", "{" + ",".join(map(repr, args)) + "}")]

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import threading
 
-from harness import LIMIT, LUA, ROOT, Client, Node
+from harness import LIMIT, LUA, OUT, ROOT, Client, Node, plain_env
 
 ALSO_WITH = "socket_thread = 3"
 
@@ -68,8 +68,9 @@ class RealClient:
     """examples/client.lua under the plain interpreter."""
 
     def __init__(self, port):
-        self.proc = subprocess.Popen([LUA, "examples/client.lua", "127.0.0.1", str(port)], cwd=ROOT,
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        find = f'package.cpath = "{OUT}/luaclib/?.so"'
+        self.proc = subprocess.Popen([LUA, "-e", find, "examples/client.lua", "127.0.0.1", str(port)],
+                                     cwd=ROOT, env=plain_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=subprocess.STDOUT)
         self.timer = threading.Timer(LIMIT, self.proc.kill)
         self.timer.start()
