@@ -49,6 +49,8 @@ struct world {
 	struct event *ev;
 	int n;
 	int cap;
+	int id;     // of CONNECTED_CLAIM: a started connection,
+	int client; // and its peer, -1 when that is closed
 };
 
 static const struct poller_ops *ops;
@@ -81,13 +83,23 @@ setup(void **state) {
 	struct world *w = calloc(1, sizeof(*w));
 	w->ss = socket_server_create_with(ops, 1, clock_of_test, sink, w);
 	assert_non_null(w->ss);
+	w->client = -1;
 	*state = w;
 	return 0;
+}
+
+static inline void
+close_client(struct world *w) {
+	if (w->client >= 0) {
+		close(w->client);
+		w->client = -1;
+	}
 }
 
 static inline int
 teardown(void **state) {
 	struct world *w = *state;
+	close_client(w);
 	socket_server_release(w->ss);
 	for (int i = 0; i < w->n; i++) {
 		free(w->ev[i].data);
@@ -280,7 +292,26 @@ shrink_buffers(struct world *w, int id, int client) {
 	setsockopt(client, SOL_SOCKET, SO_RCVBUF, &sz, sizeof(sz));
 }
 
+static inline int
+setup_connected(void **state) {
+	setup(state);
+	struct world *w = *state;
+	w->id = accept_started(w, &w->client);
+	return 0;
+}
+
+// With buffers that fill soon.
+static inline int
+setup_narrow(void **state) {
+	setup_connected(state);
+	struct world *w = *state;
+	shrink_buffers(w, w->id, w->client);
+	return 0;
+}
+
 #define CLAIM(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CONNECTED_CLAIM(f) cmocka_unit_test_setup_teardown(f, setup_connected, teardown)
+#define NARROW_CLAIM(f) cmocka_unit_test_setup_teardown(f, setup_narrow, teardown)
 
 static inline int
 run_claims(const struct CMUnitTest *claims, size_t n) {
