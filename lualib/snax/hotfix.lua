@@ -9,6 +9,19 @@
 
 local interface = require "snax.interface"
 
+local function next_upvalue(func, index)
+	index = index + 1
+	local name, value = debug.getupvalue(func, index)
+	if name then
+		return index, name, value
+	end
+end
+
+-- for index, name, value in upvalues(func)
+local function upvalues(func)
+	return next_upvalue, func, 0
+end
+
 -- The variables of the running code: name -> { func, index, id }, or
 -- name -> false when several variables have that name.
 local function collect_variables(methods)
@@ -23,12 +36,7 @@ local function collect_variables(methods)
 			return	-- functions of libraries keep their variables for themselves
 		end
 		visited[func] = true
-		local index = 1
-		while true do
-			local name, value = debug.getupvalue(func, index)
-			if not name then
-				break
-			end
+		for index, name, value in upvalues(func) do
 			if name ~= "_ENV" and name ~= "" then
 				local id = debug.upvalueid(func, index)
 				if found[name] == nil then
@@ -40,7 +48,6 @@ local function collect_variables(methods)
 					visit(value)
 				end
 			end
-			index = index + 1
 		end
 	end
 	for _, method in ipairs(methods) do
@@ -58,12 +65,7 @@ local function join(func, variables, source, visited)
 		return
 	end
 	visited[func] = true
-	local index = 1
-	while true do
-		local name, value = debug.getupvalue(func, index)
-		if not name then
-			break
-		end
+	for index, name, value in upvalues(func) do
 		if type(value) == "function" then
 			join(value, variables, source, visited)
 		elseif value == nil and name ~= "_ENV" then
@@ -74,7 +76,6 @@ local function join(func, variables, source, visited)
 				debug.upvaluejoin(func, index, variable.func, variable.index)
 			end
 		end
-		index = index + 1
 	end
 end
 
