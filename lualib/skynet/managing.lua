@@ -45,13 +45,21 @@ function M.abort()
 	c.command "ABORT"
 end
 
+local function check_name(name)
+	if type(name) ~= "string" then
+		error("the name of a service is a string, not a " .. type(name), 3)
+	end
+end
+
 -- Give handle a name that all nodes know.
 local function register_global(name, handle)
 	if name:byte() == 58 then -- ":"
 		error("Invalid name " .. name, 3)
 	end
-	assert(#name > 0 and #name <= 15)
-	assert(tonumber(name) == nil)
+	if #name == 0 or #name > 15 or tonumber(name) then
+		error(string.format("Invalid name '%s': a global name has 1 to 15 bytes and is no number: "
+			.. "assertion failed!", name), 3)
+	end
 	require "skynet.harbor".globalname(name, handle)
 	return true
 end
@@ -60,6 +68,7 @@ end
 ---@param name string ".local", or a global name
 ---@return boolean # false: the local name is taken
 function M.register(name)
+	check_name(name)
 	if name:byte() == 46 then -- "."
 		return c.command("REG", name) ~= nil
 	end
@@ -71,6 +80,11 @@ end
 ---@param handle integer|string handle; for local names ":hex" too
 ---@return boolean # false: the name is taken, or there is no such service
 function M.name(name, handle)
+	check_name(name)
+	if type(handle) ~= "string" and math.type(handle) ~= "integer" then
+		error(string.format("to name '%s' takes the handle of a service, not a %s", name,
+			type(handle)), 2)
+	end
 	if name:byte() ~= 46 then
 		return register_global(name, handle)
 	end

@@ -1,0 +1,23 @@
+-- Arguments that make no sense: the error says which, before anything happened.
+
+local skynet = require "skynet"
+require "skynet.manager"
+local test = require "testlib"
+
+local function refuses(text, f, ...)
+	local args = table.pack(...)
+	test.match(test.err(function() f(table.unpack(args, 1, args.n)) end), text)
+end
+
+test.case("names of services", function()
+	local name = "the name of a service is a string, not a "
+	refuses(name .. "nil", skynet.register)
+	refuses(name .. "number", skynet.register, 3)
+	refuses(name .. "nil", skynet.name)
+	refuses("to name 'x' takes the handle of a service, not a nil", skynet.name, "x")
+	refuses("to name '.x' takes the handle of a service, not a table", skynet.name, ".x", {})
+	refuses("Invalid name '': a global name has 1 to 15 bytes", skynet.register, "")
+	refuses("Invalid name '123'.* is no number", skynet.name, "123", skynet.self())
+end)
+
+test.run()
