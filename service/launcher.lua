@@ -34,6 +34,9 @@ local function join_words(words, n)
 		local kind = type(words[i])
 		if kind ~= "string" and kind ~= "number" then
 			error(string.format("launch argument #%d is a %s, want a string or number", i, kind), 0)
+		elseif kind == "string" and words[i]:find("\0", 1, true) then
+			-- What follows it would be lost on the way.
+			error(string.format("launch argument #%d contains a NUL byte", i), 0)
 		end
 	end
 	return table.concat(words, " ", 1, n)

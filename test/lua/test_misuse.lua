@@ -20,4 +20,11 @@ test.case("names of services", function()
 	refuses("Invalid name '123'.* is no number", skynet.name, "123", skynet.self())
 end)
 
+test.case("what a service is started with", function()
+	local before = #skynet.call(".launcher", "lua", "LIST")
+	refuses("launch argument #1 contains a NUL byte", skynet.newservice, "rt_agent\0x")
+	refuses("launch argument #2 contains a NUL byte", skynet.newservice, "rt_agent", "a\0b")
+	test.eq(#skynet.call(".launcher", "lua", "LIST"), before)
+end)
+
 test.run()
