@@ -166,13 +166,29 @@ register_protocol(lua_State *L) {
 	bool named = lua_getfield(L, 1, "name") == LUA_TSTRING;
 	lua_getfield(L, 1, "id");
 	lua_Integer id = lua_isinteger(L, 4) ? lua_tointeger(L, 4) : -1;
-	if (!named || id < 0 || id > 255 || lua_geti(L, 2, id) != LUA_TNIL ||
-	    (lua_pushvalue(L, 3), lua_gettable(L, 2)) != LUA_TNIL) {
-		return luaL_error(L, "assertion failed!");
+	if (!named || id < 0 || id > 255) {
+		return luaL_error(L,
+		                  "a protocol needs a name, a string, and an id, 0 to 255 "
+		                  "(name = %s, id = %s): assertion failed!",
+		                  luaL_tolstring(L, 3, NULL), luaL_tolstring(L, 4, NULL));
+	}
+	if (lua_geti(L, 2, id) != LUA_TNIL || (lua_pushvalue(L, 3), lua_gettable(L, 2)) != LUA_TNIL) {
+		return luaL_error(L, "protocol %s: its name or its id %d is taken: assertion failed!",
+		                  lua_tostring(L, 3), (int)id);
 	}
 	lua_pushvalue(L, 1);
 	store_class(L, S, lua_tostring(L, 3), (int)id);
 	return 0;
+}
+
+static bool
+is_callable(lua_State *L, int index) {
+	if (lua_isfunction(L, index)) {
+		return true;
+	}
+	bool callable = luaL_getmetafield(L, index, "__call") != LUA_TNIL;
+	lua_pop(L, callable ? 1 : 0);
+	return callable;
 }
 
 /* Lua: dispatch(typename [, function]) -> function before */
@@ -181,6 +197,9 @@ class_dispatch(lua_State *L) {
 	struct sched *S = sched_of(L);
 	bool set = lua_toboolean(L, 2);
 	luaL_checkany(L, 1);
+	if (set) {
+		luaL_argexpected(L, is_callable(L, 2), 2, "function");
+	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_pushvalue(L, 1);
 	if (lua_gettable(L, -2) != LUA_TTABLE) {

@@ -27,4 +27,17 @@ test.case("what a service is started with", function()
 	test.eq(#skynet.call(".launcher", "lua", "LIST"), before)
 end)
 
+test.case("protocols and their handlers", function()
+	local register = skynet.register_protocol
+	refuses("needs a name, a string, and an id, 0 to 255 %(name = nil, id = 7%)", register, { id = 7 })
+	refuses("%(name = far, id = 999%)", register, { name = "far", id = 999 })
+	refuses("protocol lua: its name or its id 99 is taken", register, { name = "lua", id = 99 })
+	refuses("function expected, got number", skynet.dispatch, "lua", 3)
+	local before = skynet.dispatch "lua"
+	local callable = setmetatable({}, { __call = function() end })
+	skynet.dispatch("lua", callable)
+	test.eq(rawequal(skynet.dispatch "lua", callable), true)
+	skynet.dispatch("lua", before or function() end)
+end)
+
 test.run()
