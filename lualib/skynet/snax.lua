@@ -40,6 +40,9 @@ function snax.interface(name)
 	if found then
 		return found
 	end
+	if type(name) ~= "string" then
+		error("the name of a snax type is a string, not a " .. type(name), 3)
+	end
 	local methods = interface.client(name)
 	found = {
 		name = name,
@@ -170,11 +173,19 @@ function snax.queryglobal(name)
 	return snax.bind(ask_manager("GQUERY", "snaxd", name), name)
 end
 
+-- The interface of an object that a caller gave.
+local function interface_of(object)
+	if type(object) ~= "table" or object.type == nil then
+		error("a snax object is wanted, see snax.newservice and snax.bind; got a " .. type(object), 3)
+	end
+	return snax.interface(object.type)
+end
+
 ---Run the exit function of a service and end it. Yields.
 ---@param object snax.object
 ---@param ... any arguments of exit
 function snax.kill(object, ...)
-	local kind = snax.interface(object.type)
+	local kind = interface_of(object)
 	skynet.call(object.handle, "snax", kind.system.exit, ...)
 end
 
@@ -203,7 +214,7 @@ end
 ---@param ... any arguments of the patch's hotfix function
 ---@return any ... its results
 function snax.hotfix(object, source, ...)
-	local kind = snax.interface(object.type)
+	local kind = interface_of(object)
 	return check_result(skynet.call(object.handle, "snax", kind.system.hotfix, source, ...))
 end
 

@@ -40,4 +40,12 @@ test.case("protocols and their handlers", function()
 	skynet.dispatch("lua", before or function() end)
 end)
 
+test.case("snax types and objects", function()
+	local snax = require "skynet.snax"
+	refuses("the name of a snax type is a string, not a nil", snax.newservice)
+	refuses("the name of a snax type is a string, not a nil", snax.bind, 3)
+	refuses("a snax object is wanted.* got a number", snax.kill, 3)
+	refuses("a snax object is wanted.* got a nil", snax.hotfix)
+end)
+
 test.run()
