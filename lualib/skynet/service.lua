@@ -24,6 +24,12 @@ local function check_upvalues(mainfunc)
 	end
 end
 
+local function check_name(name)
+	if type(name) ~= "string" then
+		error("the name of a service is a string, not a " .. type(name), 3)
+	end
+end
+
 ---Handle of the service `name`. If there is none, `mainfunc` is run in a fresh
 ---service with the arguments. Yields. Raises when the function fails.
 ---@param name string
@@ -31,6 +37,10 @@ end
 ---@param ... any arguments of mainfunc
 ---@return integer
 function service.new(name, mainfunc, ...)
+	check_name(name)
+	if type(mainfunc) ~= "function" then
+		error("service.new: the main function is a " .. type(mainfunc), 2)
+	end
 	local address, booting = skynet.call(get_provider(), "lua", "test", name)
 	if address then
 		return address
@@ -49,6 +59,7 @@ end
 ---@param name string
 ---@return integer
 function service.query(name)
+	check_name(name)
 	local address = cache[name]
 	if not address or not alive(address) then
 		address = skynet.call(get_provider(), "lua", "query", name)
@@ -61,6 +72,7 @@ end
 ---@param name string
 ---@return boolean # false when there was no live instance
 function service.close(name)
+	check_name(name)
 	local address = skynet.call(get_provider(), "lua", "close", name)
 	cache[name] = nil
 	if not address then

@@ -48,4 +48,12 @@ test.case("snax types and objects", function()
 	refuses("a snax object is wanted.* got a nil", snax.hotfix)
 end)
 
+test.case("services from functions", function()
+	local service = require "skynet.service"
+	refuses("the name of a service is a string, not a nil", service.new)
+	refuses("the name of a service is a string, not a nil", service.query)
+	refuses("the name of a service is a string, not a table", service.close, {})
+	refuses("the main function is a number", service.new, "misuse", 3)
+end)
+
 test.run()
