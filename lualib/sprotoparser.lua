@@ -513,6 +513,9 @@ end
 ---@param name? string shown in errors, "=text" by default
 ---@return string bundle
 function parser.parse(text, name)
+	if type(text) ~= "string" then
+		error("the schema of sproto is a text, not a " .. type(text), 2)
+	end
 	return compile { { text = text, name = name or "=text", pos = 1 } }
 end
 

@@ -264,6 +264,9 @@ end
 ---@return string[]|string # all; "illegal name"
 ---@return "stale"? # the answer is too old, but there is no other
 function dns.resolve(name, ipv6)
+	if type(name) ~= "string" then
+		error("dns.resolve takes the name of a host, not a " .. type(name), 2)
+	end
 	if name:find "^[%d.]+$" or name:find(":", 1, true) then
 		return name, { name }
 	end

@@ -56,4 +56,10 @@ test.case("services from functions", function()
 	refuses("the main function is a number", service.new, "misuse", 3)
 end)
 
+test.case("schemas, data and hosts", function()
+	refuses("the schema of sproto is a text, not a nil", require "sproto".parse)
+	refuses("the name of a datasheet is a string, not a nil", require "skynet.datasheet.builder".new)
+	refuses("dns.resolve takes the name of a host, not a nil", require "skynet.dns".resolve)
+end)
+
 test.run()

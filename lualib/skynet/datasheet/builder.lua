@@ -54,6 +54,9 @@ end
 ---@param name string
 ---@param v table|string data, or what compile made of it
 function builder.new(name, v)
+	if type(name) ~= "string" then
+		error("the name of a datasheet is a string, not a " .. type(name), 2)
+	end
 	assert(made[name] == nil, "the datasheet exists")
 	made[name] = true
 	local ok, err = pcall(publish, name, v)
