@@ -594,6 +594,7 @@ end
 ---Turn the service into a gate. Starts it, unless handler.embed is set.
 ---@param h gate.handler
 function gateserver.start(h)
+	assert(type(h) == "table", "gateserver.start needs a table of handlers")
 	assert(h.connect, "gateserver needs handler.connect")
 	assert(h.message, "gateserver needs handler.message")
 	handler = h

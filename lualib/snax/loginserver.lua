@@ -215,6 +215,7 @@ local function checked(conf)
 	local function want(ok, text)
 		return ok or error("login server: " .. text, 4)
 	end
+	want(type(conf) == "table", "it is configured with a table, got a " .. type(conf))
 	for _, key in ipairs { "auth_handler", "login_handler", "command_handler" } do
 		want(type(conf[key]) == "function", key .. " must be a function")
 	end

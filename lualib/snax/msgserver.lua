@@ -381,6 +381,9 @@ end
 ---Turn the service into a message server. Starts it.
 ---@param settings snax.msgserver.conf
 function msgserver.start(settings)
+	if type(settings) ~= "table" then
+		error("msgserver: it is configured with a table, got a " .. type(settings), 2)
+	end
 	for _, key in ipairs { "login_handler", "logout_handler", "kick_handler", "request_handler" } do
 		if type(settings[key]) ~= "function" then
 			error("msgserver: " .. key .. " must be a function", 2)

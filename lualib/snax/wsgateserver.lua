@@ -601,6 +601,7 @@ end
 ---Turn the service into a gate. Starts it, unless handler.embed is set.
 ---@param h wsgate.handler
 function wsgateserver.start(h)
+	assert(type(h) == "table", "wsgateserver.start needs a table of handlers")
 	assert(h.connect, "wsgateserver needs handler.connect")
 	assert(h.message, "wsgateserver needs handler.message")
 	handler = h

@@ -62,4 +62,11 @@ test.case("schemas, data and hosts", function()
 	refuses("dns.resolve takes the name of a host, not a nil", require "skynet.dns".resolve)
 end)
 
+test.case("servers without a configuration", function()
+	refuses("login server: it is configured with a table, got a nil", (require "snax.loginserver"))
+	refuses("msgserver: it is configured with a table, got a nil", require "snax.msgserver".start)
+	refuses("gateserver.start needs a table of handlers", require "snax.gateserver".start)
+	refuses("wsgateserver.start needs a table of handlers", require "snax.wsgateserver".start)
+end)
+
 test.run()
