@@ -21,6 +21,7 @@
 #include <lualib.h>
 
 #include "skynet.h"
+#include "skynet_config_hint.h"
 #include "skynet_env.h"
 #include "skynet_module.h"
 #include "skynet_socket.h"
@@ -297,6 +298,17 @@ store_pair(lua_State *L) {
 	lua_settop(L, value);
 }
 
+/* A misspelt key is legal, so only a line tells. */
+static void
+warn_of_slip(lua_State *L, const char *key) {
+	char meant[SKYNET_CONFIG_KEY];
+	if (skynet_config_hint(key, meant)) {
+		fprintf(stderr, "%s: warning: the framework has no key %s, did you mean %s?\n",
+		        push_position(L, key), key, meant);
+		lua_pop(L, 1);
+	}
+}
+
 static void
 store_values(lua_State *L) {
 	lua_rawgetp(L, LUA_REGISTRYINDEX, &VALUES);
@@ -305,6 +317,7 @@ store_values(lua_State *L) {
 	lua_pushnil(L);
 	while (lua_next(L, -2) != 0) {
 		store_pair(L);
+		warn_of_slip(L, lua_tostring(L, -2));
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
@@ -391,6 +404,25 @@ get_module_path(lua_State *L) {
 	return path;
 }
 
+/* Without a template nothing is found, and no attempt can be named. */
+static void
+check_luaservice(lua_State *L) {
+	const char *path = skynet_getenv("luaservice");
+	if (path != NULL && skynet_module_path_count(path) == 0) {
+		luaL_error(L, "%s: Invalid luaservice (luaservice = \"%s\" has no template with a ?)",
+		           push_position(L, "luaservice"), path);
+	}
+}
+
+static void
+check_start_failure(lua_State *L) {
+	const char *text = skynet_getenv("start_failure");
+	if (text != NULL && strcmp(text, "abort") != 0) {
+		luaL_error(L, "%s: Invalid start_failure %s , should be \"abort\" or absent",
+		           push_position(L, "start_failure"), text);
+	}
+}
+
 static void
 check_socket_thread(lua_State *L) {
 	const char *text = env_default("socket_thread", "1");
@@ -460,6 +492,8 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	config->thread = get_thread(L);
 	config->module_path = get_module_path(L);
 	config->harbor = get_harbor(L);
+	check_luaservice(L);
+	check_start_failure(L);
 	config->bootstrap = env_default("bootstrap", "snlua bootstrap");
 	config->daemon = skynet_getenv("daemon");
 	config->logger = skynet_getenv("logger");

@@ -173,3 +173,24 @@ end)
     must_contain(text, "] b=true\n", "] n=1.5\n", "] e=1e+15\n", "] s=w/x\n", "] empty=\n",
                  "] none=nil\n", "] thread=3\n", "] logservice=logger\n",
                  "Can't setenv exist key : later")
+
+
+def test_a_path_without_a_template_is_refused():
+    for value in ("", "./service/"):
+        refuse_in_one_line(f'luaservice = "{value}"', "config:", f'luaservice = "{value}" has no template with a ?')
+
+
+def test_start_failure_knows_one_word():
+    refuse_in_one_line('start_failure = "exit"', "config:", 'Invalid start_failure exit , should be "abort" or absent')
+
+
+def test_a_misspelt_key_is_told_and_taken():
+    slips = {"threads": "thread", "logpaht": "logpath", "lua_servce": "luaservice", "socket_lingr": "socket_linger",
+             "debug_console_secert": "debug_console_secret", "harbour": "harbor"}
+    config = "".join(f"{key} = 1\n" for key in slips)
+    own = 'root = "./"\ngate_port = 1\nconsole_port = 1\nmaster = "x"\naddress = "x"\nmqueue = 1\nnodename = "x"\n'
+    with Node(IDLE + config + own) as n:
+        for key, meant in slips.items():
+            n.wait_for(f"config:[0-9]+: warning: the framework has no key {key}, did you mean {meant}[?]")
+        assert n.stop() == 0
+        assert n.text.count("did you mean") == len(slips), n.text
