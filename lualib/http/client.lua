@@ -291,6 +291,24 @@ end
 local contexts = setmetatable({}, { __mode = "k" })
 local default_options = {}
 
+-- Names of options, or of contexts, for the pool. Not their addresses: those come back
+-- when a table was collected, and its connections must not be taken for another's.
+local tls_names = setmetatable({}, { __mode = "k" })
+local tls_count = 0
+
+---What tells the connections of some TLS options from those of others. Does not yield.
+---@param options table|userdata
+---@return integer
+function client.tls_name(options)
+	local name = tls_names[options]
+	if not name then
+		tls_count = tls_count + 1
+		name = tls_count
+		tls_names[options] = name
+	end
+	return name
+end
+
 local function start_tls(self, place, options, timeouts)
 	local tls = require "skynet.tls"
 	options = options or default_options

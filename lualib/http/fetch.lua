@@ -123,7 +123,7 @@ local function key_of(place, context)
 		key = key .. "|" .. context.proxy.name
 	end
 	if context.tls then
-		key = key .. "|" .. tostring(context.tls)
+		key = key .. "|" .. client.tls_name(context.tls)
 	end
 	return key
 end

@@ -65,6 +65,34 @@ test.case("clients verify unless told not to", function()
 	test.eq(none, nil)
 end)
 
+test.case("a kept connection is not for other options that lie where its own were", function()
+	local target = "https://localhost:" .. server.port .. "/"
+	local where
+	local function careless()
+		local options = { verify = false }
+		where = tostring(options)
+		test.eq(httpc.fetch(target, { tls = options }).body, "GET")
+	end
+	local again
+	for _ = 1, 50 do
+		careless()
+		collectgarbage()
+		collectgarbage()
+		local others = {}
+		for i = 1, 2000 do
+			others[i] = { verify = true }
+			again = tostring(others[i]) == where and others[i]
+			if again then
+				local none, err = httpc.fetch(target, { tls = again })
+				test.eq(none, nil)
+				test.match(err, "certificate verify failed")
+				break
+			end
+		end
+		httpc.flush()
+	end
+end)
+
 test.case("peers that cannot agree are logged and closed", function()
 	local strict = listen(function() end, 100)
 	local lines = test.logged("", function()
