@@ -176,16 +176,19 @@ static int
 linflater_pull(lua_State *L) {
 	struct inflater *i = luaL_checkudata(L, 1, INFLATER_META);
 	luaL_argcheck(L, i->live, 1, "the stream has ended");
-	next_member(i);
 	luaL_Buffer b;
 	i->z.next_out = (Bytef *)luaL_buffinitsize(L, &b, STEP);
 	i->z.avail_out = STEP;
-	int r = i->ended ? Z_BUF_ERROR : inflate(&i->z, Z_NO_FLUSH);
-	if (r == Z_STREAM_END) {
-		i->ended = true;
-	} else if (r != Z_OK && r != Z_BUF_ERROR) {
-		return luaL_error(L, "malformed gzip data");
-	}
+	// Members may be empty.
+	do {
+		next_member(i);
+		int r = i->ended ? Z_BUF_ERROR : inflate(&i->z, Z_NO_FLUSH);
+		if (r == Z_STREAM_END) {
+			i->ended = true;
+		} else if (r != Z_OK && r != Z_BUF_ERROR) {
+			return luaL_error(L, "malformed gzip data");
+		}
+	} while (i->ended && i->z.avail_in > 0 && i->z.avail_out == STEP);
 	if (i->z.avail_out == STEP) {
 		return 0;
 	}

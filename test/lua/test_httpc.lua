@@ -342,6 +342,22 @@ test.case("fetch unpacks compressed bodies within its limit", function()
 	test.match(err, "malformed gzip")
 end)
 
+test.case("a compressed body may be made of members, empty ones too", function()
+	local gzip = require "http.gzip"
+	local function member(text)
+		return gzip.deflater():write(text, true)
+	end
+	for _, body in ipairs {
+		member "" .. member "hello",
+		member "" .. member "" .. member "hel" .. member "" .. member "lo" .. member "",
+		member "hello" .. member "",
+	} do
+		local r, err = httpc.fetch("http://" .. says("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+			.. "Content-Length: " .. #body .. "\r\n\r\n" .. body) .. "/")
+		test.eq({ r and r.body, err }, { "hello" })
+	end
+end)
+
 test.case("fetch follows redirects", function()
 	test.eq(httpc.fetch(base .. "/relative").url, base .. "/hello?x")
 	local r = httpc.fetch(base .. "/to/303?" .. url.encode(base .. "/echo"), { body = "abc" })
