@@ -12,6 +12,32 @@ local pair, close = sockets.pair, sockets.close
 
 local MiB = 1024 * 1024
 
+test.case("who comes back after a time limit is not woken for what came then", function()
+	local client, id = pair()
+	local long = ("x"):rep(200 * 1024)
+	local got, is_over = {}, false
+	socket.write(client, long)
+	skynet.fork(function()
+		got[1] = table.pack(socket.readline(id, "\n", 20))
+		got[2] = table.pack(socket.readline(id))
+		got[3] = table.pack(socket.readline(id))
+		is_over = true
+	end)
+	test.wait_for(function() return sockets.info(id).read == #long end)
+	-- The end of the line comes, then the time passes; neither can be seen to yet.
+	local late = skynet.now() + 30
+	socket.write(client, "\n")
+	while sockets.info(id).read == #long or skynet.now() < late do
+	end
+	test.wait_for(function() return got[2] end)
+	skynet.sleep(2)
+	socket.write(client, "next\n")
+	test.wait_for(function() return is_over end)
+	test.eq(got[2], { n = 1, long })
+	test.eq(got[3], { n = 1, "next" })
+	close(id, client)
+end)
+
 test.case("feed hands what arrives to a sink", function()
 	local client, id = pair()
 	local sink = { got = "", held = 0 }

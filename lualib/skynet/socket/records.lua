@@ -188,6 +188,10 @@ on[1] = function(id, size, data)
 			if beyond > PAUSE_SIZE then
 				s.need = nil
 				pause(s, size)
+				if not s.paused then
+					-- Meanwhile its time was over, and it came back to wait for something else.
+					return
+				end
 			end
 			wakeup(s)
 		end
