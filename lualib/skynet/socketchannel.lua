@@ -37,7 +37,9 @@ local LONGEST_PAUSE = 11
 
 ---@class skynet.socketchannel.attempt
 ---@field is_endless boolean
----@field waiters table[] tokens of the tasks that wait
+---@field waiters table<integer, table> tokens of the tasks that wait, numbered in turn
+---@field first integer the least number that may be in use
+---@field last integer the number given out last
 ---@field co thread? the task that makes it
 ---@field link skynet.channellink? the connection that `auth` works on, then the result
 ---@field err string?
@@ -229,6 +231,25 @@ local function endless_passes(self, attempt)
 	end
 end
 
+-- In turn: what they have to say goes out in that order.
+local function wake_waiters(attempt)
+	for i = attempt.first, attempt.last do
+		local waiter = attempt.waiters[i]
+		if waiter then
+			skynet.wakeup(waiter)
+		end
+	end
+end
+
+-- One waits no longer.
+local function leave(attempt, number)
+	local waiters = attempt.waiters
+	waiters[number] = nil
+	while attempt.first <= attempt.last and waiters[attempt.first] == nil do
+		attempt.first = attempt.first + 1
+	end
+end
+
 local function make_attempt(self, attempt)
 	attempt.co = coroutine.running()
 	local passes = attempt.is_endless and endless_passes or one_pass
@@ -247,9 +268,7 @@ local function make_attempt(self, attempt)
 			skynet.error("Connect failed", err, self.target.host, self.target.port)
 		end
 	end
-	for _, waiter in ipairs(attempt.waiters) do
-		skynet.wakeup(waiter)
-	end
+	wake_waiters(attempt)
 end
 
 local function cancel_attempt(self)
@@ -263,16 +282,14 @@ local function cancel_attempt(self)
 	if attempt.link then
 		attempt.link:fail(socket_error)
 	end
-	for _, waiter in ipairs(attempt.waiters) do
-		skynet.wakeup(waiter)
-	end
+	wake_waiters(attempt)
 end
 
 -- The attempt under way, or a new one.
 local function the_attempt(self, is_endless)
 	local attempt = self.attempt
 	if attempt == nil then
-		attempt = { is_endless = is_endless, waiters = {} }
+		attempt = { is_endless = is_endless, waiters = {}, first = 1, last = 0 }
 		self.attempt = attempt
 		skynet.fork(make_attempt, self, attempt)
 	end
@@ -317,13 +334,16 @@ end
 -- Wait until the attempt is over, or the channel closed. False: not in time.
 local function await_attempt(attempt, deadline)
 	local token = {}
-	attempt.waiters[#attempt.waiters + 1] = token
+	local number = attempt.last + 1
+	attempt.last = number
+	attempt.waiters[number] = token
 	while not (attempt.is_done or attempt.is_cancelled) do
 		if deadline == nil then
 			skynet.wait(token)
 		else
 			local left = time_left(deadline)
 			if left == 0 then
+				leave(attempt, number)
 				return false
 			end
 			skynet.sleep(left, token)

@@ -426,6 +426,65 @@ test.case("connect without `once` goes on until a server is there", function()
 	stop(s)
 end)
 
+test.case("requests whose time passes while the connection is made leave nothing behind", function()
+	local channel = socketchannel.channel { host = "127.0.0.1", port = closed_port() }
+	local co = coroutine.running()
+	skynet.fork(pcall, channel.connect, channel)
+	skynet.sleep(1)
+	local function burst(n)
+		local left = n
+		for _ = 1, n do
+			skynet.fork(function()
+				local ok, err = pcall(channel.request, channel, "x", function() end, nil, 1)
+				test.eq({ ok, err }, { false, socket_error })
+				left = left - 1
+				if left == 0 then
+					skynet.wakeup(co)
+				end
+			end)
+		end
+		skynet.wait(co)
+	end
+	local function used()
+		collectgarbage()
+		collectgarbage()
+		return collectgarbage "count"
+	end
+	burst(500)
+	local before = used()
+	for _ = 1, 40 do
+		burst(500)
+	end
+	local grown = used() - before
+	test.ok(grown < 500, grown .. " KiB")
+	channel:close()
+end)
+
+test.case("tasks that wait for a connection go on in the order in which they came", function()
+	local order = {}
+	local s = line_server()
+	local channel = socketchannel.channel { host = "127.0.0.1", port = s.port }
+	for i = 1, 20 do
+		skynet.fork(function()
+			if i % 3 == 0 then
+				-- Its time may pass; nothing to say, no answer.
+				pcall(channel.request, channel, "", nil, nil, 1)
+				return
+			end
+			channel:request(i .. "\n", function(sock)
+				return true, sock:readline()
+			end)
+			order[#order + 1] = i
+		end)
+	end
+	test.wait_for(function() return order[#order] == 20 end)
+	for i = 2, #order do
+		test.ok(order[i] > order[i - 1])
+	end
+	channel:close()
+	stop(s)
+end)
+
 test.case("close ends an endless connect", function()
 	local c = channel { port = closed_port() }
 	local mark = rt.mark()
