@@ -211,7 +211,8 @@ on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_co
 
 static void
 on_pause(struct socket_loop *loop, struct socket_slot *s) {
-	if (s->polled == 0 || !s->reading) {
+	// What was accepted as open may be paused before its loop has heard of it.
+	if (!s->reading) {
 		return;
 	}
 	if (s->state == SLOT_LISTEN) {

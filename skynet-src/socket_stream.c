@@ -203,16 +203,17 @@ admit(struct socket_loop *loop, struct socket_slot *listener,
 	slot_configure(s, &settings);
 	s->admission = a;
 	s->peer = *peer;
+	s->reading = listener->starts_accepted;
 	return s;
 }
 
 void
 stream_accepted(struct socket_loop *loop, struct socket_slot *s) {
-	// The owner of a started one knows it, and may have sent or closed already.
-	bool reading = s->state != SLOT_PACCEPT && !s->draining;
-	if (loop_watch(loop, s, reading, s->write_polled) != 0) {
+	// The owner of a started one knows it, and may have sent, paused or closed already.
+	bool is_open = s->state != SLOT_PACCEPT && !s->draining;
+	if (loop_watch(loop, s, is_open && s->reading, s->write_polled) != 0) {
 		loop_abort(loop, s, strerror(errno));
-	} else if (reading) {
+	} else if (is_open) {
 		loop_limit_idle(loop, s);
 	}
 }

@@ -288,11 +288,61 @@ loops_share_connections_that_are_started_as_they_come(void **state) {
 	spread_connections(true);
 }
 
+// Pauses what it accepts, at once.
+struct pausing {
+	struct socket_server *ss;
+	int port;
+	int id;
+	int received;
+};
+
+static void
+pausing_sink(void *ud, int type, struct socket_message *m) {
+	struct pausing *p = ud;
+	if (type == SOCKET_OPEN && m->ud > 0) {
+		p->port = m->ud;
+	} else if (type == SOCKET_ACCEPT) {
+		p->id = m->ud;
+		socket_server_pause(p->ss, ME, m->ud);
+	} else if (type == SOCKET_DATA) {
+		p->received += m->ud;
+		free(m->data);
+	}
+}
+
+static void
+a_connection_may_be_paused_before_its_loop_has_heard_of_it(void **state) {
+	(void)state;
+	struct pausing p = {0};
+	p.ss = socket_server_create_with(ops, 2, clock_of_test, pausing_sink, &p);
+	int listener = socket_server_listen(p.ss, ME, "127.0.0.1", 0, 8);
+	while (p.port == 0) {
+		socket_server_poll(p.ss, 0, 10, false);
+	}
+	socket_server_accept(p.ss, ME, listener);
+	int client = plain_connect(p.port);
+	assert_int_equal(write(client, "said", 4), 4);
+	while (p.id == 0) {
+		socket_server_poll(p.ss, 0, 10, false);
+	}
+	for (int i = 0; i < 5; i++) {
+		socket_server_poll(p.ss, 1, 10, false);
+	}
+	assert_int_equal(p.received, 0);
+	socket_server_start(p.ss, ME, p.id);
+	while (p.received < 4) {
+		socket_server_poll(p.ss, 1, 10, false);
+	}
+	close(client);
+	socket_server_release(p.ss);
+}
+
 static const struct CMUnitTest claims[] = {
     CLAIM(concurrent_senders_lose_nothing),
     CLAIM(shutdown_during_sends_is_clean),
     cmocka_unit_test(loops_share_connections_and_keep_their_order),
     cmocka_unit_test(loops_share_connections_that_are_started_as_they_come),
+    cmocka_unit_test(a_connection_may_be_paused_before_its_loop_has_heard_of_it),
 };
 
 int
