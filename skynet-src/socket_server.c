@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "malloc_hook.h"
@@ -391,11 +392,20 @@ pending_error(struct socket_slot *s) {
 	return err == 0 ? NULL : strerror(err);
 }
 
+// Whoever wrote to an attached descriptor, such as the standard input, has closed it, and
+// what is left in it is lost if it is not read now, though the owner rests.
+static bool
+is_last_chance(struct socket_slot *s, const struct poller_event *e) {
+	int unread = 0;
+	return e->eof && s->kind == KIND_FOREIGN && !s->close_told &&
+	       ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
 static void
 stream_event(struct socket_loop *loop, struct socket_slot *s, const struct poller_event *e) {
 	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
 	bool unread = false;
-	if (e->read && s->reading) {
+	if ((e->read && s->reading) || is_last_chance(s, e)) {
 		if (s->kind == KIND_UDP4 || s->kind == KIND_UDP6) {
 			udp_read(loop, s);
 		} else {

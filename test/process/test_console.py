@@ -510,6 +510,36 @@ skynet.start(function() skynet.error("said " .. words) end)
         assert "console.lua" not in n.text, n.text
 
 
+def test_what_waits_in_a_pipe_is_read_although_its_writer_is_gone_and_its_reader_rests():
+    script = """
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+skynet.start(function()
+	local id = socket.stdin()
+	socket.pause(id)
+	skynet.error "paused"
+	local go
+	socket.onclose(id, function() go = true end)
+	for _ = 1, 500 do
+		if go then break end
+		skynet.sleep(1)
+	end
+	local n = 0
+	repeat
+		local data, rest = socket.read(id)
+		n = n + #(data or rest)
+	until not data
+	skynet.error("read " .. n)
+end)
+"""
+    with Node('start = "go"', files={"svc/go.lua": script}, stdin=subprocess.PIPE) as n:
+        n.wait_for("paused")
+        n.proc.stdin.write(b"x" * 60000)
+        n.proc.stdin.close()
+        n.wait_for(r"read \d+")
+        assert "read 60000" in n.text, n.text
+
+
 def test_dbg_and_cmemory_print_and_exit():
     script = """
 local skynet = require "skynet"
