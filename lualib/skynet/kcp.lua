@@ -382,6 +382,10 @@ local function client_input(state, datagram, from)
 	end
 	local kind, body = packet.unpack(datagram)
 	if state.connection then
+		-- Without a handshake, nobody has proved anything yet: who knows the conversation.
+		if not state.from and datagram:sub(1, 4) ~= state.conv then
+			return
+		end
 		state.from = from
 		connected_input(state, datagram, kind, body)
 	elseif handshake_input(state, kind, body) then
@@ -417,7 +421,8 @@ local function handshake(state, options)
 end
 
 local function start_client(state, peer, conv, cookie, options)
-	state.close_body = cookie and string.pack("<I4", conv) .. cookie
+	state.conv = string.pack("<I4", conv)
+	state.close_body = cookie and state.conv .. cookie
 	state.connection = connection.new(state.id, nil, peer, conv, options, function(_, reason)
 		skynet.fork(function()
 			if state.close_body then

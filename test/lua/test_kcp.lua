@@ -344,6 +344,39 @@ test.case("plain KCP, without the handshake", function()
 	server:close()
 end)
 
+test.case("a plain client waits for somebody who knows the conversation", function()
+	local server, accepted = serve { plain = true }
+	local stranger = socket.udp(function() end, HOST, 0)
+	local front, back, of_client
+	front = socket.udp(function(datagram, from)
+		if not of_client then
+			of_client = from
+			socket.sendto(stranger, from, "garbage")
+			socket.sendto(stranger, from, ("x"):rep(24))
+			skynet.sleep(5)
+		end
+		socket.write(back, datagram)
+	end, HOST, 0)
+	back = socket.udp_dial(HOST, server.port, function(datagram)
+		socket.sendto(front, of_client, datagram)
+	end)
+	local port
+	for _, info in ipairs(socket.netstat()) do
+		port = info.id == front and tonumber(info.sock:match ":(%d+)$") or port
+	end
+	local client = assert(kcp.connect(HOST, port, { plain = true, conv = 4711 }))
+	client:write("hello")
+	test.wait_for(function() return accepted[1] end)
+	test.eq(accepted[1]:receive(), "hello")
+	accepted[1]:write("welcome")
+	test.eq(client:receive(), "welcome")
+	client:shutdown()
+	server:close()
+	for _, id in ipairs { stranger, front, back } do
+		socket.close(id)
+	end
+end)
+
 test.case("the core tells errors of its output function", function()
 	local k = core.new({ conv = 1 }, function() error("no network", 0) end)
 	k:send("x")
