@@ -6,6 +6,8 @@
 
 local skynet = require "skynet"
 require "skynet.manager"
+-- A start that fails needs it: a lua_path that does not lead to it ends the node here.
+require "skynet.hooks"
 
 -- Exit status of a node whose bootstrap failed.
 local EXIT_FAILURE = "1"

@@ -2,6 +2,7 @@
 
 import signal
 
+from claims import must_contain
 from harness import Node, run_node
 
 SCRIPTS = {
@@ -67,3 +68,10 @@ def test_harbor_network_is_refused_with_one_clear_line():
     assert code == 1, (code, text)
     lines = [line for line in text.splitlines() if "harbor" in line and "0" in line]
     assert lines, text
+
+
+def test_a_lua_path_without_the_framework_ends_the_node():
+    code, text = run_node('lua_path = "./nowhere/?.lua"')
+    assert code == 1, text
+    must_contain(text, "module 'skynet.hooks' not found", "no file './nowhere/skynet/hooks.lua'",
+                 "the bootstrap service failed, the node ends")
