@@ -176,7 +176,8 @@ static void
 on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_command *c) {
 	int id = c->id;
 	uintptr_t opaque = c->opaque;
-	if (s->draining || s->state == SLOT_HALFCLOSE_READ) {
+	// A slot outlives its CLOSE while some thread is inside a write call.
+	if (s->draining || s->close_told || s->state == SLOT_HALFCLOSE_READ) {
 		emit_to(loop, SOCKET_ERR, id, opaque, "socket closed");
 		return;
 	}

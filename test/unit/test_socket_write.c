@@ -457,6 +457,24 @@ a_hundred_thousand_sends_queue_without_waiting(void **state) {
 	close(client);
 }
 
+// The writer is pretended: no thread can be held inside a write call from outside.
+static void
+a_start_behind_the_end_is_refused_though_a_writer_keeps_the_slot(void **state) {
+	struct world *w = *state;
+	struct socket_slot *s = slot_lock(w->ss, w->id);
+	s->writer_active = true;
+	slot_unlock(s);
+	loop_abort(s->loop, s, "ended");
+	assert_string_equal(await(w, w->id, SOCKET_ERR)->data, "ended");
+	socket_server_start(w->ss, OTHER, w->id);
+	struct event *refusal = await(w, w->id, SOCKET_ERR);
+	assert_string_equal(refusal->data, "socket closed");
+	assert_int_equal(refusal->opaque, OTHER);
+	s = slot_lock(w->ss, w->id);
+	s->writer_active = false;
+	slot_unlock(s);
+}
+
 static const struct CMUnitTest claims[] = {
     CLAIM(a_hundred_thousand_sends_queue_without_waiting),
     CONNECTED_CLAIM(peer_close_leaves_the_id_writable),
@@ -486,6 +504,7 @@ static const struct CMUnitTest claims[] = {
     CONNECTED_CLAIM(empty_sends_succeed_and_do_nothing),
     CONNECTED_CLAIM(relayed_sends_go_to_the_owner),
     CONNECTED_CLAIM(relays_of_dead_ids_fail_and_free),
+    CONNECTED_CLAIM(a_start_behind_the_end_is_refused_though_a_writer_keeps_the_slot),
 };
 
 int
