@@ -38,6 +38,17 @@ test.case("who comes back after a time limit is not woken for what came then", f
 	close(id, client)
 end)
 
+test.case("what a killed reader waited for does not hold up the next one", function()
+	local client, id = pair()
+	local size = 300 * 1024
+	local reader = skynet.fork(socket.readline, id)
+	skynet.yield()
+	test.ok(skynet.killthread(reader))
+	skynet.fork(socket.write, client, ("x"):rep(size))
+	test.eq(#socket.read(id, size), size)
+	close(id, client)
+end)
+
 test.case("feed hands what arrives to a sink", function()
 	local client, id = pair()
 	local sink = { got = "", held = 0 }
