@@ -168,13 +168,18 @@ function scene.sockets()
 	local block = ("s"):rep(64 * 1024)
 	for i = 1, 20 do
 		clients[i] = assert(socket.open(ip, port))
-		for _ = 1, 80 do
-			socket.write(clients[i], block)
-		end
 	end
-	local m = figures(skynet.self())
+	-- How much the system's buffers take differs from run to run.
+	local m
+	repeat
+		for _ = 1, 40 do
+			for i = 1, #clients do
+				socket.write(clients[i], block)
+			end
+		end
+		m = figures(skynet.self())
+	until m.unsent > 10 * MIB
 	check(m.sockets >= 21, "sockets", m.sockets)
-	check(m.unsent > 10 * MIB, "unsent", m.unsent)
 	check(m.c >= m.unsent, "unsent data is C memory of the owner", m.c, m.unsent)
 	report "sockets"
 	for _, fd in ipairs(clients) do
