@@ -1,10 +1,12 @@
 """Start-up with good and bad configuration, and the end of the process."""
 
+import os
+import re
 import signal
 import subprocess
 
 from claims import must_contain, must_not_contain
-from harness import SKYNET, Node, run_node
+from harness import ROOT, SKYNET, Node, run_node
 
 IDLE = 'bootstrap = "t_idle"\n'
 
@@ -194,3 +196,14 @@ def test_a_misspelt_key_is_told_and_taken():
             n.wait_for(f"config:[0-9]+: warning: the framework has no key {key}, did you mean {meant}[?]")
         assert n.stop() == 0
         assert n.text.count("did you mean") == len(slips), n.text
+
+
+def test_each_key_of_the_readme_has_its_slips_told():
+    with open(os.path.join(ROOT, "README.md")) as f:
+        table = f.read().partition("| key | default |")[2].partition("\n\n")[0]
+    keys = [k for row in table.splitlines() for k in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")]
+    assert "thread" in keys and "socket_peer_burst" in keys, keys
+    with Node(IDLE + "".join(f"{key}x = 1\n" for key in keys)) as n:
+        for key in keys:
+            n.wait_for(f"the framework has no key {key}x, did you mean {key}[?]")
+        assert n.stop() == 0
