@@ -117,10 +117,15 @@ capacity(const struct listen_limits *l) {
 
 static void
 refill(const struct listen_limits *l, struct peer *p, uint64_t now_ms) {
-	uint64_t tokens = p->tokens + (now_ms - p->filled_ms) * l->peer_rate;
+	uint64_t tokens = p->tokens;
 	uint32_t most = capacity(l);
+	// A loop's clock stands still during a round: it may be behind that of a connection
+	// which ended on another one.
+	if (now_ms > p->filled_ms) {
+		tokens += (now_ms - p->filled_ms) * l->peer_rate;
+		p->filled_ms = now_ms;
+	}
 	p->tokens = tokens > most ? most : (uint32_t)tokens;
-	p->filled_ms = now_ms;
 }
 
 // Nothing is known of it that a new entry would not say.

@@ -510,6 +510,26 @@ tokens_come_back_with_time(void **state) {
 }
 
 static void
+a_clock_that_is_behind_brings_no_tokens(void **state) {
+	(void)state;
+	struct listen_limits l = {.peer_rate = 1, .peer_burst = 2};
+	struct admission *a = admission_new(&l);
+	struct socket_udp_address p = address("192.0.2.1");
+	uint64_t behind = deadline_now_ms() - 1000;
+	assert_int_equal(admission_enter(a, &p, behind), ADMISSION_GRANTED);
+	assert_int_equal(admission_enter(a, &p, behind), ADMISSION_GRANTED);
+	admission_leave(a, &p);
+	// The last one gives a second's worth of tokens, by the real clock: one.
+	admission_leave(a, &p);
+	l.peer_rate = 1000000;
+	admission_set(a, &l);
+	assert_int_equal(admission_enter(a, &p, behind), ADMISSION_GRANTED);
+	assert_int_equal(admission_enter(a, &p, behind), ADMISSION_TOO_FAST);
+	admission_leave(a, &p);
+	admission_release(a);
+}
+
+static void
 peers_are_addresses_or_ipv6_networks(void **state) {
 	(void)state;
 	static const struct {
@@ -581,6 +601,7 @@ static const struct CMUnitTest claims[] = {
     CLAIM(a_flood_of_connections_is_slowed_down),
     CLAIM(presets_do_not_count_peers_of_this_machine),
     CLAIM(tokens_come_back_with_time),
+    CLAIM(a_clock_that_is_behind_brings_no_tokens),
     CLAIM(peers_are_addresses_or_ipv6_networks),
     CLAIM(many_peers_are_counted_and_forgotten),
 };
