@@ -3,12 +3,14 @@
  *
  * A userdata is one when its metatable has a field STREAM_SINK_FIELD, a light userdata
  * that points to a struct stream_sink that lives as long as the library. Its functions run
- * on the thread of the service, between two messages, and must not use Lua.
+ * on the thread of the service; held and feed between two messages: they must not use Lua.
  */
 #ifndef LUA_SINK_H
 #define LUA_SINK_H
 
 #include <stddef.h>
+
+#include <lua.h>
 
 #define STREAM_SINK_FIELD "__sink"
 
@@ -17,6 +19,11 @@ struct stream_sink {
 	size_t (*held)(const void *ud);
 	/* Takes a block of skynet_malloc. */
 	void (*feed)(void *ud, char *block, size_t size);
+	/*
+	 * Pushes the next item of what was fed, of one value or more, and returns their number;
+	 * 0 = more has to come. The only one that a task calls, and that may raise.
+	 */
+	int (*next)(lua_State *L, void *ud);
 };
 
 #endif

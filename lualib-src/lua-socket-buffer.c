@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "lua-udata.h"
+#include "lshare.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
 #include "socket_chain.h"
@@ -145,7 +145,7 @@ lbuffer(lua_State *L) {
 
 static struct chain *
 check_buffer(lua_State *L) {
-	struct chain *b = udata_of(L, 1, 1);
+	struct chain *b = lua_testmeta(L, 1, lua_upvalueindex(1));
 	if (b == NULL) {
 		luaL_error(L, "need buffer object at param 1");
 	}

@@ -19,9 +19,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "lshare.h"
 #include "lua-sink.h"
 #include "lua-task.h"
-#include "lua-udata.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
@@ -258,7 +258,7 @@ filter_event(void *ud, struct skynet_context *ctx, const void *msg, size_t size)
 
 static struct inbox *
 check_inbox(lua_State *L) {
-	struct inbox *p = udata_of(L, 1, 1);
+	struct inbox *p = lua_testmeta(L, 1, lua_upvalueindex(1));
 	if (p == NULL) {
 		luaL_typeerror(L, 1, INBOX_META);
 	}
@@ -346,6 +346,13 @@ set_need(lua_State *L, struct inbox *p) {
 	}
 }
 
+static void
+check_alone(lua_State *L, const struct inbox *p) {
+	if (task_waits(all_inboxes(L)->sched, p->session)) {
+		luaL_error(L, "another task waits for this socket");
+	}
+}
+
 // wait(inbox, need [, time]) -> "BREAK" when a task with a time was woken. Suspends the task
 // until that many bytes are there, or wake. need: a number of bytes; a string = a line that
 // ends with it; nil and true = what comes does not end it. Raises when a task waits already.
@@ -358,11 +365,38 @@ lwait(lua_State *L) {
 	if (cs < 0 && !lua_isnoneornil(L, 3)) {
 		cs = 0;
 	}
-	if (task_waits(all_inboxes(L)->sched, p->session)) {
-		return luaL_error(L, "another task waits for this socket");
-	}
+	check_alone(L, p);
 	set_need(L, p);
-	return task_wait_session(L, "a socket function", (int)cs, &p->session);
+	return task_wait_session(L, "a socket function", (int)cs, &p->session, NULL);
+}
+
+static int
+push_next(lua_State *L, struct inbox *p) {
+	return p->sink != NULL ? p->sink->next(L, p->sink_ud) : 0;
+}
+
+static int
+next_over(lua_State *L, int status, lua_KContext ctx) {
+	(void)status;
+	(void)ctx;
+	task_wait_end(L);
+	// The stack has kept it.
+	return push_next(L, lua_touserdata(L, 1));
+}
+
+// next(inbox, waits) -> ...: the next item of the sink, see lua-sink.h. If there is none yet,
+// nothing, or with `waits` what there is after more was fed, or wake. Raises when a task waits
+// already. Yields.
+static int
+lnext(lua_State *L) {
+	struct inbox *p = check_inbox(L);
+	int n = push_next(L, p);
+	if (n > 0 || !lua_toboolean(L, 2)) {
+		return n;
+	}
+	check_alone(L, p);
+	p->need = 1;
+	return task_wait_session(L, "a socket function", -1, &p->session, next_over);
 }
 
 // wake(inbox): the task that waits, if any, goes on
@@ -542,10 +576,11 @@ new_inboxes(lua_State *L) {
 int
 luaopen_skynet_socketinbox(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"open", lopen},       {"reopen", lreopen}, {"take", ltake},         {"wait", lwait},
-	    {"wake", lwake},       {"busy", lbusy},     {"need", lneed},         {"pop", lpop},
-	    {"readall", lreadall}, {"has", lhas},       {"readline", lreadline}, {"slow", lslow},
-	    {"feed", lfeed},       {"close", lclose},   {"drop", ldrop},         {NULL, NULL},
+	    {"open", lopen}, {"reopen", lreopen},   {"take", ltake},   {"wait", lwait},
+	    {"next", lnext}, {"wake", lwake},       {"busy", lbusy},   {"need", lneed},
+	    {"pop", lpop},   {"readall", lreadall}, {"has", lhas},     {"readline", lreadline},
+	    {"slow", lslow}, {"feed", lfeed},       {"close", lclose}, {"drop", ldrop},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlibtable(L, functions);

@@ -109,19 +109,25 @@ wait_forget_token(struct sched *S, struct task *t) {
 
 /* ------------------------------------------------------- sleep and wait */
 
-/* Continues sleep and wait. Stack: 1 the token. Results: "BREAK" if woken. */
-static int
-sleep_over(lua_State *L, int status, lua_KContext ctx) {
+/* A wait of L's task is over: was it woken? Unless it was its own, its token is at 1. */
+static bool
+end_wait(lua_State *L) {
 	struct task *t = task_resumed(L);
 	bool woken = t->woken;
-	(void)status;
-	(void)ctx;
 	t->woken = false;
 	drop_token(L, t->S, t, 1);
 	if (t->trace == TRACE_ON) {
 		trace_event(t->S, t, "resume", NULL);
 	}
-	if (!woken) {
+	return woken;
+}
+
+/* Continues sleep. Results: "BREAK" if woken. */
+static int
+sleep_over(lua_State *L, int status, lua_KContext ctx) {
+	(void)status;
+	(void)ctx;
+	if (!end_wait(L)) {
 		return 0;
 	}
 	lua_pushliteral(L, "BREAK");
@@ -130,77 +136,94 @@ sleep_over(lua_State *L, int status, lua_KContext ctx) {
 
 static int
 wait_over(lua_State *L, int status, lua_KContext ctx) {
-	sleep_over(L, status, ctx);
+	(void)status;
+	(void)ctx;
+	end_wait(L);
 	return 0;
 }
 
-/*
- * Suspend t with the token at the top of the stack, alone or above the time;
- * nil stands for the coroutine. cs < 0 waits without a timer. The session is stored
- * where `told` says, unless that is NULL.
- */
+void
+task_wait_end(lua_State *L) {
+	end_wait(L);
+}
+
+/* Suspend t under that number. cs < 0 waits without a timer. */
 static int
-suspend_wait(lua_State *L, struct task *t, int cs, int *told) {
+suspend(lua_State *L, struct task *t, int cs, int session, lua_KFunction k) {
 	struct sched *S = t->S;
-	if (lua_isnil(L, -1)) {
-		lua_pushthread(L);
-	}
-	lua_copy(L, -1, 1);
-	lua_settop(L, 1);
-	if (find_token(L, S, 1) != NULL) {
-		return luaL_error(L, "token duplicative");
-	}
-	int session = sched_new_session(S);
-	t->own_token = lua_tothread(L, 1) == L;
-	if (!t->own_token) {
-		store_token(L, S, 1, session);
-	}
 	if (t->trace == TRACE_ON) {
 		trace_event(S, t, "sleep", L);
 	}
 	pending_add(S, session, PENDING_TASK, (uintptr_t)t, 0);
-	if (told != NULL) {
-		*told = session;
-	}
 	if (cs >= 0) {
 		sched_arm(S, session, cs);
-		return task_suspend(L, t, TASK_SLEEPING, session, sleep_over);
+		return task_suspend(L, t, TASK_SLEEPING, session, k);
 	}
-	return task_suspend(L, t, TASK_WAITING, session, wait_over);
+	return task_suspend(L, t, TASK_WAITING, session, k);
+}
+
+static void
+check_token_free(lua_State *L, struct sched *S, int arg) {
+	if (find_token(L, S, arg) != NULL) {
+		luaL_error(L, "token duplicative");
+	}
+}
+
+/* Suspend t with its coroutine as token; the stack stays as it is. *told gets the number. */
+static int
+suspend_own(lua_State *L, struct task *t, int cs, int *told, lua_KFunction k) {
+	struct sched *S = t->S;
+	if (S->thread_tokens) {
+		lua_pushthread(L);
+		check_token_free(L, S, lua_gettop(L));
+		lua_pop(L, 1);
+	}
+	t->own_token = true;
+	*told = sched_new_session(S);
+	return suspend(L, t, cs, *told, k);
+}
+
+/* Suspend t with what is at index arg as token; nothing or nil stands for the coroutine. */
+static int
+suspend_wait(lua_State *L, struct task *t, int cs, int arg) {
+	struct sched *S = t->S;
+	lua_KFunction k = cs >= 0 ? sleep_over : wait_over;
+	int session;
+	if (lua_isnoneornil(L, arg) || lua_tothread(L, arg) == L) {
+		return suspend_own(L, t, cs, &session, k);
+	}
+	lua_copy(L, arg, 1);
+	lua_settop(L, 1);
+	check_token_free(L, S, 1);
+	session = sched_new_session(S);
+	store_token(L, S, 1, session);
+	return suspend(L, t, cs, session, k);
 }
 
 /* Lua: sleep(cs [, token]) */
 static int
 task_sleep(lua_State *L) {
 	struct task *t = task_blocking(L, "skynet.sleep");
-	int cs = check_time(L, 1);
-	lua_settop(L, 2);
-	return suspend_wait(L, t, cs, NULL);
+	return suspend_wait(L, t, check_time(L, 1), 2);
 }
 
 /* Lua: yield() */
 static int
 task_yield(lua_State *L) {
-	struct task *t = task_blocking(L, "skynet.yield");
-	lua_settop(L, 0);
-	lua_pushnil(L);
-	return suspend_wait(L, t, 0, NULL);
+	int session;
+	return suspend_own(L, task_blocking(L, "skynet.yield"), 0, &session, sleep_over);
 }
 
 /* Lua: wait([token]) */
 static int
 task_wait(lua_State *L) {
-	struct task *t = task_blocking(L, "skynet.wait");
-	lua_settop(L, 1);
-	return suspend_wait(L, t, -1, NULL);
+	return suspend_wait(L, task_blocking(L, "skynet.wait"), -1, 1);
 }
 
 int
-task_wait_session(lua_State *L, const char *what, int cs, int *session) {
+task_wait_session(lua_State *L, const char *what, int cs, int *session, lua_KFunction k) {
 	struct task *t = task_blocking(L, what);
-	lua_settop(L, 0);
-	lua_pushnil(L);
-	return suspend_wait(L, t, cs, session);
+	return suspend_own(L, t, cs, session, k != NULL ? k : cs >= 0 ? sleep_over : wait_over);
 }
 
 static void

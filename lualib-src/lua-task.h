@@ -42,11 +42,14 @@ struct sched *task_set_filter(lua_State *L, int type, task_filter f, void *ud);
 /*
  * Suspend the running task as skynet.wait() does, or as skynet.sleep(cs) when cs >= 0, but
  * so that task_wake ends it, too; its coroutine is the token. To be called as `return
- * task_wait_session(...)`: L's stack is given up. *session gets the number for task_wake
- * before the task is suspended. what: for the message when it can't be. The results are
- * those of wait or sleep.
+ * task_wait_session(...)`. *session gets the number for task_wake before the task is
+ * suspended. what: for the message when it can't be. The task goes on in k, with the stack
+ * as it was, which has to call task_wait_end first; k NULL: the results are those of wait
+ * or sleep.
  */
-int task_wait_session(lua_State *L, const char *what, int cs, int *session);
+int task_wait_session(lua_State *L, const char *what, int cs, int *session, lua_KFunction k);
+/* Raises when the task may not go on. */
+void task_wait_end(lua_State *L);
 /*
  * The task that waits under that number will go on, as after skynet.wakeup. No effect if
  * none does, any more. May be called by a filter.

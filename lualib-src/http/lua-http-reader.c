@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-#include "../lua-udata.h"
+#include "lshare.h"
 #include "http_chunk.h"
 #include "http_head.h"
 #include "skynet_malloc.h"
@@ -41,7 +41,7 @@ struct reader {
 
 static struct reader *
 check_reader(lua_State *L) {
-	struct reader *r = udata_of(L, 1, 1);
+	struct reader *r = lua_testmeta(L, 1, lua_upvalueindex(1));
 	if (r == NULL) {
 		luaL_typeerror(L, 1, READER_META);
 	}

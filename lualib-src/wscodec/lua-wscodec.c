@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "../lua-sink.h"
-#include "../lua-udata.h"
+#include "lshare.h"
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
 #include "ws_closing.h"
@@ -28,11 +28,11 @@
 
 struct codec {
 	struct ws_decoder decoder;
-	// Input not decoded yet: in `block`, or in the string that is user value 1.
+	// Input not decoded yet: `left` bytes at `at` in the block, which is NULL without any.
 	const char *at;
 	size_t left;
 	char *block;
-	size_t capacity; // of the block
+	size_t capacity;
 	// Output.
 	struct ws_flate deflate;
 	size_t threshold;
@@ -93,7 +93,7 @@ lnew(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_Integer max = integer_field(L, 1, "max_message", DEFAULT_MESSAGE, 1, INT_MAX);
 	bool is_server = boolean_field(L, 1, "server");
-	struct codec *c = lua_newuserdatauv(L, sizeof(*c), 1);
+	struct codec *c = lua_newuserdatauv(L, sizeof(*c), 0);
 	memset(c, 0, sizeof(*c));
 	ws_decoder_init(&c->decoder, is_server, (size_t)max);
 	luaL_setmetatable(L, CODEC_META);
@@ -107,7 +107,7 @@ lnew(lua_State *L) {
 
 static struct codec *
 check_codec(lua_State *L) {
-	struct codec *c = udata_of(L, 1, 2);
+	struct codec *c = lua_testmeta(L, 1, lua_upvalueindex(2));
 	if (c == NULL) {
 		luaL_typeerror(L, 1, CODEC_META);
 	}
@@ -134,15 +134,17 @@ lgc(lua_State *L) {
 //-------------------------------------------------------------------- receive
 
 // Puts what is left and n bytes more into one block. Many small pieces cost no more
-// than a large one. A string that was the input stays where it is until the next one.
+// than a large one.
 static void
 append_input(struct codec *c, const char *bytes, size_t n) {
 	size_t left = c->left;
-	size_t used = c->block == NULL ? 0 : (size_t)(c->at - c->block) + left;
-	if (c->block == NULL || c->capacity - used < n) {
+	size_t used = left == 0 ? 0 : (size_t)(c->at - c->block) + left;
+	if (c->capacity - used < n) {
 		size_t capacity = left < n ? left + n : 2 * left;
 		char *block = skynet_malloc(capacity);
-		memcpy(block, c->at, left);
+		if (left > 0) {
+			memcpy(block, c->at, left);
+		}
 		drop_input(c);
 		c->block = block;
 		c->capacity = capacity;
@@ -178,15 +180,7 @@ feed(lua_State *L, struct codec *c) {
 	}
 	size_t n;
 	const char *bytes = luaL_checklstring(L, 2, &n);
-	if (c->left > 0) {
-		append_input(c, bytes, n);
-		return;
-	}
-	drop_input(c);
-	c->at = bytes;
-	c->left = n;
-	lua_settop(L, 2);
-	lua_setiuservalue(L, 1, 1);
+	append_input(c, bytes, n);
 }
 
 // feed(string) or feed(block, size) -> bytes held: what arrived. Takes the block.
@@ -208,8 +202,6 @@ static void
 sink_feed(void *ud, char *block, size_t size) {
 	feed_block(ud, block, size);
 }
-
-static const struct stream_sink sink = {sink_held, sink_feed};
 
 // Number of bytes that were fed and not decoded.
 static int
@@ -248,18 +240,13 @@ push_event(lua_State *L, int kind, const struct ws_event *ev) {
 }
 
 static int
-decode(lua_State *L, struct codec *c, struct ws_event *ev) {
+decode(struct codec *c, struct ws_event *ev) {
 	if (c->left == 0 && !c->decoder.is_failed) {
 		return WS_MORE;
 	}
-	bool is_string = c->block == NULL;
 	int kind = ws_decode(&c->decoder, &c->at, &c->left, ev);
 	if (kind == WS_FAILED || c->left == 0) {
 		drop_input(c);
-		if (is_string) {
-			lua_pushnil(L);
-			lua_setiuservalue(L, 1, 1);
-		}
 	}
 	return kind;
 }
@@ -269,7 +256,7 @@ decode(lua_State *L, struct codec *c, struct ws_event *ev) {
 static bool
 next_message(lua_State *L, struct codec *c, int *n) {
 	struct ws_event ev;
-	int kind = decode(L, c, &ev);
+	int kind = decode(c, &ev);
 	if (kind == WS_TEXT || kind == WS_BINARY) {
 		lua_pushinteger(L, kind);
 		return true;
@@ -278,10 +265,10 @@ next_message(lua_State *L, struct codec *c, int *n) {
 	return false;
 }
 
-// next() -> kind, ...: the next message or control frame, nothing = needs more bytes
+// As a sink: the next message or control frame.
 static int
-lnext(lua_State *L) {
-	struct codec *c = check_codec(L);
+sink_next(lua_State *L, void *ud) {
+	struct codec *c = ud;
 	int n;
 	if (!next_message(L, c, &n)) {
 		return n;
@@ -290,6 +277,14 @@ lnext(lua_State *L) {
 	lua_pushlstring(L, message->size > 0 ? message->data : "", message->size);
 	ws_buffer_clear(message);
 	return 2;
+}
+
+static const struct stream_sink sink = {sink_held, sink_feed, sink_next};
+
+// next() -> kind, ...: the next message or control frame, nothing = needs more bytes
+static int
+lnext(lua_State *L) {
+	return sink_next(L, check_codec(L));
 }
 
 // nextblock(): as next, but a message is given as block and size

@@ -17,9 +17,8 @@ local sockethelper = require "http.sockethelper"
 local handshake = require "http.wshandshake"
 local notice = require "skynet.notice"
 local wscodec = require "wscodec"
-local await = socket.await
 -- What every message needs.
-local next_message, send_message = wscodec.codec.next, wscodec.codec.send
+local next_frame, send_message = socket.next, wscodec.codec.send
 
 ---@class http.websocket : http.wsclient
 local websocket = {}
@@ -170,7 +169,7 @@ function websocket.write(id, data, fmt, masking_key)
 		record(id)
 	end
 	local op = fmt and (OPCODE[fmt] or error("websocket: invalid format " .. tostring(fmt), 2)) or TEXT
-	if ws.write then
+	if not ws.is_plain then
 		send(ws, op, data, masking_key)
 	elseif not send_message(ws.codec, id, op, data, masking_key) then
 		error(sockethelper.socket_error, 0)
@@ -259,19 +258,18 @@ end
 
 -- The next message or frame. Raises socket_error. Yields.
 local function receive(ws)
-	local codec = ws.codec
-	local kind, a, b = next_message(codec)
-	while not kind do
-		local is_over = false
-		if ws.is_plain then
-			is_over = not await(ws.id)
-		else
-			codec:feed(ws.read())
-		end
-		kind, a, b = next_message(codec)
-		if is_over and not kind then
+	if ws.is_plain then
+		local kind, a, b = next_frame(ws.id)
+		if not kind then
 			error(sockethelper.socket_error, 0)
 		end
+		return kind, a, b
+	end
+	local codec = ws.codec
+	local kind, a, b = codec:next()
+	while not kind do
+		codec:feed(ws.read())
+		kind, a, b = codec:next()
 	end
 	return kind, a, b
 end
@@ -555,15 +553,22 @@ end
 -- Serves frames until the end; the rule that the peer broke, if any. Raises what
 -- handlers raise. Yields.
 local function serve(ws)
-	local id, message = ws.id, ws.handle.message
-	while not ws.is_closing do
-		local kind, a, b = receive(ws)
+	local id, message, is_plain = ws.id, ws.handle.message, ws.is_plain
+	while true do
+		local kind, a, b
+		if is_plain then
+			kind, a, b = next_frame(id)
+		end
+		if not kind then
+			kind, a, b = receive(ws)
+		end
 		if ws.is_closing then
-			if kind == CLOSE then
-				ws.is_done = true
-			end
-		elseif kind == TEXT or kind == BINARY then
-			message(id, a, KIND[kind])
+			ws.is_done = kind == CLOSE
+			break
+		end
+		local name = KIND[kind]
+		if name then
+			message(id, a, name)
 		else
 			local is_over, failure = serve_frame(ws, kind, a, b)
 			if is_over then

@@ -14,7 +14,7 @@ local inbox = require "skynet.socketinbox"
 local pool, onclose, wakeup, is_busy, wake_closers, resume_reading, suspend_for, suspend,
 	pause, overflow, forget = require "skynet.socket.records"()
 -- What every read needs.
-local wait, readall = inbox.wait, inbox.readall
+local wait, readall, take_next = inbox.wait, inbox.readall, inbox.next
 
 ---@class skynet.socket : skynet.socket.udp
 ---@field resolve fun(host: string): string[] see skynet.socket.name
@@ -291,6 +291,27 @@ function socket.await(id)
 		end
 	end
 	return s.connected
+end
+
+---What the codec that is the sink (of wscodec) gives next, as its `next` does; nothing at the
+---end. Yields.
+---@param id integer
+---@return any
+---@return any
+---@return any
+function socket.next(id)
+	local s = pool[id] or record(id)
+	local item, a, b = take_next(s.inbox, s.connected and not s.paused)
+	while item == nil and s.connected do
+		if s.paused then
+			resume_reading(s)
+		end
+		item, a, b = take_next(s.inbox, true)
+	end
+	if not s.connected and s.closers then
+		wake_closers(s)
+	end
+	return item, a, b
 end
 
 ---Read everything until the peer closes. False if it has closed and nothing is

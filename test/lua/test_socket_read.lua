@@ -7,6 +7,7 @@ local driver = require "skynet.socketdriver"
 local socket = require "skynet.socket"
 local sockets = require "sockets"
 local test = require "testlib"
+local wscodec = require "wscodec"
 
 local pair, close = sockets.pair, sockets.close
 
@@ -100,6 +101,82 @@ test.case("feed hands what arrives to a sink", function()
 	socket.write(client, "as usual")
 	test.eq(socket.read(id), "as usual")
 	close(client, id)
+end)
+
+local function frame(text)
+	return wscodec.new {}:frame(1, text)
+end
+
+test.case("next gives what the codec that is the sink makes of it", function()
+	local client, id = pair()
+	local codec = wscodec.new { server = true }
+	socket.write(client, frame "buffered")
+	test.ok(socket.block(id))
+	socket.feed(id, codec)
+	test.eq({ socket.next(id) }, { 1, "buffered" })
+	local got
+	skynet.fork(function() got = { socket.next(id) } end)
+	local whole = frame "pieces" .. frame "more"
+	socket.write(client, whole:sub(1, 9))
+	test.wait_for(function() return codec:within() end)
+	test.eq(got, nil)
+	test.err(function() socket.next(id) end, "another task waits for this socket")
+	socket.write(client, whole:sub(10))
+	test.wait_for(function() return got end)
+	test.eq(got, { 1, "pieces" })
+	test.eq({ socket.next(id) }, { 1, "more" })
+	-- The last one comes with the end.
+	socket.write(client, frame "last")
+	socket.close(client)
+	test.wait_for(function() return socket.disconnected(id) end)
+	test.eq({ socket.next(id) }, { 1, "last" })
+	test.eq(socket.next(id), nil)
+	close(id)
+end)
+
+test.case("next takes what is there before it goes on with a paused socket", function()
+	local client, id = pair()
+	local codec = wscodec.new { server = true }
+	local text = ("x"):rep(60 * 1024)
+	local resumed
+	socket.feed(id, codec)
+	test.logged("Pause socket", function(paused)
+		for _ = 1, 5 do
+			socket.write(client, frame(text))
+		end
+		test.wait_for(function() return paused[1] end)
+	end)
+	resumed = test.logged("Resume socket", function(lines)
+		test.eq({ socket.next(id) }, { 1, text })
+		test.eq(#lines, 0)
+		for _ = 2, 5 do
+			test.eq({ socket.next(id) }, { 1, text })
+		end
+	end)
+	test.ok(#resumed <= 1)
+	socket.write(client, frame "behind")
+	test.eq({ socket.next(id) }, { 1, "behind" })
+	close(id, client)
+end)
+
+test.case("a task that waits in next ends when the socket is closed, and close behind it", function()
+	local client, id = pair()
+	local order = {}
+	socket.feed(id, wscodec.new { server = true })
+	skynet.fork(function() order[1] = { item = socket.next(id) } end)
+	skynet.yield()
+	socket.close(id)
+	test.eq(order, { {} })
+	socket.close(client)
+	-- One that was killed keeps nobody from it.
+	client, id = pair()
+	socket.feed(id, wscodec.new { server = true })
+	local reader = skynet.fork(socket.next, id)
+	skynet.yield()
+	test.ok(skynet.killthread(reader))
+	socket.write(client, frame "for the next one")
+	test.eq({ socket.next(id) }, { 1, "for the next one" })
+	close(id, client)
 end)
 
 test.case("read, readline and read of the rest share one stream", function()

@@ -40,6 +40,32 @@ wantedresults_tells_what_the_caller_takes(void **state) {
 	lua_close(L);
 }
 
+/*--------------------------------------------------------------- metatables */
+
+static void
+testmeta_knows_userdata_by_its_metatable(void **state) {
+	lua_State *L = open_state();
+	(void)state;
+	lua_newtable(L);
+	void *block = lua_newuserdatauv(L, 1, 1);
+	assert_null(lua_testmeta(L, 2, 1));
+	lua_pushvalue(L, 1);
+	lua_setmetatable(L, 2);
+	assert_ptr_equal(lua_testmeta(L, 2, 1), block);
+	assert_ptr_equal(lua_testmeta(L, -1, -2), block);
+	lua_newtable(L);
+	assert_null(lua_testmeta(L, 2, 3));
+	lua_pushvalue(L, 1);
+	lua_setmetatable(L, 3);
+	assert_null(lua_testmeta(L, 3, 1));
+	lua_pushlightuserdata(L, block);
+	assert_null(lua_testmeta(L, 4, 1));
+	assert_null(lua_testmeta(L, 9, 1));
+	assert_null(lua_testmeta(L, 2, 9));
+	assert_int_equal(lua_gettop(L), 4);
+	lua_close(L);
+}
+
 /*------------------------------------------------------------------ places */
 
 static bool
@@ -481,6 +507,7 @@ int
 main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(wantedresults_tells_what_the_caller_takes),
+	    cmocka_unit_test(testmeta_knows_userdata_by_its_metatable),
 	    cmocka_unit_test(places_are_what_a_call_touches_and_fit),
 	    cmocka_unit_test(a_state_finds_its_own_copy_of_a_name_that_became_shared),
 	    cmocka_unit_test(sharestring_wants_a_string),

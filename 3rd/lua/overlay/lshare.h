@@ -47,6 +47,13 @@ LUAMOD_API int(luaopen_cache)(lua_State *L);
 LUA_API int(lua_wantedresults)(lua_State *L);
 
 /*
+** Returns the block of the full userdata at 'idx' if its metatable is the table
+** at 'meta', and NULL for everything else: luaL_testudata for who has the
+** metatable at hand.
+*/
+LUA_API void *(lua_testmeta)(lua_State *L, int idx, int meta);
+
+/*
 ** Makes the code of the Lua function at 'idx' shareable and returns a handle of
 ** it for lua_clonefunction, which is good as long as the state of L lives. The
 ** function itself is unchanged. Raises "Only Lua function can share" for

@@ -54,6 +54,17 @@ lua_wantedresults(lua_State *L) {
 	return get_nresults(L->ci->callstatus);
 }
 
+LUA_API void *
+lua_testmeta(lua_State *L, int idx, int meta) {
+	const void *wanted = lua_topointer(L, meta);
+	if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx)) {
+		return NULL;
+	}
+	const void *found = lua_topointer(L, -1);
+	lua_pop(L, 1);
+	return found == wanted ? lua_touserdata(L, idx) : NULL;
+}
+
 /*-------------------------------------------------------------- code cache */
 
 static int

@@ -1,6 +1,6 @@
 /*
-** lapi.c, with writes into shared tables refused and the questions about a
-** running C function that stock Lua has no answer for.
+** lapi.c, with writes into shared tables refused and the questions that stock
+** Lua has no answer for, or a dear one.
 */
 
 #define LUA_CORE
@@ -27,6 +27,16 @@ LUA_API int lua_setmetatable (lua_State *L, int objindex) {
 
 LUA_API int lua_wantedresults (lua_State *L) {
   return get_nresults(L->ci->callstatus);
+}
+
+
+LUA_API void *lua_testmeta (lua_State *L, int idx, int meta) {
+  const TValue *o = index2value(L, idx);
+  const TValue *m = index2value(L, meta);
+  if (!ttisfulluserdata(o) || !ttistable(m) ||
+      uvalue(o)->metatable != hvalue(m))
+    return NULL;
+  return getudatamem(uvalue(o));
 }
 
 
