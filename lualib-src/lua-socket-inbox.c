@@ -5,8 +5,8 @@
 // not usual (much is buffered, a limit, a long separator) is left to Lua, which does the
 // same with `take`.
 //
-// A connection that was dropped is only an id here, until its CLOSE comes: what the mailbox
-// still has for it goes no further.
+// A connection that was dropped is only an id here, until its CLOSE comes or another service
+// has it: what the mailbox still has for it goes no further.
 //
 // An inbox is a userdata. It owns the blocks that were not read. The inboxes of a service are
 // found by the ids of their connections; one that is collected or closed is taken out.
@@ -211,10 +211,20 @@ is_satisfied(struct inbox *p) {
 
 //-------------------------------------------------------------------- filter
 
+// The last event of a connection that comes here: its end, or that another service has it.
+static bool
+is_last(const struct skynet_socket_message *m, size_t size) {
+	static const char transferred[] = "transferred";
+	const size_t len = sizeof(transferred) - 1;
+	return m->type == SKYNET_SOCKET_TYPE_CLOSE ||
+	       (m->type == SKYNET_SOCKET_TYPE_CONNECT && size == sizeof(*m) + len &&
+	        memcmp(m + 1, transferred, len) == 0);
+}
+
 // An event of a connection that was dropped.
 static void
-pass_over(struct inboxes *all, struct entry **link, struct skynet_socket_message *m) {
-	if (m->type == SKYNET_SOCKET_TYPE_CLOSE) {
+pass_over(struct inboxes *all, struct entry **link, struct skynet_socket_message *m, size_t size) {
+	if (is_last(m, size)) {
 		remove_entry(all, link);
 	}
 	// Of data; texts lie behind the message.
@@ -237,7 +247,7 @@ filter_event(void *ud, struct skynet_context *ctx, const void *msg, size_t size)
 		return false;
 	}
 	if ((*link)->is_dropped) {
-		pass_over(all, link, m);
+		pass_over(all, link, m, size);
 		return true;
 	}
 	struct inbox *p = (struct inbox *)*link;
@@ -524,8 +534,16 @@ lclose(lua_State *L) {
 	return 0;
 }
 
+// leave(inbox): nothing comes any more; what was not read can still be
+static int
+lleave(lua_State *L) {
+	take_out(check_inbox(L));
+	return 0;
+}
+
 // drop(inbox) -> true. As close, and events of the connection go nowhere from now on, up
-// to its CLOSE. Nothing is done, and nothing returned, if there is no memory for it.
+// to its CLOSE or to where another service has it. Nothing is done, and nothing returned, if there
+// is no memory for it.
 static int
 ldrop(lua_State *L) {
 	struct inbox *p = check_inbox(L);
@@ -576,11 +594,11 @@ new_inboxes(lua_State *L) {
 int
 luaopen_skynet_socketinbox(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"open", lopen}, {"reopen", lreopen},   {"take", ltake},   {"wait", lwait},
-	    {"next", lnext}, {"wake", lwake},       {"busy", lbusy},   {"need", lneed},
-	    {"pop", lpop},   {"readall", lreadall}, {"has", lhas},     {"readline", lreadline},
-	    {"slow", lslow}, {"feed", lfeed},       {"close", lclose}, {"drop", ldrop},
-	    {NULL, NULL},
+	    {"open", lopen},   {"reopen", lreopen},   {"take", ltake},   {"wait", lwait},
+	    {"next", lnext},   {"wake", lwake},       {"busy", lbusy},   {"need", lneed},
+	    {"pop", lpop},     {"readall", lreadall}, {"has", lhas},     {"readline", lreadline},
+	    {"slow", lslow},   {"feed", lfeed},       {"close", lclose}, {"drop", ldrop},
+	    {"leave", lleave}, {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlibtable(L, functions);

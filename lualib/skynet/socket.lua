@@ -58,8 +58,21 @@ local function new_stream(id)
 	}
 end
 
--- Waits until the id, whose request is under way, is connected. Yields.
-local function connect(id, kind, callback, timeout)
+-- Take in a connection that is open already.
+local function adopt(id, warning)
+	local s = new_stream(id)
+	s.warning = warning
+	pool[id] = s
+end
+
+-- Nobody else knows the id, and here is no memory for it. Raises.
+local function give_up(id, err)
+	driver.close(id)
+	pool[id] = nil
+	error(err, 0)
+end
+
+local function await_connected(id, kind, callback, timeout)
 	local s = {
 		id = id,
 		kind = kind,
@@ -83,6 +96,15 @@ local function connect(id, kind, callback, timeout)
 		inbox.close(s.inbox)
 	end
 	return nil, s.connecting or "socket closed"
+end
+
+-- Waits until the id, whose request is under way, is connected. Yields.
+local function connect(id, ...)
+	local ok, result, why = pcall(await_connected, id, ...)
+	if not ok then
+		give_up(id, result)
+	end
+	return result, why
 end
 
 -- skynet.socket.name, once it is loaded.
@@ -165,9 +187,10 @@ function socket.accept(id, func, warning)
 	end
 	driver.accept(id)
 	return connect(id, "listener", function(new_id, addr)
-		local s = new_stream(new_id)
-		s.warning = warning
-		pool[new_id] = s
+		local ok, err = pcall(adopt, new_id, warning)
+		if not ok then
+			give_up(new_id, err)
+		end
 		return func(new_id, addr)
 	end)
 end

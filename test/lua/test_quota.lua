@@ -128,6 +128,40 @@ if has_accounts then
 	end)
 end
 
+-- Enough to come from no memory at all to what a connection takes.
+local SQUEEZES = 256
+
+test.case("a connection that is opened without memory for it is closed", function()
+	local handle = skynet.newservice "quota_target"
+	local listener, _, port = socket.listen("127.0.0.1", 0)
+	socket.accept(listener, function(id)
+		socket.readall(id)
+		socket.close(id)
+	end)
+	local failed, opened = skynet.call(handle, "lua", "squeeze_open", port, SQUEEZES)
+	test.ok(failed > 0 and opened > 0, failed)
+	socket.close(listener)
+	test.wait_for(function() return #socket.netstat() == 0 end)
+	skynet.send(handle, "debug", "EXIT")
+end)
+
+test.case("a connection that is accepted without memory for it is closed", function()
+	local handle = skynet.newservice "quota_target"
+	local port = skynet.call(handle, "lua", "squeeze_accept")
+	local failed = 0
+	for _ = 1, SQUEEZES do
+		local id = socket.open("127.0.0.1", port)
+		local line, problem = socket.readline(id, "\n", 1000)
+		test.ne(problem, "timeout")
+		if not line then
+			failed = failed + 1
+		end
+		socket.close(id)
+	end
+	test.ok(failed > 0 and failed < SQUEEZES, failed)
+	skynet.send(handle, "debug", "EXIT")
+end)
+
 test.case("a flood of messages reaches the limit, and the service recovers", function()
 	local handle = target(HARD)
 	local count = 3 * HARD // (4 * KIB)

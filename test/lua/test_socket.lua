@@ -3,6 +3,7 @@
 -- also with: socket_thread = 3
 
 local skynet = require "skynet.manager"
+local core = require "skynet.core"
 local socket = require "skynet.socket"
 local sockets = require "sockets"
 local test = require "testlib"
@@ -238,6 +239,44 @@ test.case("abandon wakes the reader", function()
 	test.wait_for(function() return result end)
 	test.eq({ result[1], result[2] }, { false, "" })
 	socket.close_fd(server)
+	socket.close(client)
+end)
+
+test.case("what comes after abandon is dropped, whether or not a task was reading", function()
+	local client, server = pair()
+	local rest
+	skynet.fork(function() rest = { socket.read(server, 100) } end)
+	skynet.yield()
+	socket.abandon(server)
+	local lines = test.logged("socket: drop package from", function(found)
+		socket.write(client, "lost")
+		test.wait_for(function() return #found > 0 end)
+	end)
+	test.eq(lines, { "socket: drop package from " .. server })
+	test.eq(rest, { false, "" })
+	test.eq(socket.start(server), server)
+	close(client, server)
+end)
+
+-- An event of the socket core, of type CONNECT or ERROR.
+local function send_event(kind, id, text)
+	local event = string.pack("i4i4i4xxxxJ", kind, id, 0, 0) .. text
+	core.send(skynet.self(), skynet.PTYPE_SOCKET, 0, event)
+end
+
+test.case("a connection that was dropped when another service took it is forgotten", function()
+	local client, server = pair()
+	-- A peer that does not read delays the end.
+	socket.pause(client)
+	socket.write(server, ("x"):rep(16 * 1024 * 1024))
+	socket.drop(server)
+	local lines = test.logged("socket: error on unknown", function(found)
+		send_event(5, server, "before")
+		send_event(2, server, "transferred")
+		send_event(5, server, "after")
+		test.wait_for(function() return #found > 0 end)
+	end)
+	test.eq(lines, { "socket: error on unknown " .. server .. " after" })
 	socket.close(client)
 end)
 

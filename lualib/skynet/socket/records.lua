@@ -212,7 +212,8 @@ local function forget(s)
 	onclose[s.id] = nil
 	pool[s.id] = nil
 	if is_busy(s) then
-		-- The reader empties the inbox.
+		-- The reader empties the inbox; what comes from now on is not its own.
+		inbox.leave(s.inbox)
 		wakeup(s)
 	elseif s.inbox then
 		inbox.close(s.inbox)

@@ -4,6 +4,8 @@ local skynet = require "skynet"
 local core = require "skynet.core"
 local memory = require "skynet.memory"
 local socket = require "skynet.socket"
+local driver = require "skynet.socketdriver"
+local inbox = require "skynet.socketinbox"
 
 local KIB, MIB = 1024, 1024 * 1024
 local command = {}
@@ -55,6 +57,51 @@ function command.socket(port)
 	local text = ("u"):rep(32 * KIB)
 	hold.fd = fd
 	return grow(function(i) socket.write(fd, text .. i) end)
+end
+
+-- From now on, each call of a function of `module` leaves ever more memory, until the task
+-- waits.
+local function squeeze(module, name, call)
+	local original = module[name]
+	local slack = 0
+	module[name] = function(...)
+		local first = call == "before" or original(...)
+		skynet.fork(skynet.memquota, 0)
+		collectgarbage()
+		local _, _, total = skynet.memquota()
+		skynet.memquota(total + slack)
+		slack = slack + 48
+		return call == "before" and original(...) or first
+	end
+end
+
+-- How often that failed, and how often not.
+function command.squeeze_open(port, times)
+	squeeze(driver, "connect", "after")
+	local failed, opened = 0, 0
+	for _ = 1, times do
+		local ok, id = pcall(socket.open, "127.0.0.1", port)
+		skynet.memquota(0)
+		if ok then
+			opened = opened + 1
+			socket.close(assert(id))
+		else
+			failed = failed + 1
+		end
+	end
+	return failed, opened
+end
+
+-- Those that are accepted get a line.
+function command.squeeze_accept()
+	local listener, _, port = socket.listen("127.0.0.1", 0)
+	socket.accept(listener, function(id)
+		skynet.memquota(0)
+		socket.write(id, "accepted\n")
+		socket.close(id)
+	end)
+	squeeze(inbox, "open", "before")
+	return port
 end
 
 local connections = {}
