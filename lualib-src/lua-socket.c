@@ -270,11 +270,23 @@ check_data(lua_State *L, int index, struct socket_sendbuffer *b) {
 	}
 }
 
+// The id at 1 and the data at 2. What changes hands does so also where the id is none.
+static void
+check_send(lua_State *L, struct socket_sendbuffer *b) {
+	int is_integer;
+	lua_Integer id = lua_tointegerx(L, 1, &is_integer);
+	check_data(L, 2, b);
+	b->id = !is_integer || id < INT_MIN || id > INT_MAX ? -1 : (int)id;
+	if (!is_integer) {
+		skynet_socket_sendbuffer(context(L), b);
+		luaL_checkinteger(L, 1); // raises
+	}
+}
+
 static int
 lsend(lua_State *L) {
 	struct socket_sendbuffer b;
-	b.id = check_id(L, 1);
-	check_data(L, 2, &b);
+	check_send(L, &b);
 	lua_pushboolean(L, skynet_socket_sendbuffer(context(L), &b) == 0);
 	return 1;
 }
@@ -282,8 +294,7 @@ lsend(lua_State *L) {
 static int
 llsend(lua_State *L) {
 	struct socket_sendbuffer b;
-	b.id = check_id(L, 1);
-	check_data(L, 2, &b);
+	check_send(L, &b);
 	lua_pushboolean(L, skynet_socket_sendbuffer_lowpriority(context(L), &b) == 0);
 	return 1;
 }
@@ -300,8 +311,7 @@ lrelay(lua_State *L) {
 static int
 lrawsend(lua_State *L) {
 	struct socket_sendbuffer b;
-	b.id = check_id(L, 1);
-	check_data(L, 2, &b);
+	check_send(L, &b);
 	lua_pushboolean(L, skynet_socket_send_raw(context(L), &b) == 0);
 	return 1;
 }

@@ -131,6 +131,44 @@ lgc(lua_State *L) {
 	return 0;
 }
 
+//------------------------------------------------------------------ arguments
+// A block is taken whatever the other arguments are: where one of them is wrong, the block
+// at index `block` is freed before the error. Index 0: there is none.
+
+static void
+free_block(lua_State *L, int block) {
+	if (block != 0 && lua_islightuserdata(L, block)) {
+		skynet_free(lua_touserdata(L, block));
+	}
+}
+
+static lua_Integer
+check_integer(lua_State *L, int arg, int block) {
+	int is_integer;
+	lua_Integer n = lua_tointegerx(L, arg, &is_integer);
+	if (!is_integer) {
+		free_block(L, block);
+		luaL_checkinteger(L, arg); // raises
+	}
+	return n;
+}
+
+static void
+refuse_unless(lua_State *L, bool is_right, int arg, const char *why, int block) {
+	if (!is_right) {
+		free_block(L, block);
+		luaL_argerror(L, arg, why);
+	}
+}
+
+// The size of the block before it.
+static size_t
+check_size(lua_State *L, int arg) {
+	lua_Integer n = check_integer(L, arg, arg - 1);
+	refuse_unless(L, n >= 0, arg, "size out of range", arg - 1);
+	return (size_t)n;
+}
+
 //-------------------------------------------------------------------- receive
 
 // Puts what is left and n bytes more into one block. Many small pieces cost no more
@@ -173,9 +211,8 @@ feed_block(struct codec *c, char *block, size_t n) {
 static void
 feed(lua_State *L, struct codec *c) {
 	if (lua_islightuserdata(L, 2)) {
-		lua_Integer n = luaL_checkinteger(L, 3);
-		luaL_argcheck(L, n >= 0, 3, "size out of range");
-		feed_block(c, lua_touserdata(L, 2), (size_t)n);
+		size_t size = check_size(L, 3);
+		feed_block(c, lua_touserdata(L, 2), size);
 		return;
 	}
 	size_t n;
@@ -315,11 +352,9 @@ static struct payload
 check_payload(lua_State *L, int index) {
 	struct payload p = {"", 0, NULL};
 	if (lua_islightuserdata(L, index)) {
-		lua_Integer n = luaL_checkinteger(L, index + 1);
-		luaL_argcheck(L, n >= 0, index + 1, "size out of range");
+		p.size = check_size(L, index + 1);
 		p.owned = lua_touserdata(L, index);
 		p.data = p.owned;
-		p.size = (size_t)n;
 	} else if (!lua_isnoneornil(L, index)) {
 		p.data = luaL_checklstring(L, index, &p.size);
 	}
@@ -327,10 +362,10 @@ check_payload(lua_State *L, int index) {
 }
 
 static int
-check_opcode(lua_State *L, int index) {
-	lua_Integer op = luaL_checkinteger(L, index);
-	luaL_argcheck(L, op == WS_TEXT || op == WS_BINARY || (op >= WS_CLOSE && op <= WS_PONG), index,
-	              "not the kind of a frame");
+check_opcode(lua_State *L, int arg, int block) {
+	lua_Integer op = check_integer(L, arg, block);
+	bool is_kind = op == WS_TEXT || op == WS_BINARY || (op >= WS_CLOSE && op <= WS_PONG);
+	refuse_unless(L, is_kind, arg, "not the kind of a frame", block);
 	return (int)op;
 }
 
@@ -403,19 +438,19 @@ send_frame(lua_State *L, struct codec *c, int id, int op, struct payload *p, con
 }
 
 static int
-check_id(lua_State *L, int index) {
-	lua_Integer id = luaL_checkinteger(L, index);
+check_id(lua_State *L, int arg, int block) {
+	lua_Integer id = check_integer(L, arg, block);
 	return id < 0 || id > INT_MAX ? -1 : (int)id;
 }
 
-// The masking key at `index` as the reference takes it, or a random one.
+// The masking key at `arg` as the reference takes it, or a random one.
 static void
-choose_key(lua_State *L, int index, uint8_t key[4]) {
-	if (lua_isnoneornil(L, index)) {
+choose_key(lua_State *L, int arg, uint8_t key[4], int block) {
+	if (lua_isnoneornil(L, arg)) {
 		ws_random_key(key);
 		return;
 	}
-	uint32_t k = (uint32_t)luaL_checkinteger(L, index);
+	uint32_t k = (uint32_t)check_integer(L, arg, block);
 	for (int i = 0; i < 4; i++) {
 		key[i] = (uint8_t)(k >> (24 - 8 * i));
 	}
@@ -426,10 +461,10 @@ static int
 lcodec_send(lua_State *L) {
 	uint8_t key[4];
 	struct codec *c = check_codec(L);
-	int id = check_id(L, 2);
-	int op = check_opcode(L, 3);
+	int id = check_id(L, 2, 4);
+	int op = check_opcode(L, 3, 4);
 	if (c->masks) {
-		choose_key(L, lua_islightuserdata(L, 4) ? 6 : 5, key);
+		choose_key(L, lua_islightuserdata(L, 4) ? 6 : 5, key, 4);
 	}
 	struct payload p = check_payload(L, 4);
 	return send_frame(L, c, id, op, &p, c->masks ? key : NULL);
@@ -438,8 +473,8 @@ lcodec_send(lua_State *L) {
 // send(id, kind [, string | block, size]) -> boolean: a server's frame; none after close
 static int
 lsend(lua_State *L) {
-	int id = check_id(L, 1);
-	int op = check_opcode(L, 2);
+	int id = check_id(L, 1, 3);
+	int op = check_opcode(L, 2, 3);
 	struct payload p = check_payload(L, 3);
 	if (ws_closing_has(id)) {
 		skynet_free(p.owned);
@@ -452,7 +487,7 @@ lsend(lua_State *L) {
 // close(id [, payload]) -> boolean: a server's close frame, its last one
 static int
 lclose(lua_State *L) {
-	int id = check_id(L, 1);
+	int id = check_id(L, 1, 2);
 	struct payload p = check_payload(L, 2);
 	ws_closing_mark(id);
 	return send_frame(L, NULL, id, WS_CLOSE, &p, NULL);
@@ -462,7 +497,7 @@ lclose(lua_State *L) {
 static int
 lsendframe(lua_State *L) {
 	struct socket_sendbuffer b;
-	b.id = check_id(L, 1);
+	b.id = check_id(L, 1, 0);
 	b.type = SOCKET_BUFFER_RAWPOINTER;
 	b.buffer = luaL_checklstring(L, 2, &b.sz);
 	struct skynet_context *ctx = lua_touserdata(L, lua_upvalueindex(1));
@@ -488,12 +523,12 @@ static int
 lcodec_frame(lua_State *L) {
 	uint8_t key[4];
 	struct codec *c = check_codec(L);
-	int op = check_opcode(L, 2);
+	int op = check_opcode(L, 2, 0);
 	size_t size;
 	struct payload p = {luaL_optlstring(L, 3, "", &size), 0, NULL};
 	p.size = size;
 	if (c->masks) {
-		choose_key(L, 4, key);
+		choose_key(L, 4, key, 0);
 	}
 	return push_frame(L, c, op, &p, c->masks ? key : NULL);
 }
@@ -501,7 +536,7 @@ lcodec_frame(lua_State *L) {
 // frame(kind [, string]) -> a server's frame as a string
 static int
 lframe(lua_State *L) {
-	int op = check_opcode(L, 1);
+	int op = check_opcode(L, 1, 0);
 	size_t size;
 	struct payload p = {luaL_optlstring(L, 2, "", &size), 0, NULL};
 	p.size = size;

@@ -4,6 +4,7 @@
 -- Owns nothing, keeps no state, never yields. A message is sent as one frame, not
 -- compressed. After the gate has closed a connection, sending returns false.
 
+local core = require "skynet.core"
 local wscodec = require "wscodec"
 
 ---@class snax.wsgate
@@ -11,8 +12,16 @@ local wsgate = {}
 
 local OPCODE = { text = 1, binary = 2 }
 
-local function opcode(kind)
-	return OPCODE[kind or "binary"] or error("wsgate: kind must be text or binary, not " .. tostring(kind), 3)
+-- A block is taken, also where the kind is wrong.
+local function opcode(kind, block)
+	local op = OPCODE[kind or "binary"]
+	if not op then
+		if block then
+			core.trash(block, 0)
+		end
+		error("wsgate: kind must be text or binary, not " .. tostring(kind), 3)
+	end
+	return op
 end
 
 ---Send a message.
@@ -23,7 +32,7 @@ end
 ---@return boolean # false: the connection is gone, or takes no more
 function wsgate.send(fd, data, kind, block_kind)
 	if type(data) == "userdata" then
-		return wscodec.send(fd, opcode(block_kind), data, kind)
+		return wscodec.send(fd, opcode(block_kind, data), data, kind)
 	end
 	return wscodec.send(fd, opcode(kind), data)
 end

@@ -336,6 +336,42 @@ leaves_nothing("output that nobody reads, when its writer is killed", function()
 	socket.close(listener)
 end)
 
+----------------------------------------------------------------- blocks
+
+leaves_nothing("blocks that come with other arguments that are wrong", function()
+	local driver = require "skynet.socketdriver"
+	local wscodec = require "wscodec"
+	local wsgate = require "snax.wsgate"
+	local codec = wscodec.new {}
+	-- Stands for a new block in each call.
+	local BLOCK = {}
+	local function refused(text, f, ...)
+		for _ = 1, 10 do
+			local args = table.pack(...)
+			for i = 1, args.n do
+				if args[i] == BLOCK then
+					args[i] = skynet.pack(PAYLOAD)
+				end
+			end
+			test.err(function() f(table.unpack(args, 1, args.n)) end, text)
+		end
+	end
+	refused("#1", socket.write, nil, BLOCK, 10)
+	refused("#1", socket.lwrite, "x", BLOCK, 10)
+	refused("#1", driver.rawsend, {}, BLOCK, 10)
+	refused("#1", wscodec.send, nil, 2, BLOCK, 10)
+	refused("#2", wscodec.send, 1, {}, BLOCK, 10)
+	refused("not the kind of a frame", wscodec.send, 1, 3, BLOCK, 10)
+	refused("#4", wscodec.send, 1, 2, BLOCK)
+	refused("size out of range", wscodec.send, 1, 2, BLOCK, -1)
+	refused("#1", wscodec.close, "x", BLOCK, 10)
+	refused("#2", codec.send, codec, nil, 2, BLOCK, 10)
+	refused("not the kind of a frame", codec.send, codec, 1, 3, BLOCK, 10)
+	refused("#6", codec.send, codec, 1, 2, BLOCK, 10, "no key")
+	refused("size out of range", codec.feed, codec, BLOCK, -1)
+	refused("kind must be text or binary", wsgate.send, 1, BLOCK, 10, "ping")
+end)
+
 skynet.init(function()
 	skynet.dispatch("lua", function(session, _, cmd, ...)
 		if cmd == "socket" then
