@@ -81,6 +81,16 @@ local function to_handle(word)
 	return handle | harbor << 24
 end
 
+-- The handle of a service that can answer: one in C would never do.
+local function to_lua_service(word)
+	local handle = to_handle(word)
+	local figures = require "skynet.memory".services()[handle]
+	if figures and figures.lua == 0 then
+		error(skynet.address(handle) .. " is no Lua service", 0)
+	end
+	return handle
+end
+
 -- Time limit of a query to all services; nil waits for ever.
 local function to_limit(word)
 	if not word then
@@ -115,7 +125,7 @@ function command.gc(ti)
 end
 
 function command.info(address, ...)
-	return (skynet.call(to_handle(address), "debug", "INFO", ...))
+	return (skynet.call(to_lua_service(address), "debug", "INFO", ...))
 end
 
 function command.exit(address)
@@ -162,19 +172,19 @@ local function to_task(word)
 end
 
 function command.task(address, task)
-	return (skynet.call(to_handle(address), "debug", "TASK", to_task(task)))
+	return (skynet.call(to_lua_service(address), "debug", "TASK", to_task(task)))
 end
 
 function command.uniqtask(address)
-	return (skynet.call(to_handle(address), "debug", "UNIQTASK"))
+	return (skynet.call(to_lua_service(address), "debug", "UNIQTASK"))
 end
 
 function command.killtask(address, thread)
-	return (skynet.call(to_handle(address), "debug", "KILLTASK", need(thread, "a thread name")))
+	return (skynet.call(to_lua_service(address), "debug", "KILLTASK", need(thread, "a thread name")))
 end
 
 function command.inject(address, filename, ...)
-	local handle = to_handle(address)
+	local handle = to_lua_service(address)
 	local file = io.open(need(filename, "a file name"), "rb")
 	if not file then
 		return "Can't open " .. filename
@@ -189,7 +199,7 @@ function command.inject(address, filename, ...)
 end
 
 function command.dbgcmd(address, cmd, ...)
-	local handle = to_handle(address)
+	local handle = to_lua_service(address)
 	need(cmd, "a debug command")
 	if cmd == "TASK" then
 		return (skynet.call(handle, "debug", cmd, to_task((...))))
@@ -198,7 +208,7 @@ function command.dbgcmd(address, cmd, ...)
 end
 
 function command.ping(address)
-	local handle = to_handle(address)
+	local handle = to_lua_service(address)
 	local start = skynet.now()
 	skynet.call(handle, "debug", "PING")
 	return tostring(skynet.now() - start)
@@ -207,7 +217,7 @@ end
 local SWITCH = { on = true, off = false }
 
 function command.trace(address, proto, flag)
-	local handle = to_handle(address)
+	local handle = to_lua_service(address)
 	if flag == nil and SWITCH[proto] ~= nil then
 		proto, flag = nil, proto
 	end
@@ -297,16 +307,6 @@ local function to_bytes(word)
 	local number, unit = word:upper():match "^([%d.]+)([KMG]?)$"
 	local bytes = tonumber(number or "") or error("Need a number of bytes, as 1000 or 64M", 0)
 	return bytes * UNITS[unit] // 1
-end
-
--- The handle of a service that can answer: one in C would never do.
-local function to_lua_service(word)
-	local handle = to_handle(word)
-	local figures = require "skynet.memory".services()[handle]
-	if figures and figures.lua == 0 then
-		error(skynet.address(handle) .. " is no Lua service", 0)
-	end
-	return handle
 end
 
 function command.memquota(address, hard, warn)
@@ -476,7 +476,7 @@ end
 
 -- Hand the connection's lines to a debugger session until it ends.
 function raw.debug(conn, line)
-	local handle = to_handle(line:match "^%s*%S+%s+(%S+)")
+	local handle = to_lua_service(line:match "^%s*%S+%s+(%S+)")
 	if not conn.interactive then
 		error("debug needs a console connection", 0)
 	end

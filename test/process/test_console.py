@@ -171,6 +171,13 @@ def test_info_call_dbgcmd():
         c.fails("dbgcmd .target NOSUCH", "call failed")
 
 
+def test_a_service_in_c_is_not_asked_for_what_it_never_answers():
+    with start() as n, Console(n) as c:
+        for line in ("info :1", "task :1", "task :1 5", "uniqtask :1", "killtask :1 thread", f"inject :1 {n.config}",
+                     "dbgcmd :1 MEM", "ping :1", "trace :1", "debug :1"):
+            c.fails(line, ":00000001 is no Lua service")
+
+
 def test_tasks():
     with start() as n, Console(n) as c, Console(n) as blocked:
         blocked.send('call .target "block"\n')
