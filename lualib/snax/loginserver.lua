@@ -132,8 +132,8 @@ local logging_in = {}
 
 -- Status for the client, and the subid. Yields.
 local function login(conf, server, uid, secret)
-	if uid == nil then
-		return 403, nil, "auth_handler gave no uid"
+	if uid == nil or uid ~= uid then
+		return 403, nil, "auth_handler gave no uid, but " .. tostring(uid)
 	elseif not conf.multilogin then
 		if logging_in[uid] then
 			return 406, nil, string.format("User %s is already login", uid)

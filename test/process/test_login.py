@@ -136,6 +136,8 @@ local conf = CONF
 conf.host, conf.port, conf.instance = "127.0.0.1", 0, 2
 function conf.auth_handler(token)
 	local uid, server = token:match "^(.*)@(.*)$"
+	if server == "nan" then return server, 0 / 0 end
+	if server == "nil" then return server end
 	return server, assert(uid, "who are you?")
 end
 function conf.login_handler(server, uid, secret)
@@ -205,6 +207,16 @@ def test_results_and_what_is_logged():
                     why = "you may not" if result[:3] == "403" else "who are you"
                     n.wait_for(rf"invalid client \(fd = \d+\) error = .*{why}.*{c.addr}")
         n.wait_for("handle joe x 8$")
+        n.wait_idle()
+
+
+def test_a_uid_that_is_none_is_refused():
+    with Logind() as n:
+        for server, uid in ((b"nan", "-?nan"), (b"nil", "nil")):
+            with n.login() as c:
+                assert c.classic(b"joe@" + server) == "403 Forbidden"
+                assert c.recv_eof() == b""
+                n.wait_for(rf"invalid client .*auth_handler gave no uid, but {uid} \({c.addr}\)")
         n.wait_idle()
 
 
