@@ -70,7 +70,8 @@ local function receive()
 			if not data then
 				return
 			elseif data == "" then
-				error "Server closed"
+				io.stderr:write "Server closed\n"
+				os.exit(false)
 			end
 			received = received .. data
 		end
