@@ -1,96 +1,25 @@
--- skynet.socketchannel against small servers of this service (net.md section 5; S9, S10).
+-- skynet.socketchannel against small servers of this service: requests and answers (net.md
+-- section 5; S9, S10).
 -- config: logservice = "snlua"
 -- config: logger = "rt_log"
 
 local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
 local socketchannel = require "skynet.socketchannel"
+local channels = require "channels"
 local rt = require "rt"
 local test = require "testlib"
 
 local socket_error = socketchannel.error
-
--- A server whose connections `serve(id, n)` handles, each in a task; n counts them.
-local function server(serve)
-	local self = { n = 0, ids = {} }
-	self.listener, _, self.port = socket.listen("127.0.0.1", 0)
-	socket.start(self.listener, function(id)
-		socket.start(id)
-		self.n = self.n + 1
-		self.ids[self.n] = id
-		serve(id, self.n)
-		socket.close(id)
-	end)
-	return self
-end
-
-local function stop(self)
-	socket.close(self.listener)
-	for _, id in ipairs(self.ids) do
-		socket.close(id)
-	end
-end
-
--- A port that refuses connections.
-local function closed_port()
-	local id, _, port = socket.listen("127.0.0.1", 0)
-	socket.close(id)
-	return port
-end
-
-local function lines_of(id)
-	return function()
-		return socket.readline(id) or nil
-	end
-end
-
--- Order mode: answers each line with "+line"; some lines do more.
-local function line_server(on)
-	return server(function(id, n)
-		for line in lines_of(id) do
-			local f = on and on[line]
-			if f then
-				if f(id, n) == "close" then
-					return
-				end
-			else
-				socket.write(id, "+" .. line .. "\n")
-			end
-		end
-	end)
-end
-
--- Answers "+x" are good, "-x" are errors, "*n" starts n parts.
-local function read_line(sock)
-	local line = sock:readline "\n"
-	if line:sub(1, 1) == "!" then
-		error("cannot read " .. line, 0)
-	end
-	return line:sub(1, 1) == "+", line:sub(2)
-end
+local server, stop, lines_of, line_server =
+	channels.server, channels.stop, channels.lines_of, channels.line_server
+local read_line, channel, raises, ask =
+	channels.read_line, channels.channel, channels.raises, channels.ask
 
 -- Each line is a part; "." at its end says that more follow.
 local function read_part(sock)
 	local line = sock:readline()
 	return line:sub(1, 1) == "+", line:match "^.([^.]*)", line:sub(-1) == "."
-end
-
-local function channel(s, more)
-	local desc = { host = "127.0.0.1", port = s.port }
-	for k, v in pairs(more or {}) do
-		desc[k] = v
-	end
-	return socketchannel.channel(desc)
-end
-
-local function raises(value, f, ...)
-	local ok, err = pcall(f, ...)
-	test.eq(ok, false)
-	test.ok(err == value, "raised " .. tostring(err))
-end
-
-local function ask(c, line, timeout)
-	return c:request(line .. "\n", read_line, nil, timeout)
 end
 
 -- Session mode: frames of session, flags, text.
@@ -260,240 +189,6 @@ test.case("close fails what waits; connect revives", function()
 	stop(s)
 end)
 
-test.case("a port that refuses raises the error and is logged", function()
-	local port = closed_port()
-	local c = channel { port = port }
-	local mark = rt.mark()
-	raises(socket_error, c.connect, c, true)
-	test.eq(c:reason(), "Connection refused")
-	test.eq(#rt.lines("Connect failed Connection refused 127%.0%.0%.1 " .. port, mark), 1)
-	-- Tasks that wait for one attempt share its failure.
-	local first = rt.start(ask, c, "x")
-	local second = rt.start(ask, c, "y")
-	test.eq({ rt.join(first) }, { false, socket_error })
-	test.eq({ rt.join(second) }, { false, socket_error })
-	test.eq(#rt.lines("Connect failed", mark), 2)
-end)
-
-test.case("the arguments of a channel are checked", function()
-	test.err(function() socketchannel.channel() end, "needs a table with host and port")
-	test.err(function() socketchannel.channel { host = "h", port = 1, timeout = "x" } end,
-		"channel option 'timeout' must be a whole number above 0, got x")
-	test.err(function() socketchannel.channel {} end, "needs a host")
-	test.err(function() socketchannel.channel { host = "h" } end, "needs a port")
-	test.err(function() socketchannel.channel { host = "h", port = 70000 } end, "needs a port")
-	test.err(function() socketchannel.channel { host = "::1" } end, "needs a port")
-	test.err(function() socketchannel.channel { host = "h:1", backup = { 1 } } end, "needs a host")
-end)
-
-test.case("a backup takes over and is tried first afterwards", function()
-	local s = line_server { die = function() return "close" end }
-	local bad = closed_port()
-	-- The port of a backup without one is the channel's.
-	local c = socketchannel.channel {
-		host = "127.0.0.1:" .. bad,
-		backup = { { host = "127.0.0.1", port = bad }, "127.0.0.1:" .. s.port },
-	}
-	local mark = rt.mark()
-	test.eq(ask(c, "a"), "a")
-	test.eq(#rt.lines("connect to backup host 127%.0%.0%.1 " .. s.port, mark), 1)
-	raises(socket_error, ask, c, "die")
-	mark = rt.mark()
-	test.eq(ask(c, "b"), "b")
-	test.eq(rt.lines("backup host", mark), {})
-	c:close()
-	stop(s)
-end)
-
-test.case("a backup without a port gets the channel's", function()
-	local s = line_server()
-	local c = socketchannel.channel {
-		host = "127.0.0.2:" .. s.port, backup = { "127.0.0.1" }, connect_timeout = 500,
-	}
-	test.eq(ask(c, "a"), "a")
-	c:changebackup { "127.0.0.3" }
-	c:close()
-	stop(s)
-end)
-
-test.case("authentication comes before all other requests", function()
-	local log = {}
-	local s = line_server {
-		login = function(id)
-			log[#log + 1] = "login"
-			skynet.sleep(2)
-			socket.write(id, "+welcome\n")
-		end,
-		get = function(id)
-			log[#log + 1] = "get"
-			socket.write(id, "+got\n")
-		end,
-		die = function() return "close" end,
-	}
-	local c = channel(s, { auth = function(self)
-		test.eq(self:request("login\n", read_line), "welcome")
-	end })
-	local first = rt.start(ask, c, "get")
-	local second = rt.start(ask, c, "get")
-	test.eq({ rt.join(first) }, { true, "got" })
-	test.eq({ rt.join(second) }, { true, "got" })
-	test.eq(log, { "login", "get", "get" })
-	raises(socket_error, ask, c, "die")
-	test.eq(ask(c, "get"), "got")
-	test.eq(log, { "login", "get", "get", "login", "get" })
-	c:close()
-	stop(s)
-end)
-
-test.case("authentication may begin with a greeting of the server", function()
-	local s = server(function(id)
-		socket.write(id, "+hello\n")
-		test.eq(socket.readline(id), "login")
-		socket.write(id, "+welcome\n")
-		for line in lines_of(id) do
-			socket.write(id, "+" .. line .. "\n")
-		end
-	end)
-	local c = channel(s, { auth = function(self)
-		test.eq(self:response(read_line), "hello")
-		test.eq(self:request("login\n", read_line), "welcome")
-	end })
-	test.eq(ask(c, "a"), "a")
-	c:close()
-	stop(s)
-end)
-
-test.case("a failed authentication is logged and tries the next host", function()
-	local bad = line_server { login = function(id) socket.write(id, "-wrong password\n") end }
-	local good = line_server()
-	local function auth(self) self:request("login\n", read_line) end
-	local c = channel(bad, { auth = auth, backup = { { host = "127.0.0.1", port = good.port } } })
-	local mark = rt.mark()
-	test.eq(ask(c, "a"), "a")
-	test.eq(#rt.lines("socket: auth failed wrong password", mark), 1)
-	c:close()
-	c = channel(bad, { auth = auth })
-	raises(socket_error, c.connect, c, true)
-	test.eq(c:reason(), "no more backup host")
-	test.eq(#rt.lines("Connect failed no more backup host", mark), 1)
-	stop(bad)
-	stop(good)
-end)
-
-test.case("authentication may send the channel to another host", function()
-	local first, second = line_server(), line_server()
-	local moved
-	local c = channel(first, { auth = function(self)
-		if not moved then
-			moved = true
-			self:changehost("127.0.0.1", second.port)
-		end
-	end })
-	test.eq(ask(c, "a"), "a")
-	test.eq(second.n, 1)
-	c:close()
-	stop(first)
-	stop(second)
-end)
-
-test.case("changehost drops the connection and takes effect at once", function()
-	local first, second = line_server { wait = function() end }, line_server()
-	local c = channel(first)
-	test.eq(ask(c, "a"), "a")
-	local r = rt.start(ask, c, "wait")
-	skynet.yield()
-	c:changehost("127.0.0.1", second.port)
-	test.eq({ rt.join(r) }, { false, socket_error })
-	test.eq(ask(c, "b"), "b")
-	test.eq(second.n, 1)
-	c:close()
-	stop(first)
-	stop(second)
-end)
-
-test.case("connect without `once` goes on until a server is there", function()
-	local port = closed_port()
-	local c = channel { port = port }
-	local mark = rt.mark()
-	local r = rt.start(c.connect, c)
-	rt.logged("socket: connect Connection refused", mark)
-	test.eq(r.done, nil)
-	local s = line_server()
-	c:changehost("127.0.0.1", s.port)
-	test.eq({ rt.join(r) }, { true, true })
-	test.eq(#rt.lines("socket: connect to 127%.0%.0%.1 " .. s.port, mark), 1)
-	c:close()
-	stop(s)
-end)
-
-test.case("requests whose time passes while the connection is made leave nothing behind", function()
-	local channel = socketchannel.channel { host = "127.0.0.1", port = closed_port() }
-	local co = coroutine.running()
-	skynet.fork(pcall, channel.connect, channel)
-	skynet.sleep(1)
-	local function burst(n)
-		local left = n
-		for _ = 1, n do
-			skynet.fork(function()
-				local ok, err = pcall(channel.request, channel, "x", function() end, nil, 1)
-				test.eq({ ok, err }, { false, socket_error })
-				left = left - 1
-				if left == 0 then
-					skynet.wakeup(co)
-				end
-			end)
-		end
-		skynet.wait(co)
-	end
-	local function used()
-		collectgarbage()
-		collectgarbage()
-		return collectgarbage "count"
-	end
-	burst(500)
-	local before = used()
-	for _ = 1, 40 do
-		burst(500)
-	end
-	local grown = used() - before
-	test.ok(grown < 500, grown .. " KiB")
-	channel:close()
-end)
-
-test.case("tasks that wait for a connection go on in the order in which they came", function()
-	local order = {}
-	local s = line_server()
-	local channel = socketchannel.channel { host = "127.0.0.1", port = s.port }
-	for i = 1, 20 do
-		skynet.fork(function()
-			if i % 3 == 0 then
-				-- Its time may pass; nothing to say, no answer.
-				pcall(channel.request, channel, "", nil, nil, 1)
-				return
-			end
-			channel:request(i .. "\n", function(sock)
-				return true, sock:readline()
-			end)
-			order[#order + 1] = i
-		end)
-	end
-	test.wait_for(function() return order[#order] == 20 end)
-	for i = 2, #order do
-		test.ok(order[i] > order[i - 1])
-	end
-	channel:close()
-	stop(s)
-end)
-
-test.case("close ends an endless connect", function()
-	local c = channel { port = closed_port() }
-	local mark = rt.mark()
-	local r = rt.start(c.connect, c)
-	rt.logged("socket: connect Connection refused", mark)
-	c:close()
-	test.eq({ rt.join(r) }, { false, socket_error })
-end)
-
 test.case("response waits for what the server sends by itself", function()
 	local s = server(function(id)
 		socket.write(id, "+news 1\n+news 2\n")
@@ -528,11 +223,25 @@ test.case("a time limit raises the error and ends an order-mode connection", fun
 	stop(s)
 end)
 
-test.case("a time limit covers waiting for a connection", function()
-	local s = line_server { login = function() end }
-	local c = channel(s, { auth = function(self) self:request("login\n", read_line) end })
-	raises(socket_error, ask, c, "x", 5)
-	test.eq(c:reason(), "timeout")
+test.case("a request while old answers are still read has a connection of its own", function()
+	local s = line_server { bye = function(id)
+		socket.write(id, "+bye\n+again\n")
+		return "close"
+	end }
+	local c = channel(s)
+	local go = {}
+	local slow = rt.start(c.request, c, "bye\n", function(sock)
+		local line = sock:readline()
+		skynet.wait(go)
+		return true, { line, sock:readline() }
+	end)
+	test.wait_for(function() return c.link and socket.disconnected(c.link.id) end)
+	local mark = rt.mark()
+	test.eq(ask(c, "next"), "next")
+	test.eq(#rt.lines("socket: disconnect detected  127%.0%.0%.1 " .. s.port, mark), 1)
+	test.eq(s.n, 2)
+	skynet.wakeup(go)
+	test.eq({ rt.join(slow) }, { true, { "+bye", "+again" } })
 	c:close()
 	stop(s)
 end)
@@ -627,6 +336,33 @@ test.case("large requests go out in pieces behind small ones", function()
 	stop(s)
 end)
 
+test.case("pieces of a large request let small ones pass", function()
+	local go
+	local got = {}
+	local s = server(function(id)
+		test.wait_for(function() return go end)
+		for line in lines_of(id) do
+			got[#got + 1] = line:sub(1, 8)
+			if line:sub(1, 4) == "last" then
+				socket.write(id, "+\n")
+			end
+		end
+	end)
+	local c = channel(s)
+	-- More than the system takes: what follows waits in the queues.
+	local filler = ("f"):rep(8 * 1024 * 1024) .. "\n"
+	c:request(filler)
+	local large = rt.start(c.request, c, "large 1\n", read_line, { "large 2\n", "last one\n" })
+	skynet.yield()
+	c:request("small 1\n")
+	c:request("small 2\n")
+	go = true
+	test.eq({ rt.join(large) }, { true, "" })
+	test.eq(got, { "ffffffff", "small 1", "small 2", "large 1", "large 2", "last one" })
+	c:close()
+	stop(s)
+end)
+
 test.case("overload is told once, and taken back when all is sent", function()
 	local go
 	local s = server(function(id)
@@ -646,6 +382,35 @@ test.case("overload is told once, and taken back when all is sent", function()
 	test.eq(told, { true })
 	go = true
 	test.wait_for(function() return #told == 2 end, 3000)
+	test.eq(told, { true, false })
+	c:close()
+	stop(s)
+end)
+
+test.case("an overload that a lost connection left is taken back by the next", function()
+	local s = server(function(id, n)
+		socket.pause(id)
+		if n == 1 then
+			skynet.wait(id)
+		end
+		while socket.read(id) do end
+	end)
+	local told = {}
+	local c = channel(s, { overload = function(is_overloaded)
+		told[#told + 1] = is_overloaded
+	end })
+	c:connect(true)
+	test.wait_for(function() return s.ids[1] end)
+	for _ = 1, 128 do
+		c:request(("x"):rep(256 * 1024))
+	end
+	test.wait_for(function() return #told > 0 end)
+	test.eq(told, { true })
+	socket.shutdown(s.ids[1])
+	skynet.wakeup(s.ids[1])
+	test.wait_for(function() return c.link == nil or c.link.err end)
+	test.eq(told, { true })
+	c:connect(true)
 	test.eq(told, { true, false })
 	c:close()
 	stop(s)
