@@ -42,6 +42,25 @@ test.case("the arguments of a channel are checked", function()
 	test.err(function() socketchannel.channel { host = "h:1", backup = { 1 } } end, "needs a host")
 end)
 
+test.case("nodelay is asked for with each connection", function()
+	local driver = require "skynet.socketdriver"
+	local nodelay, asked = driver.nodelay, {}
+	driver.nodelay = function(id)
+		asked[#asked + 1] = id
+		return nodelay(id)
+	end
+	local s = line_server { die = function() return "close" end }
+	local c = channel(s, { nodelay = true })
+	test.eq(ask(c, "a"), "a")
+	raises(socket_error, ask, c, "die")
+	test.eq(ask(c, "b"), "b")
+	driver.nodelay = nodelay
+	test.eq(#asked, 2)
+	test.eq(asked[2], c.link.id)
+	c:close()
+	stop(s)
+end)
+
 test.case("a backup takes over and is tried first afterwards", function()
 	local s = line_server { die = function() return "close" end }
 	local bad = closed_port()

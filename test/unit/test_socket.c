@@ -347,6 +347,35 @@ second_start_transfers_and_tells_both(void **state) {
 	close(client);
 }
 
+// net.md 1.11: what has begun reads on, and only a stream or a datagram socket that is
+// connected is transferred.
+static void
+start_of_what_has_begun_tells_transfers_only(void **state) {
+	struct world *w = *state;
+	int fd[2], port;
+	int listener = start_listener(w, &port);
+	assert_int_equal(pipe(fd), 0);
+	int attached = socket_server_bind(w->ss, ME, fd[0]);
+	await(w, attached, SOCKET_OPEN);
+	int datagrams = socket_server_udp(w->ss, ME, "127.0.0.1", 0);
+	int connecting = socket_server_connect(w->ss, ME, "127.0.0.1", port);
+	socket_server_start(w->ss, ME, connecting);
+	socket_server_start(w->ss, ME, listener);
+	socket_server_start(w->ss, ME, attached);
+	socket_server_start(w->ss, ME, datagrams);
+	assert_string_equal(await(w, datagrams, SOCKET_OPEN)->data, "transfer");
+	assert_string_equal(await(w, connecting, SOCKET_OPEN)->data, "127.0.0.1");
+	await(w, listener, SOCKET_ACCEPT);
+	assert_int_equal(write(fd[1], "x", 1), 1);
+	await(w, attached, SOCKET_DATA);
+	settle(w);
+	for (int i = 0; i < w->n; i++) {
+		assert_true(w->ev[i].is_taken);
+	}
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static void
 start_after_the_peer_closed_is_an_error(void **state) {
 	struct world *w = *state;
@@ -449,6 +478,39 @@ reset_is_an_error_then_close_then_gone(void **state) {
 }
 
 static void
+what_arrives_after_a_close_of_ours_is_dropped(void **state) {
+	struct world *w = *state;
+	int client;
+	int id = accept_started(w, &client);
+	shrink_buffers(w, id, client);
+	send_fill(w, id, 'x', 2 * MiB, false);
+	socket_server_close(w->ss, ME, id);
+	await(w, id, SOCKET_CLOSE);
+	assert_int_equal(write(client, "too late", 8), 8);
+	settle(w);
+	assert_int_equal(drain_plain(w, client, NULL, 2 * MiB), 2 * MiB);
+	settle(w);
+	assert_int_equal(count_events(w, id, SOCKET_DATA), 0);
+	close(client);
+}
+
+static void
+reset_of_a_paused_socket_is_noticed(void **state) {
+	struct world *w = *state;
+	if (strcmp(ops->name, "epoll") != 0) {
+		skip();
+	}
+	int client;
+	int id = accept_started(w, &client);
+	socket_server_pause(w->ss, ME, id);
+	settle(w);
+	reset_on_close(client);
+	close(client);
+	await(w, id, SOCKET_CLOSE);
+	assert_false(is_alive(w, id));
+}
+
+static void
 reset_before_start_is_noticed_at_once(void **state) {
 	struct world *w = *state;
 	if (strcmp(ops->name, "epoll") != 0) {
@@ -485,11 +547,14 @@ static const struct CMUnitTest claims[] = {
     CLAIM(full_table_refuses_with_a_clear_error),
     CLAIM(start_of_unknown_id_is_an_error_to_the_caller),
     CLAIM(second_start_transfers_and_tells_both),
+    CLAIM(start_of_what_has_begun_tells_transfers_only),
     CLAIM(start_after_the_peer_closed_is_an_error),
     CLAIM(pause_holds_data_back_until_start),
     CLAIM(data_sent_before_start_arrives_whole_before_close),
     CLAIM(a_flooding_socket_does_not_starve_others),
     CLAIM(reset_is_an_error_then_close_then_gone),
+    CLAIM(what_arrives_after_a_close_of_ours_is_dropped),
+    CLAIM(reset_of_a_paused_socket_is_noticed),
     CLAIM(reset_before_start_is_noticed_at_once),
 };
 

@@ -96,6 +96,29 @@ snapshot_lists_newest_first_with_counters(void **state) {
 	close(client);
 }
 
+static void
+snapshot_leaves_out_what_has_not_begun(void **state) {
+	struct world *w = *state;
+	struct socket_info si;
+	int client;
+	int waiting = socket_server_listen(w->ss, ME, "127.0.0.1", 0, 32);
+	int port = await(w, waiting, SOCKET_OPEN)->ud;
+	assert_null(info_of(w, waiting, &si));
+	int connecting = socket_server_connect(w->ss, ME, "127.0.0.1", port);
+	assert_null(info_of(w, connecting, &si));
+	await(w, connecting, SOCKET_OPEN);
+	assert_non_null(info_of(w, connecting, &si));
+	socket_server_start(w->ss, ME, waiting);
+	await(w, waiting, SOCKET_ACCEPT);
+	int id = accept_plain(w, waiting, port, &client);
+	assert_null(info_of(w, id, &si));
+	assert_non_null(info_of(w, waiting, &si));
+	socket_server_start(w->ss, ME, id);
+	await(w, id, SOCKET_OPEN);
+	assert_non_null(info_of(w, id, &si));
+	close(client);
+}
+
 //------------------------------------------------------ ids, owners, requests
 
 static void
@@ -383,6 +406,7 @@ static const struct CMUnitTest claims[] = {
     CLAIM(end_of_an_attached_pipe_is_close),
     CLAIM(a_regular_file_cannot_be_attached),
     CLAIM(snapshot_lists_newest_first_with_counters),
+    CLAIM(snapshot_leaves_out_what_has_not_begun),
     CLAIM(ids_count_up_and_survive_growth_and_wrap),
     CLAIM(owner_exit_closes_what_it_owns_silently),
     cmocka_unit_test(many_requests_need_few_wakes),
