@@ -1,5 +1,7 @@
 """The gate in C (module `gate`), driven by a Lua service over text commands."""
 
+import re
+
 from harness import Client, Node, frame, free_port, wait_refused
 
 ALSO_WITH = "socket_thread = 3"
@@ -23,49 +25,60 @@ skynet.register_protocol {
 			command("start " .. (first or fd))
 		end
 		local cmd = text:match "^%d+ data cmd (.*)"
-		if cmd then command((cmd:gsub("FD", fd))) end
+		if cmd == "die" then
+			skynet.kill(gate)
+		elseif cmd then
+			command((cmd:gsub("FD", fd)))
+		end
 		local echo = text:match "^%d+ data echo (.*)"
 		if echo then
 			core.send(gate, skynet.PTYPE_CLIENT, 0, echo .. string.pack("<I4", fd))
+		end
+		local id, size = text:match "^%d+ data to (%d+) (%d+)"
+		if id then
+			core.send(gate, skynet.PTYPE_CLIENT, 0, ("x"):rep(size) .. string.pack("<I4", id))
 		end
 		-- Last: who has seen this line knows that the command is on its way.
 		skynet.error("told", session, text)
 	end,
 }
-skynet.register_protocol {
-	name = "client", id = skynet.PTYPE_CLIENT, unpack = skynet.tostring,
-	dispatch = function(session, source, text)
-		skynet.ignoreret()
-		skynet.error("agent got", session, skynet.address(source), text)
-	end,
-}
+local function agent(name, id)
+	skynet.register_protocol {
+		name = name, id = id, unpack = skynet.tostring,
+		dispatch = function(session, source, text)
+			skynet.ignoreret()
+			skynet.error(name .. " got", session, skynet.address(source), text)
+		end,
+	}
+end
+agent("agent", skynet.PTYPE_CLIENT)
+agent("tagged", 100)
 skynet.start(function()
 	skynet.register ".wd"
 	gate = skynet.launch("gate", PARAM)
 	skynet.error("gate", gate and skynet.address(gate), skynet.address(skynet.self()))
-	skynet.dispatch("lua", function(_, _, text)
-		if text == "kill" then skynet.kill(gate) end
-	end)
 end)
 """
 
 
 class Gate(Node):
-    def __init__(self, header="S", watchdog=".wd", tail="0 4", mode="", param=None, config=""):
+    def __init__(self, header="S", watchdog=".wd", tail="0 4", mode="", param=None, config="",
+                 host="127.0.0.1:"):
         self.port = free_port()
         if param is None:
-            param = f"{header} {watchdog} 127.0.0.1:{self.port} {tail}"
+            param = f"{header} {watchdog} {host}{self.port} {tail}"
         head = f'local MODE, PARAM = "{mode}", "{param}"\n'
         super().__init__('start = "wd"\n' + config,
                          files={"svc/wd.lua": head + WATCHDOG})
         m = self.wait_for(r"gate (\S+) :(\w+)$")
         self.gate, self.watchdog = m.group(1), m.group(2)
 
-    def client(self):
+    def client(self, host="127.0.0.1"):
         start = len(self.text)
-        c = Client(self.port)
-        c.fd = self.wait_for(r"told 0 (\d+) open \1 127\.0\.0\.1:%d:0$" % c.sock.getsockname()[1],
-                             start=start).group(1)
+        c = Client(self.port, host)
+        ip, port = c.sock.getsockname()[:2]
+        address = re.escape(f"{ip}:{port}")
+        c.fd = self.wait_for(rf"told 0 (\d+) open \1 {address}:0$", start=start).group(1)
         return c
 
 
@@ -141,6 +154,58 @@ def test_client_data_is_written_raw():
         c.send(frame(b"cmd kick FD"))
         assert c.recv_eof() == b""
         n.wait_for(f"told 0 {c.fd} close$")
+
+
+def test_data_for_a_connection_that_is_not_there():
+    with Gate() as n, n.client() as c:
+        c.send(frame(b"to 99999 5"))
+        n.wait_for(f"Invalid client id 99999 from {int(n.watchdog, 16):x}$")
+        c.send(frame(b"still here"))
+        n.wait_for("data still here$")
+
+
+def test_packages_carry_the_type_of_the_launch():
+    with Gate(tail="100 4") as n, n.client() as c, n.client() as d:
+        # A watchdog always gets text.
+        c.send(frame(f"cmd forward FD :{n.watchdog} :77".encode()))
+        n.wait_for("data cmd forward")
+        c.send(frame(b"to the agent"))
+        n.wait_for(f"tagged got {c.fd} :00000077 to the agent$")
+        d.send(frame(b"cmd broker .wd"))
+        n.wait_for("data cmd broker")
+        for client, text in ((c, "from c"), (d, "from d")):
+            client.send(frame(text.encode()))
+            n.wait_for(f"tagged got {client.fd} {n.gate} {text}$")
+
+
+def test_a_binding_may_be_a_port_or_an_address_of_ipv6():
+    for host in ("", ":"):
+        with Gate(host=host) as n, n.client() as c, n.client("127.0.0.2") as d:
+            for client in (c, d):
+                client.send(frame(b"hello"))
+                n.wait_for(f"told {client.fd} {client.fd} data hello$")
+    with Gate(host="::1:") as n, n.client("::1") as c:
+        c.send(frame(b"six"))
+        n.wait_for(f"told {c.fd} {c.fd} data six$")
+
+
+def test_a_peer_that_reads_too_slowly_is_logged():
+    with Gate() as n, n.client() as c, n.client() as d:
+        d.send(frame(b"to %s %d" % (c.fd.encode(), 32 << 20)))
+        peer = re.escape(f"127.0.0.1:{c.sock.getsockname()[1]}")
+        backlog = n.wait_for(rf"fd \({c.fd}\) send buffer \((\d+)\)K to {peer}$").group(1)
+        assert int(backlog) >= 1024
+        left = 32 << 20
+        while left > 0:
+            left -= len(c.sock.recv(min(left, 1 << 20)))
+        n.wait_for(rf"fd \({c.fd}\) send buffer \(0\)K to {peer}$")
+
+
+def test_a_gate_that_ends_closes_all_it_has():
+    with Gate() as n, n.client() as c, n.client() as d:
+        c.send(frame(b"cmd die"))
+        assert c.recv_eof() == b"" and d.recv_eof() == b""
+        wait_refused(n.port)
 
 
 def test_commands_are_exact():
