@@ -1,9 +1,12 @@
 -- gate and gateserver over real connections. The test is the watchdog, and its
 -- clients are sockets of its own.
 -- also with: socket_thread = 3
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 
 local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
+local rt = require "rt"
 local test = require "testlib"
 local sockets = require "sockets"
 local watchdog = require "watchdog"
@@ -145,6 +148,47 @@ test.case("without a kick it is closed when the time to linger is over", functio
 	expect("close", fd)
 	test.wait_for(function() return not sockets.info(fd) end)
 	test.eq(#told, 0)
+	skynet.kill(gate)
+end)
+
+test.case("a backlog is told to the watchdog, and its end", function()
+	local gate, port = open_gate()
+	local id, fd = connect(port)
+	skynet.call(gate, "lua", "accept", fd)
+	socket.pause(id)
+	socket.write(fd, ("w"):rep(32 << 20))
+	local warning = expect("warning", fd)
+	test.eq(warning.n, 3)
+	test.ok(warning[3] >= 1024)
+	local left = 32 << 20
+	while left > 0 do
+		left = left - #socket.read(id)
+	end
+	test.wait_for(function()
+		local last = watchdog.take("warning", fd)
+		return last and last[3] == 0
+	end)
+	socket.close(id)
+	skynet.kill(gate)
+end)
+
+test.case("an error of the listener is logged, and it goes on", function()
+	local gate, port = open_gate()
+	local first = connect(port)
+	local listener
+	for _, record in ipairs(socket.netstat()) do
+		listener = record.type == "LISTEN" and record.address == gate and record.id or listener
+	end
+	-- As the core tells it when there are no descriptors.
+	local event = string.pack("<i4i4i4xxxxI8", 5, listener, 0, 0) .. "Too many open files"
+	local mark = rt.mark()
+	skynet.rawsend(gate, "socket", event)
+	rt.logged("%[:%x+%] gateserver accept error: Too many open files$", mark)
+	local id, fd = connect(port)
+	skynet.call(gate, "lua", "kick", fd)
+	test.ok(is_closed(id))
+	socket.close(id)
+	socket.close(first)
 	skynet.kill(gate)
 end)
 

@@ -203,6 +203,7 @@ def test_results_and_what_is_logged():
             with n.login() as c:
                 assert c.classic(token) == result
                 assert c.recv_eof() == b""
+                n.wait_for(rf"connect from {c.addr} \(fd = \d+\)$")
                 if result[0] != "2":
                     why = "you may not" if result[:3] == "403" else "who are you"
                     n.wait_for(rf"invalid client \(fd = \d+\) error = .*{why}.*{c.addr}")

@@ -29,6 +29,9 @@ function conf.logout_handler(uid) msgserver.logout(name(uid)) return "out" end
 function conf.kick_handler(...) return "kick", ... end
 function conf.register_handler(server, ip, port)
 	skynet.error("registered", server, ip, port)
+	skynet.error("name", msgserver.username("u@id", 7, "s#v"))
+	skynet.error("parts", msgserver.userid(msgserver.username("u@id", 7, "s#v")))
+	skynet.error("no name", msgserver.userid "u@id")
 	return "registered", server
 end
 function conf.disconnect_handler(user)
@@ -76,6 +79,9 @@ skynet.start(function()
 	skynet.error("again", pcall(call, "login", "bob", SECRET))
 	skynet.error("short", pcall(call, "login", "odd", "0102"))
 	skynet.error("kick", call("kick", 1, 2))
+	call("login", "tmp", SECRET)
+	skynet.error("logout", call("logout", "tmp"))
+	skynet.error("anew", call("login", "tmp", SECRET))
 	skynet.error("other", pcall(call, "reboot"))
 	skynet.error("noname", pcall(call, "open", { address = "127.0.0.1", port = 0 }))
 	call "close"
@@ -119,12 +125,21 @@ def test_commands_are_answered():
         n.wait_for("again false")
         n.wait_for("short false")
         n.wait_for("kick kick 1 2$")
+        n.wait_for("logout out$")
+        n.wait_for("anew 1$")
         n.wait_for("other false")
         n.wait_for("noname false")
         n.wait_for("the user is logged in already")
         n.wait_for("a secret has 8 or 32 bytes")
         n.wait_for("Invalid msgserver command reboot")
         n.wait_for("open needs a servername")
+
+
+def test_names_of_users():
+    with Gated() as n:
+        n.wait_for(re.escape(f"name {lc.b64(b'u@id')}@{lc.b64(b's#v')}#{lc.b64(b'7')}") + "$")
+        n.wait_for("parts u@id 7 s#v$")
+        n.wait_for(r"no name$")
 
 
 def test_a_configuration_is_checked():
@@ -312,6 +327,14 @@ def test_the_last_answers_are_kept_up_to_a_number():
                 call(c, b"a", s)
         # From the newest on, for what is not kept is asked anew.
         assert kept(n, 2, range(20, 15, -1)) == [20, 19, 18, 17]
+
+
+def test_128_answers_are_kept_by_default():
+    with Gated() as n:
+        with n.join(1) as c:
+            for s in range(1, 200):
+                call(c, b"a", s)
+        assert kept(n, 2, range(199, 70, -1)) == list(range(199, 71, -1))
 
 
 def test_the_last_answers_are_kept_up_to_a_size():
