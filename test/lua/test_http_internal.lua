@@ -236,6 +236,28 @@ test.case("a lost peer raises socket_error, with its text once", function()
 		.. " timeout = nil err = Connection refused is_time_out = false")
 end)
 
+test.case("a connect that takes too long is told as such, and ends", function()
+	-- Nobody accepts: what the system keeps waiting is soon full, and answers no more.
+	local listener, _, port = socket.listen("127.0.0.1", 0, 1)
+	local ids, ok, err = {}, nil, nil
+	for i = 1, 20 do
+		ok, err = pcall(sockethelper.connect, "127.0.0.1", port, 20)
+		if not ok then
+			break
+		end
+		ids[i] = err
+	end
+	test.eq(ok, false)
+	assert(err == sockethelper.socket_error)
+	test.match(tostring(err), "connect failed host = 127.0.0.1 port = " .. port
+		.. " timeout = 20 err = .* is_time_out = true")
+	for _, id in ipairs(ids) do
+		sockethelper.close(id)
+	end
+	socket.close(listener)
+	test.wait_for(function() return #socket.netstat() == 0 end)
+end)
+
 test.case("readfunc with a time limit raises when it passes", function()
 	local client, server = pair()
 	local ok, err = pcall(sockethelper.readfunc(server, nil, 2))

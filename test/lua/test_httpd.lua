@@ -194,9 +194,19 @@ test.case("write_response writes exactly this", function()
 	test.eq(written(200, nil, { a = { "1", 2 } }), "HTTP/1.1 200 OK\r\na: 1\r\na: 2\r\n\r\n")
 	test.eq(written(200, "x", { ["Content-Length"] = 7 }), "HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx")
 	for code, text_of in pairs {
-		[100] = "Continue", [206] = "Partial Content", [305] = "Use Proxy", [307] = "Temporary Redirect",
-		[408] = "Request Time-out", [413] = "Request Entity Too Large", [414] = "Request-URI Too Large",
-		[416] = "Requested range not satisfiable", [504] = "Gateway Time-out",
+		[100] = "Continue", [101] = "Switching Protocols",
+		[200] = "OK", [201] = "Created", [202] = "Accepted", [203] = "Non-Authoritative Information",
+		[204] = "No Content", [205] = "Reset Content", [206] = "Partial Content",
+		[300] = "Multiple Choices", [301] = "Moved Permanently", [302] = "Found", [303] = "See Other",
+		[304] = "Not Modified", [305] = "Use Proxy", [306] = "", [307] = "Temporary Redirect",
+		[400] = "Bad Request", [401] = "Unauthorized", [402] = "Payment Required", [403] = "Forbidden",
+		[404] = "Not Found", [405] = "Method Not Allowed", [406] = "Not Acceptable",
+		[407] = "Proxy Authentication Required", [408] = "Request Time-out", [409] = "Conflict",
+		[410] = "Gone", [411] = "Length Required", [412] = "Precondition Failed",
+		[413] = "Request Entity Too Large", [414] = "Request-URI Too Large",
+		[415] = "Unsupported Media Type", [416] = "Requested range not satisfiable",
+		[417] = "Expectation Failed", [500] = "Internal Server Error", [501] = "Not Implemented",
+		[502] = "Bad Gateway", [503] = "Service Unavailable", [504] = "Gateway Time-out",
 		[505] = "HTTP Version not supported",
 	} do
 		test.eq(written(code), "HTTP/1.1 " .. code .. " " .. text_of .. "\r\n\r\n")

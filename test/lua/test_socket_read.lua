@@ -402,6 +402,34 @@ test.case("unread data pauses the socket once and is all there later", function(
 	test.match(lines[1], "^Pause socket %(%d+%) size : %d+$")
 end)
 
+test.case("128 KiB that nobody asked for are the most without a pause", function()
+	local client, server = pair()
+	local size = 128 * 1024
+	local lines = test.logged("Pause socket", function(found)
+		socket.write(client, ("p"):rep(size))
+		test.wait_for(function() return sockets.info(server).read == size end)
+		-- What follows in the mailbox has its turn.
+		skynet.yield()
+		test.eq(found, {})
+		socket.write(client, "p")
+		test.wait_for(function() return #found > 0 end)
+	end)
+	test.eq(lines, { ("Pause socket (%d) size : %d"):format(server, size + 1) })
+	test.eq(#socket.read(server), size + 1)
+	-- The same of what is there beyond what somebody has asked for.
+	lines = test.logged("Pause socket", function()
+		local got
+		skynet.fork(function() got = socket.read(server, 10) end)
+		skynet.yield()
+		socket.write(client, ("p"):rep(10 + size + 1))
+		test.wait_for(function() return got end)
+		test.wait_for(function() return sockets.info(server).read == 2 * size + 12 end)
+		skynet.sleep(2)
+	end)
+	test.eq(#lines, 1)
+	close(client, server)
+end)
+
 test.case("readall takes any amount", function()
 	local client, server = pair()
 	local size = 4 * MiB
