@@ -7,21 +7,20 @@
 local core = require "skynet.core"
 local wscodec = require "wscodec"
 
+local send, type = wscodec.send, type
+
 ---@class snax.wsgate
 local wsgate = {}
 
-local OPCODE = { text = 1, binary = 2 }
+local BINARY = 2
+local OPCODE = { text = 1, binary = BINARY }
 
 -- A block is taken, also where the kind is wrong.
-local function opcode(kind, block)
-	local op = OPCODE[kind or "binary"]
-	if not op then
-		if block then
-			core.trash(block, 0)
-		end
-		error("wsgate: kind must be text or binary, not " .. tostring(kind), 3)
+local function refuse(kind, block)
+	if block then
+		core.trash(block, 0)
 	end
-	return op
+	error("wsgate: kind must be text or binary, not " .. tostring(kind), 3)
 end
 
 ---Send a message.
@@ -32,9 +31,10 @@ end
 ---@return boolean # false: the connection is gone, or takes no more
 function wsgate.send(fd, data, kind, block_kind)
 	if type(data) == "userdata" then
-		return wscodec.send(fd, opcode(block_kind, data), data, kind)
+		local op = block_kind and (OPCODE[block_kind] or refuse(block_kind, data)) or BINARY
+		return send(fd, op, data, kind)
 	end
-	return wscodec.send(fd, opcode(kind), data)
+	return send(fd, kind and (OPCODE[kind] or refuse(kind)) or BINARY, data)
 end
 
 ---Send one message to many connections; it is framed once.
@@ -42,7 +42,7 @@ end
 ---@param data string
 ---@param kind "text"|"binary"|nil
 function wsgate.broadcast(fds, data, kind)
-	local frame = wscodec.frame(opcode(kind), data)
+	local frame = wscodec.frame(kind and (OPCODE[kind] or refuse(kind)) or BINARY, data)
 	for _, fd in ipairs(fds) do
 		wscodec.sendframe(fd, frame)
 	end

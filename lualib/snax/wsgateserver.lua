@@ -22,6 +22,10 @@ local wsgaterate = require "snax.wsgaterate"
 local wsgatesettings = require "snax.wsgatesettings"
 local wscodec = require "wscodec"
 
+-- What every message needs.
+local feed, next_block = wscodec.codec.feed, wscodec.codec.nextblock
+local traceback, xpcall = debug.traceback, xpcall
+
 local wsgateserver = {}
 
 local TEXT, BINARY, CLOSE, PING, PONG, FAILED = 1, 2, 8, 9, 10, -1
@@ -42,12 +46,14 @@ local POLICY, UNSUPPORTED, FAILURE = 1008, 1003, 1011
 -- Of a connection. REFUSED: the request was answered with an error. CLOSING: our close
 -- frame was sent. CLOSED: the close was requested, its event is still to come.
 local HANDSHAKE, OPEN, REFUSED, CLOSING, CLOSED = 1, 2, 3, 4, 5
+-- Of TLS: the handshake goes on, or is over.
+local SHAKING, SECURE = 1, 2
 
 ---@class wsgate.connection
 ---@field state integer
 ---@field addr string
 ---@field head string? what has arrived of the request
----@field is_shaking boolean? the handshake of TLS is not over
+---@field tls integer|false SHAKING, SECURE; false = plain
 ---@field codec userdata?
 ---@field is_announced boolean? `connect` was called
 ---@field is_started boolean? openclient was called
@@ -66,8 +72,11 @@ local client_number = 0
 local deadline = {}
 -- Of the last `open`.
 local settings = {}
+-- The one kind of messages that is allowed, if any.
+local only_kind
 local tls_context
 local handler
+local on_message
 
 -------------------------------------------------------------------- notices
 
@@ -162,7 +171,7 @@ function expire(fd)
 		return
 	elseif c.state == HANDSHAKE then
 		report("upgrade", "no upgrade from %s in time", c.addr)
-		if not c.is_shaking then
+		if c.tls ~= SHAKING then
 			driver.send(fd, handshake.refusal(408))
 		end
 		close_now(fd, c)
@@ -217,15 +226,15 @@ end
 
 -- Hands a message over. The block is the handler's, or freed here.
 local function deliver(fd, c, kind, msg, sz)
-	if settings.kind and settings.kind ~= KIND[kind] then
+	if only_kind and only_kind ~= kind then
 		driver.drop(msg, sz)
-		close_client(fd, c, UNSUPPORTED, "only " .. settings.kind)
+		close_client(fd, c, UNSUPPORTED, "only " .. only_kind)
 		return
 	end
 	if deadline[fd] then
 		deadline[fd] = nil -- the first message
 	end
-	local ok, err = xpcall(handler.message, debug.traceback, fd, msg, sz, KIND[kind])
+	local ok, err = xpcall(on_message, traceback, fd, msg, sz, kind)
 	if not ok then
 		skynet.error(err)
 	end
@@ -239,7 +248,7 @@ local function take_close(fd, c, code, reason)
 	close_now(fd, c)
 end
 
--- One frame of an open connection.
+-- One frame of an open connection that is no message.
 local function take_frame(fd, c, kind, a, b)
 	if kind == FAILED then
 		c.is_failed = true
@@ -247,16 +256,15 @@ local function take_frame(fd, c, kind, a, b)
 		close_client(fd, c, a, b, FAILED_TIMEOUT)
 	elseif kind == CLOSE then
 		take_close(fd, c, a, b)
-	elseif kind == TEXT or kind == BINARY then
-		deliver(fd, c, kind, a, b)
 	elseif kind == PING then
 		wscodec.send(fd, PONG, a)
 	end
-	if c.meter and c.state == OPEN then
-		local wait, name = wsgaterate.take(c.meter, math.type(b) == "integer" and b or 0)
-		if wait > 0 then
-			slow_down(fd, c, wait, name)
-		end
+end
+
+local function count(fd, c, size)
+	local wait, name = wsgaterate.take(c.meter, size)
+	if wait > 0 then
+		slow_down(fd, c, wait, name)
 	end
 end
 
@@ -279,13 +287,21 @@ end
 -- Delivers all that has arrived. May yield with the handler; what arrives meanwhile
 -- waits in the codec.
 function pump(fd, c)
+	local codec = c.codec
 	c.is_pumping = true
 	while c.state == OPEN and not c.is_slowed do
-		local kind, a, b = c.codec:nextblock()
-		if not kind then
+		local kind, a, b = next_block(codec)
+		local name = KIND[kind]
+		if name then
+			deliver(fd, c, name, a, b)
+		elseif kind then
+			take_frame(fd, c, kind, a, b)
+		else
 			break
 		end
-		take_frame(fd, c, kind, a, b)
+		if c.meter and c.state == OPEN then
+			count(fd, c, name and b or 0)
+		end
 	end
 	c.is_pumping = false
 	if c.state == CLOSING then
@@ -362,7 +378,7 @@ local function upgrade(fd, c, request, rest)
 		c.codec:feed(rest)
 	end
 	c.is_announced = true
-	local ok, err = xpcall(handler.connect, debug.traceback, fd, c.addr, info_of(request, agreed))
+	local ok, err = xpcall(handler.connect, traceback, fd, c.addr, info_of(request, agreed))
 	if not ok then
 		skynet.error(err)
 		if c.state == OPEN then
@@ -397,39 +413,33 @@ end
 
 local on = {}
 
-local function take_data(fd, c, size, data)
-	if c.is_failed then
-		driver.drop(data, size)
-		return
-	end
-	c.codec:feed(data, size)
-	if c.state == CLOSING then
-		drop_frames(fd, c)
-	elseif c.is_started and not c.is_pumping and not c.is_slowed then
-		pump(fd, c)
-	elseif not c.is_paused and c.codec:pending() > MAX_PENDING then
-		c.is_paused = true
-		driver.pause(fd)
-	end
-end
-
 -- Plain bytes of a connection, in a block that is taken.
 local function take_block(fd, c, size, data)
-	if c.state == OPEN or c.state == CLOSING then
-		take_data(fd, c, size, data)
-		return
-	end
-	local text = c.state == HANDSHAKE and skynet.tostring(data, size)
-	driver.drop(data, size)
-	if text then
-		take_head(fd, c, text)
+	local state = c.state
+	if state == OPEN then
+		feed(c.codec, data, size)
+		if c.is_started and not c.is_pumping and not c.is_slowed then
+			pump(fd, c)
+		elseif not c.is_paused and c.codec:pending() > MAX_PENDING then
+			c.is_paused = true
+			driver.pause(fd)
+		end
+	elseif state == CLOSING and not c.is_failed then
+		feed(c.codec, data, size)
+		drop_frames(fd, c)
+	else
+		local text = state == HANDSHAKE and skynet.tostring(data, size)
+		driver.drop(data, size)
+		if text then
+			take_head(fd, c, text)
+		end
 	end
 end
 
 local function fail_tls(fd, c, why)
 	if c.state ~= CLOSED then
 		report("tls", "end %s: %s", c.addr, why)
-		c.is_shaking = false
+		c.tls = SECURE
 		close_now(fd, c)
 	end
 end
@@ -447,7 +457,7 @@ end
 local function shake(fd, c, data, size)
 	local done, why = gatetls.shake(fd, data, size)
 	if done then
-		c.is_shaking = false
+		c.tls = SECURE
 		take_plaintext(fd, c, gatetls.open(fd))
 	elseif why then
 		fail_tls(fd, c, "TLS handshake failed: " .. why)
@@ -459,12 +469,12 @@ on[1] = function(fd, size, data)
 	local c = connections[fd]
 	if not c or c.state == CLOSED then
 		driver.drop(data, size)
-	elseif c.is_shaking then
-		shake(fd, c, data, size)
-	elseif gatetls.has(fd) then
-		take_plaintext(fd, c, gatetls.receive(fd, data, size))
-	else
+	elseif not c.tls then
 		take_block(fd, c, size, data)
+	elseif c.tls == SHAKING then
+		shake(fd, c, data, size)
+	else
+		take_plaintext(fd, c, gatetls.receive(fd, data, size))
 	end
 end
 
@@ -475,7 +485,7 @@ end
 
 -- The peer has ended the connection where it may not.
 local function report_cut(c)
-	if c.is_shaking then
+	if c.tls == SHAKING then
 		report("tls", "end %s: TLS handshake failed: the peer closed the connection", c.addr)
 	elseif c.state == HANDSHAKE and c.head ~= "" then
 		report("cut", "%s ended within its request", c.addr)
@@ -505,12 +515,12 @@ on[4] = function(_, fd, addr)
 		return
 	end
 	client_number = client_number + 1
-	local c = { state = HANDSHAKE, addr = addr, head = "", is_shaking = tls_context ~= nil }
+	local c = { state = HANDSHAKE, addr = addr, head = "", tls = tls_context and SHAKING or false }
 	connections[fd] = c
 	if settings.handshake_timeout > 0 then
 		set_deadline(fd, settings.handshake_timeout)
 	end
-	if c.is_shaking then
+	if c.tls then
 		gatetls.begin(fd, tls_context)
 	else
 		driver.start(fd)
@@ -531,7 +541,7 @@ on[5] = function(fd, _, text)
 		report("error", "%s: %s", c.addr, text)
 	end
 	-- CLOSE will follow.
-	c.is_shaking = false
+	c.tls = c.tls and SECURE
 	c.state = CLOSED
 	deadline[fd] = nil
 	if c.is_announced and handler.error then
@@ -585,6 +595,7 @@ local function prepare(conf)
 	local ctx = conf.tls and gatetls.context(conf.tls)
 	return wsgatesettings.of_listener(conf, new), function()
 		settings, tls_context = new, ctx
+		only_kind = new.kind
 	end
 end
 
@@ -604,13 +615,13 @@ function wsgateserver.start(h)
 	assert(type(h) == "table", "wsgateserver.start needs a table of handlers")
 	assert(h.connect, "wsgateserver needs handler.connect")
 	assert(h.message, "wsgateserver needs handler.message")
-	handler = h
+	handler, on_message = h, h.message
 	skynet.register_protocol {
 		name = "socket",
 		id = skynet.PTYPE_SOCKET,
 		unpack = driver.unpack,
-		dispatch = function(_, _, event, ...)
-			on[event](...)
+		dispatch = function(_, _, event, fd, size, data)
+			on[event](fd, size, data)
 		end,
 	}
 	gatelistener.start { name = "wsgate", handler = h, prepare = prepare, opened = keep_pinging }
