@@ -286,6 +286,17 @@ test.case("a call with a time limit", function()
 	skynet.sleep(2)
 end)
 
+test.case("an answer that is too large fails the call, and tells who answers", function()
+	for _, answer in ipairs {
+		"SHARED.told = skynet.ret(skynet.pack(1), -1)",
+		"SHARED.told = skynet.response(function() return skynet.pack(1), -1 end)(true)",
+	} do
+		rt.call_failed(rt.run, agent, answer)
+		local told = rt.run(agent, "skynet.retpack(SHARED.told)")
+		test.eq(told, answer:find "response" ~= nil)
+	end
+end)
+
 test.case("a send is refused as false when it is too large", function()
 	local msg = skynet.pack(1)
 	test.eq(skynet.rawsend(agent, "lua", msg, -1), false)

@@ -59,7 +59,8 @@ end)
 
 test.case("no other node: link returns, connect and linkmaster raise", function()
 	harbor.link(3)
-	test.err(function() harbor.connect(2) end, "call failed")
+	test.err(function() harbor.connect(2) end,
+		"Can't connect to other harbor in single node mode: call failed")
 	test.err(function() harbor.linkmaster() end, "call failed")
 	test.err(function() skynet.call(".cslave", "lua", "NOSUCH") end, "call failed")
 end)

@@ -1,8 +1,11 @@
 -- The launcher: list, launch outcomes, queries of all services, kill.
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 
 local skynet = require "skynet"
 require "skynet.manager"
 local core = require "skynet.core"
+local rt = require "rt"
 local test = require "testlib"
 
 local function list()
@@ -174,6 +177,18 @@ test.case("a C service is ready when it sends an empty text", function()
 	skynet.kill(handle)
 end)
 
+test.case("texts that mean nothing are an error, ERROR is the end of a launch", function()
+	local mark = rt.mark()
+	core.send(".launcher", skynet.PTYPE_TEXT, 0, "hello")
+	rt.logged("Invalid text command hello", mark)
+	local handle, result = slow_launch()
+	core.redirect(".launcher", handle, skynet.PTYPE_TEXT, 0, "ERROR")
+	test.wait_for(function() return result.done end)
+	test.eq(result.ok, false)
+	test.eq(listed(handle), nil)
+	skynet.kill(handle)
+end)
+
 test.case("STAT tells who does not answer in time and who fails", function()
 	local mute = skynet.newservice("sv_helper", "mute")
 	local faulty = skynet.newservice("sv_helper", "faulty")
@@ -199,6 +214,12 @@ test.case("MEM and GC give the heap of every service", function()
 		local mem = skynet.call(".launcher", "lua", cmd)
 		test.match(mem[skynet.address(handle)], "^%d+%.%d%d Kb %(snlua sv_helper%)$")
 		test.eq(mem[":00000003"], nil)
+	end
+	-- GC asks everybody before it looks at them.
+	local mark = rt.mark()
+	skynet.call(".launcher", "lua", "GC")
+	for address in pairs(list()) do
+		rt.logged("^%[" .. address .. "%] GC [%d.]+ Kb %-> [%d.]+ Kb, cost [%d.]+ sec$", mark)
 	end
 	skynet.kill(handle)
 end)

@@ -42,7 +42,7 @@ end)
 
 test.case("a service without a dispatcher fails its callers", function()
 	local handle = service.new("nodispatch", function() local _ = _ENV end)
-	test.err(function() skynet.call(handle, "lua") end, "call failed")
+	test.err(function() skynet.call(handle, "lua") end, "No dispatch function: call failed")
 end)
 
 test.case("a function that captures a foreign local, or no global at all, is refused", function()

@@ -1,4 +1,6 @@
 -- Unique services: one launch per name, waiting, failures, cycles, LIST.
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 
 local skynet = require "skynet"
 require "skynet.manager"
@@ -141,7 +143,9 @@ test.case("unknown and missing commands are answered", function()
 end)
 
 test.case("the service manager is there once", function()
+	local mark = rt.mark()
 	test.eq(skynet.newservice "service_mgr", nil)
+	rt.logged("%.service is already register by :00000007$", mark)
 	test.eq(skynet.localname ".service", 7)
 	test.eq(require "skynet.harbor".queryname "SERVICE", 7)
 end)

@@ -1,7 +1,10 @@
 -- snax: interfaces, objects, life cycle, hotfix, profile.
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 
 local skynet = require "skynet"
 local snax = require "skynet.snax"
+local rt = require "rt"
 local test = require "testlib"
 
 local notices = {}
@@ -99,6 +102,9 @@ test.case("the profile counts CPU time, not waiting", function()
 	test.ok(profile.sleep.time < 0.05)
 	test.eq(profile.twin.count, 1)
 	test.eq(skynet.call(s.handle, "debug", "INFO").twin.count, 1)
+	-- Methods of one name in both groups share it.
+	s.post.twin()
+	test.eq(snax.profile_info(s).twin.count, 2)
 	snax.kill(s)
 end)
 
@@ -141,11 +147,11 @@ end)
 test.case("methods are refused before init, and init runs once", function()
 	local handle = skynet.newservice("snaxd", "snx")
 	local s = snax.bind(handle, "snx")
-	test.err(function() s.req.twin() end, "call failed")
-	test.err(function() snax.kill(s) end, "call failed")
+	test.err(function() s.req.twin() end, "Init first: call failed")
+	test.err(function() snax.kill(s) end, "Never init: call failed")
 	skynet.call(handle, "snax", 1)
 	test.eq(s.req.twin(), "twin")
-	test.err(function() skynet.call(handle, "snax", 1) end, "call failed")
+	test.err(function() skynet.call(handle, "snax", 1) end, "Already init: call failed")
 	test.eq(s.req.twin(), "twin")
 	snax.kill(s)
 end)
@@ -274,7 +280,9 @@ test.case("two hotfixes in a row build on each other", function()
 end)
 
 test.case("printf formats into the log", function()
+	local mark = rt.mark()
 	snax.printf("%s is %d", "this", 1)
+	test.eq(rt.lines("this is", mark), { ("[%s] this is 1"):format(skynet.address(skynet.self())) })
 end)
 
 test.case("rawnewservice gives the handle of an initialised service", function()

@@ -73,6 +73,18 @@ test.case("a failing callee leaves request and error, and no resume here", funct
 	skynet.kill(agent)
 end)
 
+test.case("a request that was never sent leaves no tag for the next one", function()
+	local agent = rt.agent()
+	traced(function()
+		pcall(skynet.call, agent, "lua", print)
+		pcall(skynet.call, 0xffff, "lua", 1)
+	end)
+	test.eq(rt.run(agent, "skynet.retpack(skynet.tracetag())"), nil)
+	traced(function() skynet.send(agent, "lua", "return") end)
+	test.eq(rt.run(agent, "skynet.retpack(skynet.tracetag())"), nil)
+	skynet.kill(agent)
+end)
+
 test.case("sleeping leaves sleep with call sites and resume", function()
 	local from = rt.mark()
 	local tag = traced(function() skynet.sleep(1) skynet.yield() end)

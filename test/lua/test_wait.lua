@@ -289,7 +289,15 @@ test.case("killthread of a caller swallows the late answer", function()
 	rt.run(agent, "skynet.sleep(6) skynet.retpack(1)")
 	test.eq(rt.lines("Unknown session", from), {})
 	test.eq(tombstones(), before)
-	skynet.kill(agent)
+	-- So does a late failure, and the end of the callee.
+	for _, late in ipairs { "skynet.sleep(3) error 'late'", "skynet.sleep(3) skynet.exit()" } do
+		co = skynet.fork(rt.run, agent, late)
+		skynet.yield()
+		test.eq(skynet.killthread(co), co)
+		test.eq(tombstones(), before + 1)
+		test.wait_for(function() return tombstones() == before end)
+	end
+	test.eq(rt.lines("Unknown session", from), {})
 end)
 
 test.case("trace_timeout shows where a timer was armed", function()

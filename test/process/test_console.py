@@ -262,7 +262,11 @@ def test_tools():
         assert c.ok("clearcache") == []
         cmem = dict(line.split("\t") for line in c.ok("cmem"))
         assert "total" in cmem and "block" in cmem, cmem
-        c.ok("jmem")
+        totals = c.ok("jmem")
+        assert [line.split("\t")[0] for line in totals] == [
+            f"stats.{what}" for what in ("active", "allocated", "mapped", "resident", "retained")]
+        for line in totals:
+            assert re.fullmatch(r"\S+\t[ \d]{10}\d  [ \d]{4}\d\.\d\d Mb", line), line
         parts = dict(line.split("\t") for line in c.ok("memory"))
         assert "services: Lua heaps" in parts and "~ sum" in parts and "~ RSS" in parts, parts
         ranks = c.ok("memtop 3 lua")
@@ -376,6 +380,7 @@ def test_debug_hands_the_connection_to_a_session():
         prompt = f":{n.target}>".encode()
         c.send("debug .target\n")
         assert c.recv_exact(len(prompt)) == prompt
+        n.wait_for(rf"Attach to :{n.target}$")
         c.send("1+1\n")
         assert c.recv_exact(len(prompt) + 3) == b"2\t\n" + prompt
         c.send("cont\n")
@@ -560,6 +565,8 @@ end)
     with Node('start = "go"', files={"svc/go.lua": script}) as n:
         n.wait_for("printed")
         n.wait_for(r"^:00000004\tsnlua cdummy$")
+        if VARIANT not in ("asan", "tsan"):
+            n.wait_for(r"^:0000000\w [\d.]+K$")
         n.wait_for(r"^Total memory:\t\d+$")
         n.wait_for(r"^Total block:\t\d+$")
         assert n.stop() == 0
