@@ -17,12 +17,13 @@
 #include "netpack_guard.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
+#include "skynet_server.h"
 #include "skynet_socket.h"
 
 #define QUEUE_META "skynet.netpack.queue"
 #define FIRST_PACKAGES 16
 
-// Upvalues of filter and feed. The last five come only to who asked for it.
+// Upvalues of filter and feed. The last six come only to who asked for it.
 enum {
 	KIND_DATA = 1,
 	KIND_MORE,
@@ -36,7 +37,8 @@ enum {
 	KIND_RAW,  // bytes as they came: fd, block, size
 	KIND_SEND, // bytes to be sent, of a relay: fd, block, size
 	KIND_LOST, // the service that packages were routed to is gone: fd, service
-	KIND_LAST = KIND_LOST,
+	KIND_LAG,  // too much waits for that service: fd, service
+	KIND_LAST = KIND_LAG,
 };
 
 // What there is to tell of a read besides its packages; kind 0 = nothing. The numbers
@@ -59,6 +61,7 @@ struct queue {
 	struct frame_table *frames;
 	struct guard *guard; // NULL = no limits
 	bool is_raw;         // bytes are handed out as they come
+	size_t agent_limit;  // bytes that may wait for a service with a route, 0 = no limit
 	struct outcome late; // of a read whose packages went their route
 	struct package *ring;
 	size_t cap;
@@ -347,6 +350,12 @@ send_on(void *ud, int id, char *data, size_t size) {
 	d->is_lost |= skynet_send(d->ctx, d->source, d->service, type, id, data, size) < 0;
 }
 
+// Whether so much waits for the service that what it gets should not be read.
+static bool
+is_behind(const struct queue *q, uint32_t service) {
+	return q->agent_limit > 0 && skynet_context_waiting(service) > q->agent_limit;
+}
+
 // What came of a connection with a route takes it, if nothing waits before it. The
 // filter of the service, see lua-task.h: true when there is nothing to tell Lua.
 static bool
@@ -369,6 +378,8 @@ route_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	if (d.is_lost) {
 		guard_set_note(q->guard, m->id, 0);
 		q->late = (struct outcome){KIND_LOST, m->id, d.service, 0};
+	} else if (q->late.kind == 0 && d.n > 0 && is_behind(q, d.service)) {
+		q->late = (struct outcome){KIND_LAG, m->id, d.service, 0};
 	}
 	return q->late.kind == 0;
 }
@@ -397,6 +408,20 @@ lroute(lua_State *L) {
 	}
 	guard_set_note(q->guard, id, (uint64_t)service << 32 | source);
 	return 0;
+}
+
+// waiting(service: handle or name) -> bytes of what waits for it
+static int
+lwaiting(lua_State *L) {
+	uint32_t service;
+	if (lua_type(L, 1) == LUA_TSTRING) {
+		lua_getfield(L, LUA_REGISTRYINDEX, "skynet_context");
+		service = skynet_queryname(lua_touserdata(L, -1), lua_tostring(L, 1));
+	} else {
+		service = opt_handle(L, 1);
+	}
+	lua_pushinteger(L, (lua_Integer)skynet_context_waiting(service));
+	return 1;
 }
 
 //----------------------------------------------------------------- functions
@@ -502,8 +527,8 @@ time_field(lua_State *L, int index, const char *key) {
 
 // guard(queue or nil, limits, local_limits) -> queue. Fields of both: [address_]package_rate,
 // package_burst, byte_rate, byte_burst; the second is for peers on this machine. Fields of
-// the first alone: maxpackage, first_timeout, idle_timeout (1/100 s), raw (boolean). What
-// is missing is without limit. From now on the queue knows who connects.
+// the first alone: maxpackage, first_timeout, idle_timeout (1/100 s), agent_limit (bytes),
+// raw (boolean). What is missing is without limit. From now on the queue knows who connects.
 static int
 lguard(lua_State *L) {
 	struct guard_limits limits;
@@ -513,6 +538,7 @@ lguard(lua_State *L) {
 	uint32_t first = time_field(L, 2, "first_timeout");
 	uint32_t idle = time_field(L, 2, "idle_timeout");
 	int64_t max = limit_field(L, 2, "maxpackage");
+	size_t agent_limit = (size_t)limit_field(L, 2, "agent_limit");
 	lua_getfield(L, 2, "raw");
 	bool is_raw = lua_toboolean(L, -1);
 	lua_settop(L, 1);
@@ -523,6 +549,7 @@ lguard(lua_State *L) {
 	guard_set(q->guard, &limits, &local, first, idle);
 	frame_limit(q->frames, max > 0 && max < FRAME_MAX ? (size_t)max : FRAME_MAX);
 	q->is_raw = is_raw;
+	q->agent_limit = agent_limit;
 	return 1;
 }
 
@@ -573,8 +600,8 @@ lfeed(lua_State *L) {
 // Adds a function that says what came in the words of KIND_.
 static void
 add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
-	static const char *const kinds[] = {"data",    "more", "error", "open", "close", "init",
-	                                    "warning", "slow", "huge",  "raw",  "send",  "lost"};
+	static const char *const kinds[] = {"data", "more", "error", "open", "close", "init", "warning",
+	                                    "slow", "huge", "raw",   "send", "lost",  "lag"};
 	for (int i = 0; i < KIND_LAST; i++) {
 		lua_pushstring(L, kinds[i]);
 	}
@@ -585,9 +612,9 @@ add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
 int
 luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"pop", lpop},           {"pack", lpack},   {"clear", lclear},
-	    {"tostring", ltostring}, {"guard", lguard}, {"wait", lwait},
-	    {"sweep", lsweep},       {"route", lroute}, {NULL, NULL},
+	    {"pop", lpop},         {"pack", lpack}, {"clear", lclear}, {"tostring", ltostring},
+	    {"guard", lguard},     {"wait", lwait}, {"sweep", lsweep}, {"route", lroute},
+	    {"waiting", lwaiting}, {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},

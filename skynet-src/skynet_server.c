@@ -21,6 +21,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* About what a message costs beside its bytes, see skynet_context_waiting. */
+#define MESSAGE_COST 64
+
 static struct {
 	_Atomic(int) total;                /* counted services that exist */
 	void (*on_gone)(int total);        /* set before threads start */
@@ -322,6 +325,19 @@ context_take_endless(struct skynet_context *ctx) {
 size_t
 context_queue_length(struct skynet_context *ctx) {
 	return mailbox_length(&ctx->mailbox);
+}
+
+size_t
+skynet_context_waiting(uint32_t handle) {
+	size_t n = 0;
+
+	epoch_enter();
+	struct skynet_context *ctx = skynet_handle_peek(handle);
+	if (ctx) {
+		n = mailbox_bytes(&ctx->mailbox) + mailbox_length(&ctx->mailbox) * MESSAGE_COST;
+	}
+	epoch_exit();
+	return n;
 }
 
 size_t

@@ -48,6 +48,13 @@ int skynet_context_newsession(struct skynet_context *ctx);
 /* Number of counted services. */
 int skynet_context_total(void);
 
+/*
+ * Bytes of what waits in the mailbox of a service, and some for each message; 0 when it
+ * is dead. For those that hand on what strangers send: who asks can stop reading. Any
+ * thread.
+ */
+size_t skynet_context_waiting(uint32_t handle);
+
 /* Set the endless flag of a service and let its module say where it is stuck. */
 void skynet_context_endless(uint32_t handle);
 

@@ -7,11 +7,13 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
+local gatelag = require "snax.gatelag"
 
 ---@class snax.gateagents.server
 ---@field openclient fun(fd: integer)
 ---@field closeclient fun(fd: integer, ...)
 ---@field route fun(fd: integer, service: integer?, source: integer?)? see snax.gateserver
+---@field rest fun(fd: integer, service: integer|string)? the same
 
 ---A handler for snax.gateserver and its like.
 ---@param name string of the service, for log lines
@@ -38,6 +40,9 @@ return function(name, server, gone)
 			skynet.send(watchdog, "lua", "socket", "data", fd, text)
 		elseif not skynet.redirect(agent, c.client, "client", fd, msg, sz) then
 			handler.lost(fd, agent)
+		end
+		if server.rest and gatelag.is_behind(agent or watchdog) then
+			server.rest(fd, agent or watchdog)
 		end
 	end
 

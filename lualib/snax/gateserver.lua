@@ -17,6 +17,7 @@
 local skynet = require "skynet"
 local netpack = require "skynet.netpack"
 local driver = require "skynet.socketdriver"
+local gatelag = require "snax.gatelag"
 local gatelistener = require "snax.gatelistener"
 local gatesettings = require "snax.gatesettings"
 local gatetls = require "snax.gatetls"
@@ -63,7 +64,7 @@ local handler
 local on_message, is_direct
 
 -- Reasons not to read a connection, and fd -> those that hold now.
-local SLOW, FULL, UNOPENED = 1, 2, 4
+local SLOW, FULL, UNOPENED, BEHIND = 1, 2, 4, 8
 ---@type table<integer, integer>
 local held = {}
 
@@ -360,6 +361,21 @@ function event.slow(fd, wait, why)
 	dispatch_queue()
 end
 
+---The service that gets the packages of a connection lags behind (gatelag.is_behind): the
+---connection is not read until that has caught up.
+---@param fd integer unknown or closed: no effect
+---@param service integer|string
+function gateserver.rest(fd, service)
+	if is_open(fd) and (held[fd] or 0) & BEHIND == 0 then
+		report("behind", "stop reading %d of %s while more than %d bytes wait for %s (agent_limit)", fd,
+			address[fd], settings.agent_limit, skynet.address(service))
+		hold(fd, BEHIND)
+		gatelag.wait(fd, service, function() release(fd, BEHIND) end)
+	end
+end
+
+event.lag = gateserver.rest
+
 -- What came for it meanwhile is lost as well.
 function event.lost(fd, service)
 	if is_open(fd) and handler.lost then
@@ -554,6 +570,7 @@ event.init = gatelistener.bound
 ---@field linger integer? 1/100 s until a connection that the peer closed is closed here
 ---@field ordered boolean? packages of a connection wait while `message` yields
 ---@field max_pending integer? packages of a connection that may wait for `message`
+---@field agent_limit integer? bytes that may wait for the service that packages are handed on to
 ---@field first_timeout integer? 1/100 s a connection may wait with its first package
 ---@field idle_timeout integer? 1/100 s between packages
 ---@field rate_policy "delay"|"close"|nil
@@ -576,6 +593,7 @@ local function prepare(conf)
 		tls_context = ctx
 		is_raw = limits.raw
 		queue = netpack.guard(queue, limits, near)
+		gatelag.set_limit(s.agent_limit)
 	end
 end
 

@@ -20,6 +20,7 @@ local DEFAULTS = {
 	idle_timeout = 720000,
 	handshake_timeout = 1000,
 	max_pending = 1024,
+	agent_limit = 16 * MiB,
 	package_rate = 50000,
 	package_burst = 100000,
 	byte_rate = 64 * MiB,
@@ -162,6 +163,7 @@ function gatesettings.of_guard(conf, s)
 		maxpackage = s.maxpackage,
 		first_timeout = s.first_timeout,
 		idle_timeout = s.idle_timeout,
+		agent_limit = s.agent_limit,
 	}
 	local near = {}
 	for _, name in ipairs(RATES) do

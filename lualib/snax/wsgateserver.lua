@@ -15,6 +15,7 @@
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local handshake = require "http.wshandshake"
+local gatelag = require "snax.gatelag"
 local gatelistener = require "snax.gatelistener"
 local gatetls = require "snax.gatetls"
 local notice = require "skynet.notice"
@@ -60,7 +61,7 @@ local SHAKING, SECURE = 1, 2
 ---@field is_pumping boolean? a task delivers messages
 ---@field is_paused boolean?
 ---@field is_failed boolean? it broke the protocol: nothing more is decoded
----@field is_slowed boolean? its rate is over the limit: delivery waits
+---@field is_slowed boolean? its rate is over the limit, or its agent lags behind: delivery waits
 ---@field meter wsgaterate.meter?
 ---@field code integer? of the close frame, either side's
 ---@field reason string?
@@ -202,6 +203,34 @@ end
 
 local pump
 
+local function hold_back(fd, c)
+	c.is_slowed = true
+	if not c.is_paused then
+		c.is_paused = true
+		driver.pause(fd)
+	end
+end
+
+local function go_on(fd, c)
+	c.is_slowed = false
+	if not c.is_pumping then
+		pump(fd, c)
+	end
+end
+
+---See gateserver.rest.
+---@param fd integer
+---@param service integer|string
+function wsgateserver.rest(fd, service)
+	local c = connections[fd]
+	if c and c.state == OPEN and not c.is_slowed then
+		report("behind", "stop reading %s while more than %d bytes wait for %s (agent_limit)", c.addr,
+			settings.agent_limit, skynet.address(service))
+		hold_back(fd, c)
+		gatelag.wait(fd, service, function() go_on(fd, c) end)
+	end
+end
+
 -- The connection has sent more than it may: it is closed, or not read for a while.
 local function slow_down(fd, c, wait, name)
 	local closes = settings.rate_policy == "close"
@@ -211,17 +240,8 @@ local function slow_down(fd, c, wait, name)
 		close_client(fd, c, POLICY, "too many messages", FAILED_TIMEOUT)
 		return
 	end
-	c.is_slowed = true
-	if not c.is_paused then
-		c.is_paused = true
-		driver.pause(fd)
-	end
-	skynet.timeout(wait, function()
-		c.is_slowed = false
-		if not c.is_pumping then
-			pump(fd, c)
-		end
-	end)
+	hold_back(fd, c)
+	skynet.timeout(wait, function() go_on(fd, c) end)
 end
 
 -- Hands a message over. The block is the handler's, or freed here.
@@ -596,6 +616,7 @@ local function prepare(conf)
 	return wsgatesettings.of_listener(conf, new), function()
 		settings, tls_context = new, ctx
 		only_kind = new.kind
+		gatelag.set_limit(new.agent_limit)
 	end
 end
 

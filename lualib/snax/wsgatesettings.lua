@@ -24,6 +24,7 @@ local MOST_PACKAGE = 0x7fffffff
 ---@field byte_rate integer? their bytes; with byte_burst
 ---@field address_package_rate integer? the same of one address; with address_package_burst
 ---@field address_byte_rate integer? with address_byte_burst
+---@field agent_limit integer? bytes that may wait for the service that messages are handed on to
 ---@field rate_policy "delay"|"close"|nil what happens beyond; default delay
 ---@field max_per_peer integer? and the other options of a listener of skynet.socket
 ---@field ping_interval integer? 1/100 s between pings to all; default none

@@ -7,7 +7,8 @@
  * packages (0 = client), how many connections fit, and the longest package in bytes.
  *
  * It owns the listener and the connections, which it closes when it ends. A
- * connection is in the table from its ACCEPT event until its end was reported.
+ * connection is in the table from its ACCEPT event until its end was reported. It is not
+ * read while the service that gets its packages lags far behind.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -18,11 +19,17 @@
 #include "gate_stream.h"
 #include "skynet.h"
 #include "skynet_imp.h"
+#include "skynet_server.h"
 #include "skynet_socket.h"
 
 #define BACKLOG 128
 #define MIN_BUCKETS 16
 #define BLANKS " \t\r\n"
+/* Bytes that may wait for a service that packages go to, see skynet_context_waiting. */
+#define AGENT_LIMIT ((size_t)16 * 1024 * 1024)
+/* How often services that lag behind are looked at, and told of, 1/100 s. */
+#define LOOK_PERIOD "2"
+#define REPORT_PERIOD 100
 
 struct connection {
 	struct connection *next; /* in its bucket */
@@ -31,6 +38,7 @@ struct connection {
 	uint32_t client;
 	bool is_broken; /* its stream is of no more use; it is being closed */
 	bool is_kicked;
+	bool is_resting; /* not read: who gets its packages lags behind */
 	struct gate_stream stream;
 	char address[]; /* ip:port, for the log */
 };
@@ -44,6 +52,9 @@ struct gate {
 	struct gate_format format;
 	int max;
 	int n;
+	int resting;        /* connections */
+	bool is_looking;    /* a timeout is under way */
+	uint64_t report_at; /* when to tell of a rest again */
 	struct connection **bucket;
 	unsigned mask; /* number of buckets - 1 */
 };
@@ -91,6 +102,7 @@ remove_connection(struct gate *g, int id) {
 	struct connection **slot = find_slot(g, id);
 	struct connection *c = *slot;
 	*slot = c->next;
+	g->resting -= c->is_resting;
 	gate_stream_clear(&c->stream);
 	skynet_free(c);
 	g->n--;
@@ -154,6 +166,62 @@ deliver(void *ud, char *package, size_t size) {
 	}
 }
 
+/*--------------------------------------------------------------------- rests */
+
+static uint32_t
+receiver(const struct gate *g, const struct connection *c) {
+	return g->broker != 0 ? g->broker : c->agent != 0 ? c->agent : g->watchdog;
+}
+
+static void
+look_later(struct gate *g) {
+	if (!g->is_looking) {
+		g->is_looking = true;
+		skynet_command(g->ctx, "TIMEOUT", LOOK_PERIOD);
+	}
+}
+
+/* Nothing else would stop a peer from filling the mailbox of a service that is slow. */
+static void
+rest_if_behind(struct gate *g, struct connection *c) {
+	uint32_t service = receiver(g, c);
+	if (c->is_resting || skynet_context_waiting(service) <= AGENT_LIMIT) {
+		return;
+	}
+	c->is_resting = true;
+	g->resting++;
+	skynet_socket_pause(g->ctx, c->id);
+	look_later(g);
+	if (skynet_now() >= g->report_at) {
+		g->report_at = skynet_now() + REPORT_PERIOD;
+		skynet_error(g->ctx, "stop reading %d of %s while more than %zu bytes wait for :%08x",
+		             c->id, c->address, AGENT_LIMIT, service);
+	}
+}
+
+static void
+start(struct gate *g, struct connection *c) {
+	g->resting -= c->is_resting;
+	c->is_resting = false;
+	skynet_socket_start(g->ctx, c->id);
+}
+
+/* The timeout of look_later is over. */
+static void
+look(struct gate *g) {
+	g->is_looking = false;
+	for (unsigned i = 0; g->resting > 0 && i <= g->mask; i++) {
+		for (struct connection *c = g->bucket[i]; c != NULL; c = c->next) {
+			if (c->is_resting && skynet_context_waiting(receiver(g, c)) <= AGENT_LIMIT / 2) {
+				start(g, c);
+			}
+		}
+	}
+	if (g->resting > 0) {
+		look_later(g);
+	}
+}
+
 /* Data towards a client: payload, then its id. 1 when the block was taken. */
 static int
 write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
@@ -209,6 +277,8 @@ on_data(struct gate *g, const struct skynet_socket_message *m) {
 		report_huge(g, c);
 		c->is_broken = true;
 		skynet_socket_close(g->ctx, m->id);
+	} else {
+		rest_if_behind(g, c);
 	}
 	skynet_free(m->buffer);
 }
@@ -312,7 +382,7 @@ run_command(struct gate *g, const char *text, char *words) {
 	} else if (strcmp(name, "start") == 0) {
 		int id = known_id(g, strtok_r(NULL, BLANKS, &rest));
 		if (id >= 0) {
-			skynet_socket_start(g->ctx, id);
+			start(g, find(g, id));
 		}
 	} else if (strcmp(name, "kick") == 0) {
 		int id = known_id(g, strtok_r(NULL, BLANKS, &rest));
@@ -353,6 +423,8 @@ gate_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t so
 		run_command(g, text, words);
 		skynet_free(words);
 		skynet_free(text);
+	} else if (type == PTYPE_RESPONSE) {
+		look(g);
 	} else if (type == PTYPE_CLIENT) {
 		return write_client(g, source, (void *)(uintptr_t)msg, sz);
 	} else if (type == PTYPE_SOCKET && sz >= sizeof(struct skynet_socket_message)) {

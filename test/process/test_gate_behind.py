@@ -1,0 +1,147 @@
+"""Gates whose agent is stuck: a peer that goes on sending fills no mailbox, it has to wait.
+Nothing is lost, and when the agent goes on so does the connection."""
+
+import os
+import re
+import ssl
+import struct
+
+from harness import LIMIT, Client, Node, frame, free_port
+from test_hostile_peers import begin_tls, upgrade
+from test_tls import cert
+
+# The watchdog and agent of a gate: says what it got when a package is `last`; hangs on the
+# package `stick` until somebody writes to a FIFO.
+AGENT = r"""
+local skynet = require "skynet.manager"
+local core = require "skynet.core"
+local SERVICE, COMMAND, PORT, CERTS = ...
+local n, wrong = 0, 0
+
+local function take(text)
+	if text == "stick" then
+		io.open("fifo"):read()
+	elseif text == "last" then
+		skynet.error(string.format("got %d packages, %d wrong", n, wrong))
+	else
+		n = n + 1
+		wrong = wrong + (string.unpack(">I4", text) == n and 0 or 1)
+	end
+end
+
+skynet.register_protocol {
+	name = "client", id = skynet.PTYPE_CLIENT, unpack = skynet.tostring,
+	dispatch = function(_, _, text)
+		skynet.ignoreret()
+		take(text)
+	end,
+}
+
+local function in_c()
+	skynet.register_protocol {
+		name = "text", id = skynet.PTYPE_TEXT, unpack = skynet.tostring,
+		dispatch = function(_, gate, text)
+			skynet.ignoreret()
+			local fd, what, rest = text:match "^(%d+) (%a+) ?(.*)"
+			if what == "open" then
+				if COMMAND == "forward" then
+					core.send(gate, skynet.PTYPE_TEXT, 0, string.format("forward %s %s :0", fd, skynet.address(skynet.self())))
+				end
+				core.send(gate, skynet.PTYPE_TEXT, 0, "start " .. fd)
+			elseif what == "data" then
+				take(rest)
+			end
+		end,
+	}
+	skynet.register ".wd"
+	skynet.launch("gate", "S .wd 127.0.0.1:" .. PORT .. " 0 4")
+end
+
+local function in_lua()
+	skynet.dispatch("lua", function(_, gate, _, what, fd, text)
+		if what == "open" then
+			skynet.send(gate, "lua", COMMAND, fd)
+		elseif what == "data" then
+			take(text)
+		end
+	end)
+	local conf = { address = "127.0.0.1", port = PORT, agent_limit = 1000000 }
+	if CERTS then
+		conf.tls = { cert = CERTS .. "/server.pem", key = CERTS .. "/server.key" }
+	end
+	skynet.call(skynet.newservice(SERVICE), "lua", "open", conf)
+end
+
+skynet.start(function()
+	(SERVICE == "cgate" and in_c or in_lua)()
+	skynet.error "ready"
+end)
+"""
+# More than the limits, what waits for the gate, and what the system buffers for both sides.
+MOST = 64 * 1024 * 1024
+
+
+def websocket_frame(data):
+    size = bytes([0x80 | len(data)]) if len(data) < 126 else b"\xfe" + struct.pack(">H", len(data))
+    return b"\x82" + size + b"\0\0\0\0" + data
+
+
+def push(c, pack):
+    """Send packages until the gate takes no more: how many, and the rest of the last one."""
+    n = 0
+    c.sock.settimeout(1)
+    while n * 1000 < MOST:
+        data = b""
+        for _ in range(50):
+            n += 1
+            data += pack(struct.pack(">I", n) + b"x" * 996)
+        while data:
+            try:
+                data = data[c.sock.send(data):]
+            except (TimeoutError, ssl.SSLWantWriteError):
+                return n, data
+    raise AssertionError(f"the gate took {n} packages for an agent that is stuck")
+
+
+def stuck_agent(kind, pack=frame, begin=lambda c: None):
+    port = free_port()
+    with Node(f'start = "behind {kind.replace("PORT", str(port))}"\n', files={"svc/behind.lua": AGENT}) as n:
+        os.mkfifo(n.path("fifo"))
+        n.wait_for("ready$")
+        with Client(port) as c:
+            addr = "127.0.0.1:%d" % c.sock.getsockname()[1]
+            begin(c)
+            c.send(pack(b"stick"))
+            with open(n.path("fifo"), "r+b", buffering=0) as fifo:  # does not wait for a reader
+                count, rest = push(c, pack)
+                n.wait_for(rf"stop reading (\d+ of )?{re.escape(addr)} while more than \d+ bytes wait for :\w+")
+                fifo.write(b"go on\n")
+            c.sock.settimeout(LIMIT)
+            c.send(rest + pack(b"last"))
+            n.wait_for(f"got {count} packages, 0 wrong$")
+        assert n.stop() == 0
+
+
+def test_an_agent_of_a_gate():
+    stuck_agent("gate forward PORT")
+
+
+def test_a_watchdog():
+    stuck_agent("gate accept PORT")
+
+
+def test_an_agent_of_a_gate_with_tls():
+    certs = os.path.dirname(cert("ca.pem"))
+    stuck_agent(f"gate forward PORT {certs}", begin=begin_tls)
+
+
+def test_an_agent_of_a_websocket_gate():
+    stuck_agent("wsgate forward PORT", pack=websocket_frame, begin=upgrade)
+
+
+def test_an_agent_of_the_gate_in_c():
+    stuck_agent("cgate forward PORT")
+
+
+def test_a_watchdog_of_the_gate_in_c():
+    stuck_agent("cgate start PORT")
