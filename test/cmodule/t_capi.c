@@ -76,6 +76,19 @@ memory(struct skynet_context *ctx) {
 	return true;
 }
 
+static char *kept_block;
+
+static bool
+memory_is_told_on_stderr(struct skynet_context *ctx) {
+	size_t before = malloc_current_memory();
+	kept_block = skynet_malloc(4321);
+	CLAIM(ctx, kept_block != NULL);
+	fprintf(stderr, "before %zu\n", before);
+	skynet_debug_memory("with a block");
+	skynet_free(kept_block);
+	return true;
+}
+
 static bool
 refused_sends(struct skynet_context *ctx) {
 	uint32_t self = skynet_context_handle(ctx);
@@ -182,7 +195,8 @@ kept_message_is_readable(struct skynet_context *ctx) {
 
 int
 t_capi_init(void *inst, struct skynet_context *ctx, const char *param) {
-	(void)inst, (void)param;
+	(void)inst;
+	static const claims_step told[] = {memory_is_told_on_stderr, NULL};
 	static const claims_step steps[] = {
 	    logging,
 	    addresses,
@@ -197,5 +211,5 @@ t_capi_init(void *inst, struct skynet_context *ctx, const char *param) {
 	    kept_message_is_readable,
 	    NULL,
 	};
-	return claims_init(ctx, steps);
+	return claims_init(ctx, param != NULL && strcmp(param, "told") == 0 ? told : steps);
 }

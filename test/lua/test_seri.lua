@@ -86,6 +86,11 @@ test.case("values nested 20000 deep raise in both directions", function()
 	test.err(function() skynet.call(me, "lua", root) end, "serialize can't pack too depth table")
 end)
 
+test.case("NaN is no key, whoever packed it", function()
+	local nan = string.pack("<d", 0 / 0)
+	test.err(function() core.unpack("\x06\x42" .. nan .. "\x09\x00") end, "table index is NaN")
+end)
+
 test.case("a claimed length of 2^31 raises at once", function()
 	local before = collectgarbage "count"
 	test.err(function() core.unpack("\xfe\x22\xff\xff\xff\x7f") end, "Invalid serialize stream")

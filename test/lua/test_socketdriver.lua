@@ -233,6 +233,19 @@ test.case("header is big-endian", function()
 	test.err(function() driver.header "12345" end, "Invalid read 12345")
 end)
 
+test.case("the module opens in a service only", function()
+	local registry = debug.getregistry()
+	local path = assert(package.searchpath("skynet", package.cpath))
+	local open = assert(package.loadlib(path, "luaopen_skynet_socketdriver"))
+	local context = registry.skynet_context
+	registry.skynet_context = nil
+	local ok, err = pcall(open)
+	registry.skynet_context = context
+	test.eq(ok, false)
+	test.match(err, "Init skynet context first")
+	test.eq(type(open()), "table")
+end)
+
 ---------------------------------------------------------------- addresses
 
 test.case("address texts are checked", function()

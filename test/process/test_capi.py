@@ -4,7 +4,7 @@ import os
 import re
 
 from claims import must_contain, run_claims
-from harness import OUT, Node
+from harness import OUT, VARIANT, Node
 
 ALSO_WITH = "socket_thread = 3"
 
@@ -24,6 +24,14 @@ def test_api_keeps_its_contract():
         "[:00000002] error: The message to 2 is too large\n",
         "[:00000002] error: The message to .logger is too large\n",
         "[:00000002] error: Destination address can't be 0\n")
+
+
+def test_memory_of_a_service_is_told_on_stderr():
+    text = run_claims("t_capi told")
+    before = int(re.search(r"before (\d+)\n", text).group(1))
+    after = int(re.search(r"\[:00000002\] with a block (\d+)\n", text).group(1))
+    # A build on the C library's malloc (sanitizers) accounts for nothing.
+    assert after >= before + 4321 or VARIANT in ("asan", "tsan"), text
 
 
 def test_api_keeps_its_contract_with_one_worker():

@@ -117,6 +117,12 @@ def test_pidfile_that_cannot_be_created():
         must_contain(node.text, "Can't create pidfile [./no/dir/x.pid].")
 
 
+def test_pidfile_that_cannot_be_opened():
+    with Node(CONFIG.replace("./skynet.pid", "./folder"), files={"folder/x": ""}) as node:
+        assert node.wait_exit() == 1
+        must_contain(node.text, "Can't open pidfile [./folder].")
+
+
 def test_locked_pidfile_names_its_holder():
     with Node(CONFIG, files={"holder.pid": ""}, args=["none"]) as node:
         node.wait_exit()

@@ -1,10 +1,12 @@
 """Delivery of messages and the end of the node, seen from C services."""
 
+import os
 import re
 import signal
+import time
 
-from claims import must_contain, run_claims
-from harness import Node
+from claims import must_contain, read, run_claims
+from harness import LIMIT, Node
 
 QUICK = "endless_check = 0.2\n"
 
@@ -40,6 +42,18 @@ def test_delivery_with_many_workers():
 
 def test_delivery_with_one_worker():
     check_endless(run_claims("t_turns alone", QUICK + "thread = 1\n"))
+
+
+def test_threads_carry_names_for_the_tools_of_the_system():
+    with Node('bootstrap = "t_idle"\nthread = 3') as n:
+        n.wait_for("idle ready")
+        want = {"skynet", "monitor", "worker-0", "worker-1", "worker-2"}
+        names, end = set(), time.monotonic() + LIMIT
+        while not want <= names:
+            assert time.monotonic() < end, names
+            folder = f"/proc/{n.proc.pid}/task"
+            names = {read(f"{folder}/{task}/comm").strip() for task in os.listdir(folder)}
+        assert n.stop() == 0
 
 
 def test_signal_tells_services_youngest_first_and_ends_with_status_0():

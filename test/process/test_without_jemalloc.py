@@ -4,7 +4,7 @@ import re
 
 import harness
 
-TESTS = r"unit/test_malloc\b|lua/test_(memory|quota)\.lua|test_hugepages\.test_a_build_without"
+TESTS = r"unit/test_malloc\b|lua/test_(memory|memory_log|quota)\.lua|test_hugepages\.test_a_build_without"
 
 
 def test_a_build_without_jemalloc_passes():

@@ -421,6 +421,33 @@ borrowing_costs_the_state_nothing(void **state) {
 	lua_freeshared(t);
 }
 
+static int
+clone_nothing(lua_State *L) {
+	lua_clonetable(L, NULL);
+	return 1;
+}
+
+static int
+clone_own_table(lua_State *L) {
+	lua_newtable(L);
+	lua_clonetable(L, lua_topointer(L, -1));
+	return 1;
+}
+
+static void
+what_is_no_shared_table_is_refused(void **state) {
+	static const lua_CFunction wrong[] = {clone_nothing, clone_own_table};
+	lua_State *L = open_state();
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		lua_pushcfunction(L, wrong[i]);
+		assert_int_equal(lua_pcall(L, 0, 1, 0), LUA_ERRRUN);
+		assert_non_null(strstr(lua_tostring(L, -1), "Not a shared table"));
+		lua_pop(L, 1);
+	}
+	lua_close(L);
+}
+
 /*----------------------------------------------------------------- threads */
 
 enum { THREADS = 4, ROUNDS = 40 };
@@ -494,6 +521,8 @@ main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(collectors_leave_shared_objects_alone),
 	    cmocka_unit_test(borrowing_costs_the_state_nothing),
+
+	    cmocka_unit_test(what_is_no_shared_table_is_refused),
 	    cmocka_unit_test(threads_share_without_races),
 #ifdef LUA_CACHELIB
 	    cmocka_unit_test(every_write_raises),
