@@ -9,18 +9,22 @@
 local skynet = require "skynet"
 local kcp = require "skynet.kcp"
 local driver = require "skynet.socketdriver"
+local notice = require "skynet.notice"
 local gateagents = require "snax.gateagents"
+local gatelag = require "snax.gatelag"
 local gatesettings = require "snax.gatesettings"
 
 local DEFAULT_MAXCLIENT = 1024
 -- Messages a second of one client, and as many at once after a pause. Above what any
 -- player makes, below what fills a mailbox.
 local DEFAULT_RATE = 1000
+-- Bytes that may wait for an agent, as those of other gates.
+local DEFAULT_AGENT_LIMIT = 16 * 1024 * 1024
 
 local server
 local handler
 local settings = {}
--- fd -> { conn, fd, tokens, refilled, is_open, has_spoken }
+-- fd -> { conn, fd, tokens, refilled, is_open, is_resting, has_spoken }
 local clients = {}
 local last_fd = 0
 
@@ -73,13 +77,30 @@ local function on_connection(conn)
 	handler.connect(fd, conn.peer)
 end
 
+local function take_messages(c)
+	c.is_resting = nil
+	c.conn:on_messages(function(msg, sz)
+		deliver(c, msg, sz)
+	end)
+end
+
+-- See gateserver.rest: messages wait in the window of the client, which closes.
+local function rest(fd, service)
+	local c = clients[fd]
+	if c and not c.is_resting then
+		c.is_resting = true
+		notice("kcpgate behind", 1, "kcpgate: stop reading %s while more than %d bytes wait for %s (agent_limit)",
+			c.conn.peer, settings.agent_limit, skynet.address(service))
+		c.conn:on_messages(nil)
+		gatelag.wait(fd, service, function() take_messages(c) end)
+	end
+end
+
 local function open_client(fd)
 	local c = clients[fd]
 	if not c.is_open then
 		c.is_open = true
-		c.conn:on_messages(function(msg, sz)
-			deliver(c, msg, sz)
-		end)
+		take_messages(c)
 		if settings.first_timeout then
 			skynet.timeout(settings.first_timeout, function()
 				if clients[c.fd] == c and not c.has_spoken then
@@ -99,7 +120,7 @@ local function close_client(fd)
 	end
 end
 
-handler = gateagents("kcpgate", { openclient = open_client, closeclient = close_client })
+handler = gateagents("kcpgate", { openclient = open_client, closeclient = close_client, rest = rest })
 
 ----------------------------------------------------------------- commands
 
@@ -118,7 +139,7 @@ end
 
 -- Least values.
 local LEAST = { maxclient = 1, max_per_address = 1, rate = 0.01, burst = 1, first_timeout = 1,
-	idle_timeout = 1 }
+	idle_timeout = 1, agent_limit = 0 }
 
 -- Raises what is wrong with numbers, or was meant for another gate.
 local function check(conf)
@@ -148,6 +169,7 @@ local command = {}
 ---@field burst integer? as many at once after a pause; default twice the rate
 ---@field first_timeout integer? 1/100 s from forward or accept to the first message
 ---@field idle_timeout integer? 1/100 s without a datagram; default 3000
+---@field agent_limit integer? bytes that may wait for the service that messages are handed on to
 ---@field kcp table? options of skynet.kcp: nodelay, resend, mtu, plain, ...
 
 ---@param conf kcpgate.conf
@@ -159,7 +181,8 @@ function command.open(source, conf)
 	check(conf)
 	local rate = conf.rate or DEFAULT_RATE
 	settings = { rate = rate, burst = conf.burst or math.max(1, 2 * rate),
-		first_timeout = conf.first_timeout }
+		first_timeout = conf.first_timeout, agent_limit = conf.agent_limit or DEFAULT_AGENT_LIMIT }
+	gatelag.set_limit(settings.agent_limit)
 	server = kcp.listen(address, port, kcp_options(conf), on_connection)
 	skynet.error(string.format("Listen on %s %d (KCP)", address, server.port))
 	conf.address, conf.port = address, server.port

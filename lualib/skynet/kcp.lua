@@ -12,6 +12,8 @@ local packet = require "skynet.kcp.packet"
 local connection = require "skynet.kcp.connection"
 local notice = require "skynet.notice"
 
+local peer_of = packet.peer_of
+
 local kcp = {}
 
 -- What options are when not given. Times in 1/100 s.
@@ -130,16 +132,11 @@ local function is_our_cookie(self, from, nonce, cookie)
 		or crypt.equal(cookie, cookie_of(self, from, nonce, now - 1))
 end
 
--- The address without the port: limits are per host.
-local function host_of(from)
-	return from:sub(1, 1) .. from:sub(4)
-end
-
 -- Why one more from there is not taken, or nil.
 local function refusal(self, from)
 	if self.count >= self.options.max_connections then
 		return "max_connections is reached"
-	elseif (self.per_host[host_of(from)] or 0) >= self.options.max_per_address then
+	elseif (self.per_peer[peer_of(from)] or 0) >= self.options.max_per_address then
 		return "max_per_address is reached"
 	end
 end
@@ -147,13 +144,13 @@ end
 local function remove(self, key, from)
 	self.connections[key] = nil
 	self.count = self.count - 1
-	local host = host_of(from)
-	local left = self.per_host[host] - 1
-	self.per_host[host] = left > 0 and left or nil
+	local peer = peer_of(from)
+	local left = self.per_peer[peer] - 1
+	self.per_peer[peer] = left > 0 and left or nil
 end
 
 local function add(self, key, from, conv, on_end)
-	local host = host_of(from)
+	local peer = peer_of(from)
 	local options = setmetatable({}, { __index = self.options })
 	local c = connection.new(self.id, from, peer_text(from), conv, options, function(c, reason)
 		remove(self, key, from)
@@ -161,7 +158,7 @@ local function add(self, key, from, conv, on_end)
 	end)
 	self.connections[key] = c
 	self.count = self.count + 1
-	self.per_host[host] = (self.per_host[host] or 0) + 1
+	self.per_peer[peer] = (self.per_peer[peer] or 0) + 1
 	skynet.fork(self.on_connection, c)
 	return c
 end
@@ -292,7 +289,7 @@ function kcp.listen(host, port, options, on_connection)
 		connections = {},
 		opened = {},
 		cookies = {},
-		per_host = {},
+		per_peer = {},
 		count = 0,
 	}, server)
 	self.id = socket.udp(function(datagram, from)

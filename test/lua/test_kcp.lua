@@ -474,6 +474,43 @@ test.case("a gate bounds what a client may do", function()
 	skynet.kill(gate)
 end)
 
+test.case("a client is not read while its watchdog lags behind, and nothing is lost", function()
+	local mark = rt.mark()
+	local gate, port = open_gate { rate = 1000000, agent_limit = 1 }
+	local client = assert(kcp.connect(HOST, port))
+	local fd = next_notice()[3]
+	skynet.call(gate, "lua", "accept", fd)
+	local sent, got = 0, 0
+	test.wait_for(function()
+		for _ = 1, 50 do
+			if client:write(tostring(sent + 1)) then
+				sent = sent + 1
+			end
+		end
+		return #rt.lines("kcpgate: stop reading 127.* while more than 1 bytes wait for .* %(agent_limit%)", mark) > 0
+	end)
+	while got < sent do
+		got = got + 1
+		test.eq(next_notice(), { "socket", "data", fd, tostring(got) })
+	end
+	client:close()
+	test.eq(next_notice(), { "socket", "close", fd })
+	skynet.kill(gate)
+end)
+
+test.case("a peer is an IPv4 address, or the /64 network of an IPv6 one", function()
+	local function v6(hex)
+		return "\2\1\2" .. hex:gsub("%x%x", function(b) return string.char(tonumber(b, 16)) end)
+	end
+	local host = v6 "20010db8000100010000000000000001"
+	test.eq(packet.peer_of(host), packet.peer_of(v6 "20010db800010001ffff000000000002"))
+	test.ok(packet.peer_of(host) ~= packet.peer_of(v6 "20010db8000100020000000000000001"))
+	local v4 = "\1\1\2\192\0\2\1"
+	test.eq(packet.peer_of(v4), packet.peer_of(v6 "00000000000000000000ffffc0000201"))
+	test.ok(packet.peer_of(v4) ~= packet.peer_of(v6 "00000000000000000000ffffc0000202"))
+	test.ok(packet.peer_of(v4) ~= packet.peer_of("\1\1\2\192\0\2\2"))
+end)
+
 test.case("a dead agent ends its connection; a silent client is closed", function()
 	local gate, port = open_gate { first_timeout = 20 }
 	local client = assert(kcp.connect(HOST, port))

@@ -154,7 +154,7 @@ local function collect(c)
 		local msg, sz = c.conv:take()
 		while msg do
 			c.on_block(msg, sz)
-			if c.ended then
+			if c.ended or not c.on_block then
 				return
 			end
 			msg, sz = c.conv:take()
@@ -216,13 +216,17 @@ function connection:on_close(f)
 end
 
 ---Messages go to `f` as blocks that it owns (skynet_free), from now on and those that
----wait. For gates, with the option `raw`: such a connection can't be read.
----@param f fun(msg: lightuserdata, sz: integer)
+---wait. For gates, with the option `raw`: such a connection can't be read. Without `f` they
+---wait again.
+---@param f fun(msg: lightuserdata, sz: integer)?
 function connection:on_messages(f)
 	assert(self.options.raw, "the connection was not made with the option raw")
 	self.on_block = f
 	if not self.ended then
 		collect(self)
+	end
+	if not self.ended then
+		activate(self) -- its window is open again
 	end
 end
 

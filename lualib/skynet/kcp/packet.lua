@@ -52,6 +52,21 @@ packet.REASON = {
 	[packet.MODE] = "one side wants a stream, the other messages",
 }
 
+-- How an IPv4 address begins that is written as one of IPv6 (RFC 4291, 2.5.5.2).
+local MAPPED = ("\0"):rep(10) .. "\xff\xff"
+
+---Who is behind the address of a datagram (see socket.udp_address): the IPv4 address, or the
+---/64 network of an IPv6 one, of which one host has as many addresses as it likes.
+---@param from string
+---@return string
+function packet.peer_of(from)
+	local ip = from:sub(4)
+	if #ip == 4 or ip:sub(1, #MAPPED) == MAPPED then
+		return ip:sub(-4)
+	end
+	return ip:sub(1, 8)
+end
+
 ---@param kind integer
 ---@param body string
 ---@param stream boolean?
