@@ -380,9 +380,21 @@ lwait(lua_State *L) {
 	return task_wait_session(L, "a socket function", (int)cs, &p->session, NULL);
 }
 
+// All that is buffered, as a string.
+static int
+push_all(lua_State *L, struct inbox *p) {
+	size_t n = p->chain.size;
+	if (n > 0) {
+		chain_push_string(L, &p->chain, n);
+	}
+	// Without bytes there may be blocks nevertheless.
+	consume(L, p, n);
+	return n > 0;
+}
+
 static int
 push_next(lua_State *L, struct inbox *p) {
-	return p->sink != NULL ? p->sink->next(L, p->sink_ud) : 0;
+	return p->sink != NULL ? p->sink->next(L, p->sink_ud) : push_all(L, p);
 }
 
 static int
@@ -394,9 +406,9 @@ next_over(lua_State *L, int status, lua_KContext ctx) {
 	return push_next(L, lua_touserdata(L, 1));
 }
 
-// next(inbox, waits) -> ...: the next item of the sink, see lua-sink.h. If there is none yet,
-// nothing, or with `waits` what there is after more was fed, or wake. Raises when a task waits
-// already. Yields.
+// next(inbox, waits) -> ...: the next item of the sink, see lua-sink.h, or without a sink all
+// that is buffered, as a string. If there is none yet, nothing, or with `waits` what there is
+// after more came, or wake. Raises when a task waits already. Yields.
 static int
 lnext(lua_State *L) {
 	struct inbox *p = check_inbox(L);
@@ -456,15 +468,9 @@ lpop(lua_State *L) {
 // readall(inbox) -> string, or nil when there is nothing
 static int
 lreadall(lua_State *L) {
-	struct inbox *p = check_inbox(L);
-	if (p->chain.size == 0) {
+	if (push_all(L, check_inbox(L)) == 0) {
 		lua_pushnil(L);
-		// Blocks of no bytes.
-		consume(L, p, 0);
-		return 1;
 	}
-	chain_push_string(L, &p->chain, p->chain.size);
-	consume(L, p, p->chain.size);
 	return 1;
 }
 

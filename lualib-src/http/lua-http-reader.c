@@ -466,6 +466,9 @@ http_reader_register(lua_State *L) {
 		lua_pushcclosure(L, lrelease, 1);
 		lua_setfield(L, -2, "__gc");
 	}
+	// For who calls them by every request.
+	lua_getfield(L, -1, "__index");
+	lua_setfield(L, -3, "methods");
 	lua_pop(L, 1);
 	lua_pushcfunction(L, lreader);
 	lua_setfield(L, -2, "reader");

@@ -70,6 +70,7 @@ local REFUSED = codec.NO_HOST | codec.EXPECT_OTHER
 local TURN = 64
 -- What every request needs.
 local set_deadline, traceback = deadline.set, request.traceback
+local parse = codec.methods.request
 local socket_read = socket.read
 -- Lines about what peers do in a second.
 local MAX_LINES = 100
@@ -175,7 +176,7 @@ local function next_head(conn)
 	local reader = conn.reader
 	local method, target, head, length, flags, minor
 	if conn.phase then
-		method, target, head, length, flags, minor = reader:request()
+		method, target, head, length, flags, minor = parse(reader)
 	else
 		-- A new connection has sent nothing yet.
 		target = 0
@@ -196,7 +197,7 @@ local function next_head(conn)
 			end
 			return nil
 		end
-		method, target, head, length, flags, minor = reader:request(data)
+		method, target, head, length, flags, minor = parse(reader, data)
 	end
 	return method, target, head, length, flags, minor
 end
@@ -441,7 +442,14 @@ function server.new(handler, options)
 	if type(handler) ~= "function" and type(handler) ~= "table" then
 		error("http.server: the handler must be a function or a router, not " .. tostring(handler), 0)
 	end
-	local self = setmetatable({ connections = {}, readers = {}, count = 0 }, methods)
+	-- What each request asks about is there, so that no metatable is.
+	local self = setmetatable({
+		connections = {},
+		readers = {},
+		count = 0,
+		closing = false,
+		tls = false,
+	}, methods)
 	self.on_warning = flow.warner(self.connections)
 	deadline.watch_all(self.connections)
 	for name, value in pairs(defaults) do

@@ -239,8 +239,18 @@ end
 ---@return string|false|nil
 ---@return string?
 function socket.read(id, n, timeout)
-	local s = record(id)
+	local s = pool[id] or record(id)
 	if n == nil then
+		if not timeout and not s.paused then
+			local data = take_next(s.inbox, s.connected)
+			if not s.connected and s.closers then
+				wake_closers(s)
+			end
+			if data then
+				return data
+			end
+			return false, ""
+		end
 		local data = readall(s.inbox)
 		if data then
 			return data

@@ -51,6 +51,13 @@ test.case("what a killed reader waited for does not hold up the next one", funct
 	test.ok(skynet.killthread(reader))
 	skynet.fork(socket.write, client, ("x"):rep(size))
 	test.eq(#socket.read(id, size), size)
+	-- The same where all that comes is looked at in Lua.
+	socket.limit(id, size)
+	reader = skynet.fork(socket.readline, id)
+	skynet.yield()
+	test.ok(skynet.killthread(reader))
+	skynet.fork(socket.write, client, "no line")
+	test.eq(socket.read(id), "no line")
 	close(id, client)
 end)
 

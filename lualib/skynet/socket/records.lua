@@ -73,26 +73,17 @@ local function resume_reading(s)
 	end
 end
 
--- True if the time limit passed before the need was there, or an event. Yields.
-local function suspend_task(s, need, timeout)
+-- Waits for so many bytes, or an event that wakes the socket's task. True if the time limit
+-- passed before. Yields.
+local function suspend_for(s, bytes, timeout)
 	if s.paused then
 		resume_reading(s)
 	end
-	local cause = wait(s.inbox, need, timeout)
+	local cause = wait(s.inbox, bytes, timeout)
 	if s.closers then
 		wake_closers(s)
 	end
 	return timeout and cause ~= "BREAK"
-end
-
--- Waits for so many bytes, or an event that wakes the socket's task. True if the time limit
--- passed before. Yields.
-local function suspend_for(s, bytes, timeout)
-	if s.need and not is_busy(s) then
-		-- Left by a task that was killed.
-		s.need = nil
-	end
-	return suspend_task(s, bytes, timeout)
 end
 
 -- The same for what only Lua can tell: a separator, true for all until the end, nil for
@@ -102,7 +93,7 @@ local function suspend(s, need, timeout)
 		error "another task waits for this socket"
 	end
 	s.need = need
-	local timed_out = suspend_task(s, need, timeout)
+	local timed_out = suspend_for(s, need, timeout)
 	s.need = nil
 	return timed_out
 end
@@ -183,7 +174,8 @@ on[1] = function(id, size, data)
 			return on[5](id, nil, err)
 		end
 	end
-	local need = is_busy(s) and (s.need or inbox.need(target)) or nil
+	-- What else there is may have been left by a task that was killed.
+	local need = is_busy(s) and (inbox.need(target) or s.need) or nil
 	if exceeds_limit(s, need, size) then
 		overflow(s, size)
 	elseif need == nil then
