@@ -553,6 +553,18 @@ lguard(lua_State *L) {
 	return 1;
 }
 
+// peer(address: "ip:port") -> what stands for it in limits of addresses, see guard_peer;
+// whether that is on this machine
+static int
+lpeer(lua_State *L) {
+	size_t n;
+	const char *address = luaL_checklstring(L, 1, &n);
+	struct guard_peer peer = guard_peer_of(address, n);
+	lua_pushlstring(L, (const char *)peer.network, peer.is_v6 ? sizeof(peer.network) : 4);
+	lua_pushboolean(L, peer.is_local);
+	return 2;
+}
+
 // wait(queue, fd) -> 1/100 s until a slow connection may be read again, why
 static int
 lwait(lua_State *L) {
@@ -614,7 +626,7 @@ luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
 	    {"pop", lpop},         {"pack", lpack}, {"clear", lclear}, {"tostring", ltostring},
 	    {"guard", lguard},     {"wait", lwait}, {"sweep", lsweep}, {"route", lroute},
-	    {"waiting", lwaiting}, {NULL, NULL},
+	    {"waiting", lwaiting}, {"peer", lpeer}, {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},

@@ -9,7 +9,6 @@
 #define FIRST_BUCKETS 16
 // Tokens are kept in hundredths: a rate per second fills in that many each 1/100 s.
 #define SCALE 100
-#define NETWORK_SIZE 8
 #define ADDRESS_MAX 64
 
 struct bucket {
@@ -20,9 +19,7 @@ struct bucket {
 
 struct address {
 	struct address *next;
-	uint8_t network[NETWORK_SIZE];
-	bool is_v6;
-	bool is_local;
+	struct guard_peer peer;
 	int n; // connections; kept for a while without any
 	struct bucket bucket;
 };
@@ -130,38 +127,33 @@ wait_for(struct bucket *b, const struct guard_rate *r, struct load l, uint64_t n
 
 //----------------------------------------------------------------- addresses
 
-static bool
-parse_v4(struct address *a, const struct in_addr *in) {
-	memcpy(a->network, in, sizeof(*in));
-	a->is_local = a->network[0] == 127;
-	return true;
+static void
+take_v4(struct guard_peer *p, const void *bytes) {
+	memcpy(p->network, bytes, sizeof(struct in_addr));
+	p->is_local = p->network[0] == 127;
 }
 
-static bool
-parse_ip(struct address *a, const char *text) {
+static void
+parse_ip(struct guard_peer *p, const char *text) {
 	struct in_addr v4;
 	struct in6_addr v6;
 	if (inet_pton(AF_INET, text, &v4) == 1) {
-		return parse_v4(a, &v4);
+		take_v4(p, &v4);
+	} else if (inet_pton(AF_INET6, text, &v6) != 1) {
+		return;
+	} else if (IN6_IS_ADDR_V4MAPPED(&v6)) {
+		take_v4(p, &v6.s6_addr[12]);
+	} else {
+		p->is_v6 = true;
+		p->is_local = IN6_IS_ADDR_LOOPBACK(&v6);
+		memcpy(p->network, &v6, sizeof(p->network));
 	}
-	if (inet_pton(AF_INET6, text, &v6) != 1) {
-		return false;
-	}
-	if (IN6_IS_ADDR_V4MAPPED(&v6)) {
-		memcpy(&v4, &v6.s6_addr[12], sizeof(v4));
-		return parse_v4(a, &v4);
-	}
-	a->is_v6 = true;
-	a->is_local = IN6_IS_ADDR_LOOPBACK(&v6);
-	memcpy(a->network, &v6, NETWORK_SIZE);
-	return true;
 }
 
-// What comes before the last colon. A text that is no address is one of its own.
-static void
-parse_address(struct address *a, const char *text, size_t n) {
+struct guard_peer
+guard_peer_of(const char *text, size_t n) {
+	struct guard_peer p = {.is_v6 = false};
 	char ip[ADDRESS_MAX];
-	memset(a, 0, sizeof(*a));
 	while (n > 0 && text[n - 1] != ':') {
 		n--;
 	}
@@ -170,12 +162,12 @@ parse_address(struct address *a, const char *text, size_t n) {
 		text++;
 		n -= 2;
 	}
-	if (n >= sizeof(ip)) {
-		return;
+	if (n < sizeof(ip)) {
+		memcpy(ip, text, n);
+		ip[n] = '\0';
+		parse_ip(&p, ip);
 	}
-	memcpy(ip, text, n);
-	ip[n] = '\0';
-	parse_ip(a, ip);
+	return p;
 }
 
 static size_t
@@ -190,7 +182,7 @@ hash_network(const uint8_t *network) {
 // would say the same.
 static bool
 is_forgettable(const struct guard *g, const struct address *a, uint64_t now) {
-	const struct guard_rate *r = &g->limits[a->is_local].address;
+	const struct guard_rate *r = &g->limits[a->peer.is_local].address;
 	struct bucket b = a->bucket;
 	if (a->n > 0) {
 		return false;
@@ -221,7 +213,7 @@ grow_addresses(struct guard *g) {
 		struct address *a = g->address[i];
 		while (a != NULL) {
 			struct address *next = a->next;
-			struct address **b = &table[hash_network(a->network) & mask];
+			struct address **b = &table[hash_network(a->peer.network) & mask];
 			a->next = *b;
 			*b = a;
 			a = next;
@@ -246,10 +238,10 @@ make_room(struct guard *g, uint64_t now) {
 }
 
 static struct address *
-find_address(struct guard *g, const struct address *key) {
+find_address(struct guard *g, const struct guard_peer *key) {
 	struct address *a = g->address[hash_network(key->network) & g->address_mask];
-	while (a != NULL && (a->is_v6 != key->is_v6 || a->is_local != key->is_local ||
-	                     memcmp(a->network, key->network, NETWORK_SIZE) != 0)) {
+	while (a != NULL && (a->peer.is_v6 != key->is_v6 || a->peer.is_local != key->is_local ||
+	                     memcmp(a->peer.network, key->network, sizeof(key->network)) != 0)) {
 		a = a->next;
 	}
 	return a;
@@ -257,15 +249,14 @@ find_address(struct guard *g, const struct address *key) {
 
 static struct address *
 enter_address(struct guard *g, const char *text, size_t n, uint64_t now) {
-	struct address key;
-	parse_address(&key, text, n);
-	struct address *a = find_address(g, &key);
+	struct guard_peer peer = guard_peer_of(text, n);
+	struct address *a = find_address(g, &peer);
 	if (a == NULL) {
 		make_room(g, now);
-		a = skynet_malloc(sizeof(*a));
-		*a = key;
-		bucket_init(&a->bucket, &g->limits[a->is_local].address, now);
-		struct address **b = &g->address[hash_network(a->network) & g->address_mask];
+		a = skynet_calloc(1, sizeof(*a));
+		a->peer = peer;
+		bucket_init(&a->bucket, &g->limits[a->peer.is_local].address, now);
+		struct address **b = &g->address[hash_network(a->peer.network) & g->address_mask];
 		a->next = *b;
 		*b = a;
 		g->address_n++;
@@ -318,7 +309,7 @@ guard_enter(struct guard *g, int id, const char *address, size_t n) {
 	c->id = id;
 	c->since = now;
 	c->address = enter_address(g, address, n, now);
-	bucket_init(&c->bucket, &g->limits[c->address->is_local].connection, now);
+	bucket_init(&c->bucket, &g->limits[c->address->peer.is_local].connection, now);
 	struct connection **b = &g->connection[(unsigned)id & g->mask];
 	c->next = *b;
 	*b = c;
@@ -358,7 +349,7 @@ guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_r
 	if (c == NULL) {
 		return 0;
 	}
-	const struct guard_limits *l = &g->limits[c->address->is_local];
+	const struct guard_limits *l = &g->limits[c->address->peer.is_local];
 	struct load load = {(int64_t)packages, (int64_t)bytes};
 	c->is_marked |= packages > 0;
 	bool is_fine = take(&c->bucket, &l->connection, load);

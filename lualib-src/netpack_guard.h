@@ -42,6 +42,16 @@ enum guard_reason {
 	GUARD_ADDRESS_BYTES,
 };
 
+// Who is behind "ip:port" or "[ip]:port", n bytes, as the limits of addresses see it. Text
+// that is none of these is one of its own.
+struct guard_peer {
+	uint8_t network[8]; // the IPv4 address and zeros, or the /64 network of an IPv6 one
+	bool is_v6;
+	bool is_local; // on the loopback interface
+};
+
+struct guard_peer guard_peer_of(const char *address, size_t n);
+
 struct guard;
 
 // `clock` returns 1/100 s.
