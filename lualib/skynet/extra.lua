@@ -58,9 +58,12 @@ end
 ------------------------------------------------------------ node and clock
 
 ---@param name string local name with its dot
----@return integer? handle
+---@return integer? # handle; nil for what is unknown or no such name
 function M.localname(name)
-	return c.addresscommand("QUERY", name)
+	-- The command takes addresses as well.
+	if type(name) ~= "string" or name:sub(1, 1) == "." then
+		return c.addresscommand("QUERY", name)
+	end
 end
 
 local starttime

@@ -39,6 +39,8 @@ test.case("addresses and names", function()
 	test.eq(skynet.localname ".launcher", 3)
 	test.eq(skynet.localname ".nobody", nil)
 	test.eq(skynet.localname "launcher", nil)
+	-- An address is no name.
+	test.eq(skynet.localname ":3", nil)
 	test.eq({ skynet.harbor(skynet.self()) }, { 0, false })
 	test.err(function() skynet.harbor "x" end)
 end)

@@ -9,6 +9,9 @@ local test = require "testlib"
 
 local PUBLISHES = skynet.getenv "test_variant" == "release" and 100000 or 3000
 
+-- Before the service has started, and with it the module.
+local too_early = { pcall(mc.new) }
+
 local function ask(service, ...)
 	return skynet.call(service, "lua", ...)
 end
@@ -203,6 +206,8 @@ test.case("subscribing to what does not exist raises", function()
 end)
 
 test.case("what is wrong with a channel is told early", function()
+	test.eq(too_early[1], false)
+	test.match(too_early[2], "Init first")
 	local c = mc.new()
 	test.err(function() c:subscribe() end, "dispatch")
 	test.err(function() mc.new { dispatch = 5 } end, "`dispatch` is a function")

@@ -107,6 +107,7 @@ test.case("unknown and malformed requests raise", function()
 	test.err(function() host:attach(sp)("nope") end, "nope not found")
 	test.err(function() host:attach(sp)("get", nil, 1) end, "table expected")
 	test.err(function() sp:host "header" end, "type header not found")
+	test.err(function() sproto.parse(".a{}"):host() end, "type package not found")
 end)
 
 test.case("a failed encode leaves nothing in the next header", function()
