@@ -25,6 +25,47 @@ end)
 """
 
 
+# Prints the numbers that hold when nothing is said.
+DEFAULTS = """
+local skynet = require "skynet"
+local function show(page, t)
+	for name, value in pairs(t) do
+		if type(value) == "number" then
+			skynet.error("DEFAULT", page, name, math.tointeger(value))
+		end
+	end
+end
+skynet.start(function()
+	show("gate", require "snax.gatesettings".new {})
+	show("http-server", require "http.server".new(print))
+	require "skynet.core".command "ABORT"
+end)
+"""
+UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "s": 100}
+
+
+def numbers_of(page):
+    """What the tables of a page say: names and numbers, times in 1/100 s."""
+    text = pathlib.Path(ROOT, f"doc/reference/{page}.md").read_text()
+    for row in re.findall(r"^\| (`.*)$", text, re.M):
+        cells = row.split(" | ")
+        names = re.findall(r"`(\w+)`", cells[0])
+        values = [re.fullmatch(r"(\d+)(?: (KiB|MiB|s))?", v) for v in cells[1].split(", ")]
+        if all(values) and len(values) == len(names):
+            for name, m in zip(names, values):
+                yield name, int(m.group(1)) * UNITS[m.group(2) or ""]
+
+
+def test_the_defaults_on_the_pages_are_those_of_the_code():
+    _, text = run_node('luaservice = "./?.lua;" .. luaservice\nstart = "defaults"', files={"defaults.lua": DEFAULTS})
+    for page, least in ("gate", 16), ("http-server", 10):
+        known = {k: int(v) for k, v in re.findall(rf"DEFAULT {page} (\w+) (\d+)", text)}
+        said = [(name, value) for name, value in numbers_of(page) if name in known]
+        assert len(said) >= least, (page, said, known)
+        for name, value in said:
+            assert known[name] == value, (page, name, value, known[name])
+
+
 def test_code_compiles():
     count = 0
     for page in PAGES:

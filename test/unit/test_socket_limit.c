@@ -88,6 +88,64 @@ texts_of_the_configuration_are_parsed(void **state) {
 	assert_null(socket_option_info(SOCKET_OPTION_COUNT));
 }
 
+// Numbers that doc/reference/socket.md and the README give, in bytes and milliseconds.
+static void
+presets_are_those_of_the_reference(void **state) {
+	struct world *w = *state;
+	static const struct {
+		const char *key;
+		int64_t preset;
+	} want[] = {
+	    {"send_limit", 67108864},
+	    {"send_policy", SOCKET_SEND_CLOSE},
+	    {"receive_limit", 1048576},
+	    {"idle", 0},
+	    {"linger", 60000},
+	    {"connect_timeout", 60000},
+	    {"nodelay", 1},
+	    {"keepalive", 120000},
+	    {"keepalive_interval", 0},
+	    {"keepalive_count", 4},
+	    {"exclusive", 0},
+	    {"max_connections", 65536},
+	    {"max_per_peer", 16384},
+	    {"peer_rate", 2000},
+	    {"peer_burst", 16384},
+	    {"backlog", 32},
+	    {"reuseport", 0},
+	    {"v6only", -1},
+	};
+	assert_int_equal(sizeof(want) / sizeof(want[0]), SOCKET_OPTION_COUNT);
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		int name = socket_option_find(want[i].key);
+		assert_true(name >= 0);
+		assert_int_equal(socket_option_info(name)->preset, want[i].preset);
+		struct socket_option preset = {name, want[i].preset};
+		assert_true(want[i].preset < 0 || socket_server_default(w->ss, &preset, true));
+	}
+	int client;
+	int fd = fd_of(w, accept_started(w, &client));
+	assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPIDLE), 120);
+	assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPINTVL), 30);
+	assert_int_equal(option_of(fd, IPPROTO_TCP, TCP_KEEPCNT), 4);
+	close(client);
+}
+
+// What this node opens may lag behind 16 times as much.
+static void
+an_opened_connection_may_lag_further_behind(void **state) {
+	struct world *w = *state;
+	struct socket_option limit = {SOCKET_OPTION_SEND_LIMIT, 1000};
+	assert_true(socket_server_default(w->ss, &limit, false));
+	int port;
+	start_listener(w, &port);
+	int id = socket_server_connect(w->ss, ME, "127.0.0.1", port);
+	// Nothing goes out before it is connected.
+	assert_int_equal(send_fill(w, id, 'x', 16000, false), 0);
+	assert_int_equal(send_text(w, id, "x"), -1);
+	await(w, id, SOCKET_CLOSE);
+}
+
 static void
 keepalive_and_delay_are_tuned_per_socket(void **state) {
 	struct world *w = *state;
@@ -583,6 +641,8 @@ many_peers_are_counted_and_forgotten(void **state) {
 static const struct CMUnitTest claims[] = {
     CLAIM(options_are_checked),
     CLAIM(texts_of_the_configuration_are_parsed),
+    CLAIM(presets_are_those_of_the_reference),
+    CLAIM(an_opened_connection_may_lag_further_behind),
     CLAIM(keepalive_and_delay_are_tuned_per_socket),
     CLAIM(connections_get_the_options_of_their_listener),
     CLAIM(reuseport_shares_a_port),
