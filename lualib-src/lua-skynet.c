@@ -191,13 +191,22 @@ lcallback(lua_State *L) {
 
 /* ------------------------------------------------------------------- sending */
 
+void
+lua_skynet_refuseaddress(lua_State *L, int idx) {
+	const char *given = luaL_tolstring(L, idx, NULL);
+	if (strcmp(given, "0") == 0) {
+		luaL_error(L, "Invalid service address 0");
+	}
+	luaL_error(L, "Invalid service address 0: %s is no handle", given);
+}
+
 uint32_t
 lua_skynet_checkaddress(lua_State *L, int idx, const char **name) {
 	*name = NULL;
 	if (lua_isnumber(L, idx)) {
 		uint32_t handle = (uint32_t)lua_tointeger(L, idx);
 		if (handle == 0) {
-			luaL_error(L, "Invalid service address 0");
+			lua_skynet_refuseaddress(L, idx);
 		}
 		return handle;
 	}

@@ -34,5 +34,7 @@ void lua_skynet_log_failure(struct skynet_context *ctx, lua_State *L, int status
  * documented errors for anything else.
  */
 uint32_t lua_skynet_checkaddress(lua_State *L, int idx, const char **name);
+/* Raises for the number at `idx`, which as an integer is 0. */
+void lua_skynet_refuseaddress(lua_State *L, int idx);
 
 #endif

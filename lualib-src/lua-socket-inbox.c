@@ -363,6 +363,21 @@ check_alone(lua_State *L, const struct inbox *p) {
 	}
 }
 
+// The time limit of a socket function, at `arg`; -1: none.
+static lua_Integer
+check_time(lua_State *L, int arg) {
+	int is_integer;
+	lua_Integer cs = lua_tointegerx(L, arg, &is_integer);
+	if (is_integer) {
+		return cs;
+	}
+	if (!lua_isnoneornil(L, arg)) {
+		luaL_error(L, "the time limit of a socket function is a whole number of 1/100 s, not a %s",
+		           luaL_typename(L, arg));
+	}
+	return -1;
+}
+
 // wait(inbox, need [, time]) -> "BREAK" when a task with a time was woken. Suspends the task
 // until that many bytes are there, or wake. need: a number of bytes; a string = a line that
 // ends with it; nil and true = what comes does not end it. Raises when a task waits already.
@@ -370,7 +385,7 @@ check_alone(lua_State *L, const struct inbox *p) {
 static int
 lwait(lua_State *L) {
 	struct inbox *p = check_inbox(L);
-	lua_Integer cs = luaL_optinteger(L, 3, -1);
+	lua_Integer cs = check_time(L, 3);
 	luaL_argcheck(L, cs <= INT_MAX, 3, "time out of range");
 	if (cs < 0 && !lua_isnoneornil(L, 3)) {
 		cs = 0;

@@ -61,7 +61,10 @@ split_address(lua_State *L, const char *addr, int *port) {
 		colon = end = strchr(addr, ':');
 	}
 	if (colon == NULL) {
-		luaL_error(L, "Invalid address %s.", addr);
+		luaL_error(L,
+		           "Invalid address %s. It names no port: say host:port or [v6]:port, "
+		           "or give the port as the next argument",
+		           addr);
 		return NULL;
 	}
 	*port = parse_port(L, colon + 1, addr);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "lua-seri.h"
+#include "lua-skynet.h"
 #include "skynet_malloc.h"
 
 /* A message that is ready to be sent. tag: PTYPE_TAG_DONTCOPY if it is ours. */
@@ -48,7 +49,7 @@ address_check(lua_State *L, struct sched *S, int arg) {
 	}
 	a.handle = (uint32_t)lua_tointeger(L, arg);
 	if (a.handle == 0) {
-		luaL_error(L, "Invalid service address 0");
+		lua_skynet_refuseaddress(L, arg);
 	}
 	return a;
 }

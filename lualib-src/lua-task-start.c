@@ -144,13 +144,15 @@ class_init(lua_State *L, struct sched *S) {
 
 void
 sched_push_class(lua_State *L, struct sched *S, int arg) {
+	bool is_missing = arg > lua_gettop(L);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_pushvalue(L, arg);
 	if (lua_rawget(L, -2) != LUA_TTABLE) {
 		lua_pop(L, 1);
 		lua_pushvalue(L, arg);
 		if (lua_gettable(L, -2) != LUA_TTABLE) {
-			luaL_error(L, "unknown protocol type: %s", luaL_tolstring(L, arg, NULL));
+			const char *name = is_missing ? "no value" : luaL_tolstring(L, arg, NULL);
+			luaL_error(L, "unknown protocol type: %s", name);
 		}
 	}
 	lua_remove(L, -2);

@@ -235,10 +235,12 @@ task_tracelog(lua_State *L) {
 static int
 task_traceproto(lua_State *L) {
 	struct sched *S = sched_of(L);
+	lua_settop(L, 2);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_pushvalue(L, 1);
 	if (lua_rawget(L, -2) != LUA_TTABLE) {
-		return luaL_error(L, "assertion failed!");
+		return luaL_error(L, "unknown protocol type: %s: assertion failed!",
+		                  luaL_tolstring(L, 1, NULL));
 	}
 	lua_pushvalue(L, 2);
 	lua_setfield(L, -2, "trace");

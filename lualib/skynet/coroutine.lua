@@ -27,6 +27,9 @@ end
 ---@param f function
 ---@return fun(...): any
 function M.wrap(f)
+	if type(f) ~= "function" then
+		require "skynet.misuse"("skynet.coroutine.wrap", 1, "function", f)
+	end
 	local co = c.create(f)
 	return function(...)
 		return results(c.resume(co, ...))

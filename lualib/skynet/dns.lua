@@ -311,6 +311,9 @@ end
 ---@param options skynet.dns.options?
 function dns.server(address, port, options)
 	local list = type(address) == "string" and { address } or address
+	if list ~= nil and type(list) ~= "table" then
+		require "skynet.misuse"("dns.server", 1, "numeric address or a list of them", address)
+	end
 	for _, item in ipairs(list or {}) do
 		if type(item) ~= "string" or not (item:find "^[%d.]+$" or item:find(":", 1, true)) then
 			error("dns.server needs a numeric address, got " .. tostring(item), 2)

@@ -15,9 +15,16 @@ M.pcall = pcall
 
 ------------------------------------------------------------------- handlers
 
+local function check_function(where, fn)
+	local meta = type(fn) == "table" and getmetatable(fn)
+	if type(fn) ~= "function" and not (meta and meta.__call) then
+		require "skynet.misuse"(where, 1, "function", fn, 1)
+	end
+end
+
 local function set_hook(name, fn)
 	local before = hooks[name] or require "skynet.hooks"[name]
-	hooks[name] = assert(fn)
+	hooks[name] = fn
 	return before
 end
 
@@ -25,6 +32,7 @@ end
 ---@param fn fun(session: integer, source: integer, msg: lightuserdata, size: integer, type: string|integer)
 ---@return function # the function so far
 function M.dispatch_unknown_request(fn)
+	check_function("skynet.dispatch_unknown_request", fn)
 	return set_hook("unknown_request", fn)
 end
 
@@ -32,6 +40,7 @@ end
 ---@param fn fun(session: integer, source: integer, msg: lightuserdata, size: integer)
 ---@return function # the function so far
 function M.dispatch_unknown_response(fn)
+	check_function("skynet.dispatch_unknown_response", fn)
 	return set_hook("unknown_response", fn)
 end
 
@@ -40,7 +49,7 @@ end
 ---for the service for a limited time.
 ---@param fn fun()
 function M.on_shutdown(fn)
-	assert(type(fn) == "function")
+	check_function("skynet.on_shutdown", fn)
 	local list = hooks.on_shutdown
 	if not list then
 		list = {}
@@ -49,9 +58,12 @@ function M.on_shutdown(fn)
 	list[#list + 1] = fn
 end
 
----Set the function behind the debug command INFO.
----@param fn fun(...): any
+---Set the function behind the debug command INFO; nil removes it.
+---@param fn (fun(...): any)?
 function M.info_func(fn)
+	if fn ~= nil then
+		check_function("skynet.info_func", fn)
+	end
 	hooks.info = fn
 end
 
@@ -60,8 +72,11 @@ end
 ---@param name string local name with its dot
 ---@return integer? # handle; nil for what is unknown or no such name
 function M.localname(name)
+	if name ~= nil and type(name) ~= "string" then
+		require "skynet.misuse"("skynet.localname", 1, "string", name)
+	end
 	-- The command takes addresses as well.
-	if type(name) ~= "string" or name:sub(1, 1) == "." then
+	if name == nil or name:sub(1, 1) == "." then
 		return c.addresscommand("QUERY", name)
 	end
 end
@@ -103,6 +118,9 @@ end
 ---@param what "mqlen"|"endless"|"cpu"|"time"|"message"
 ---@return number # 0 for an unknown name
 function M.stat(what)
+	if what ~= nil and type(what) ~= "string" then
+		require "skynet.misuse"("skynet.stat", 1, "string", what)
+	end
 	return c.intcommand("STAT", what)
 end
 
@@ -147,6 +165,9 @@ end
 ---@param size integer?
 ---@return lightuserdata, integer
 function M.tracecall(tag, addr, typename, msg, size)
+	if type(tag) ~= "string" then
+		require "skynet.misuse"("skynet.tracecall", 1, "string", tag)
+	end
 	skynet.tracelog(tag, "tracecall begin")
 	if not c.send(addr, skynet.PTYPE_TRACE, 0, tag) then
 		error("call to invalid address " .. skynet.address(addr), 2)

@@ -10,6 +10,9 @@ local harbor = {}
 ---@param name string at most 15 bytes
 ---@param handle integer? default: the own service
 function harbor.globalname(name, handle)
+	if type(name) ~= "string" then
+		require "skynet.misuse"("harbor.globalname", 1, "string", name)
+	end
 	skynet.send(".cslave", "lua", "REGISTER", name, handle or skynet.self())
 end
 
@@ -18,6 +21,9 @@ end
 ---@param name string
 ---@return integer?
 function harbor.queryname(name)
+	if type(name) ~= "string" then
+		require "skynet.misuse"("harbor.queryname", 1, "string", name)
+	end
 	return skynet.call(".cslave", "lua", "QUERYNAME", name)
 end
 

@@ -60,6 +60,9 @@ local CLOSE_PAUSE = 10
 ---@return table # complete, the caller's own
 local function check_options(given)
 	local options = {}
+	if given ~= nil and type(given) ~= "table" then
+		error("the options of kcp are a table, not a " .. type(given), 3)
+	end
 	for name, value in pairs(given or {}) do
 		local default = DEFAULT[name]
 		if default == nil then

@@ -101,6 +101,11 @@ end
 ---@param map table<integer, integer>
 ---@param start_func fun()
 function M.forward_type(map, start_func)
+	if type(map) ~= "table" then
+		require "skynet.misuse"("skynet.forward_type", 1, "table", map)
+	elseif type(start_func) ~= "function" then
+		require "skynet.misuse"("skynet.forward_type", 2, "function", start_func)
+	end
 	local dispatch = skynet.dispatch_message
 	c.callback(function(ptype, msg, size, session, source)
 		local mapped = map[ptype]
@@ -120,6 +125,11 @@ end
 ---@param f fun(type: integer, msg: lightuserdata, size: integer, session: integer, source: integer): ...
 ---@param start_func fun()
 function M.filter(f, start_func)
+	if type(f) ~= "function" then
+		require "skynet.misuse"("skynet.filter", 1, "function", f)
+	elseif type(start_func) ~= "function" then
+		require "skynet.misuse"("skynet.filter", 2, "function", start_func)
+	end
 	local dispatch = skynet.dispatch_message
 	c.callback(function(...)
 		dispatch(f(...))

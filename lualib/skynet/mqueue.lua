@@ -71,7 +71,12 @@ end
 ---Start to handle messages. Once.
 ---@param f fun(...): any may yield
 function mqueue.register(f)
-	assert(handler == nil and type(f) == "function")
+	if type(f) ~= "function" then
+		error("mqueue.register takes the function that handles messages, not a " .. type(f)
+			.. ": assertion failed!", 2)
+	elseif handler then
+		error("mqueue.register: there is a handler already: assertion failed!", 2)
+	end
 	handler = f
 	skynet.fork(work)
 end

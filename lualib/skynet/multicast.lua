@@ -168,6 +168,9 @@ end
 function multicast.new(conf)
 	assert(multicastd, "Init first")
 	conf = conf or {}
+	if type(conf) ~= "table" then
+		require "skynet.misuse"("multicast.new", 1, "table", conf)
+	end
 	local id = conf.channel
 	if id ~= nil and math.type(id) ~= "integer" then
 		error("`channel` is an integer, not a " .. type(id), 2)

@@ -33,6 +33,9 @@ end
 function protobuf.loadfile(...)
 	local sets = { ... }
 	for i, name in ipairs(sets) do
+		if type(name) ~= "string" then
+			require "skynet.misuse"("protobuf.loadfile", i, "string", name)
+		end
 		local f <close> = io.open(name, "rb") or error("protobuf: can't open " .. name, 2)
 		sets[i] = f:read "a"
 	end

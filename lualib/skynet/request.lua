@@ -18,7 +18,12 @@ Set.__index = Set
 ---@param item table further fields are the caller's
 ---@return skynet.request_set self
 function Set:add(item)
-	assert(type(item) == "table" and not self._started)
+	if type(item) ~= "table" then
+		error("skynet.request takes requests, tables such as { addr, typename, ... }, not a "
+			.. type(item) .. ": assertion failed!", 2)
+	elseif self._started then
+		error("skynet.request: requests are added before select: assertion failed!", 2)
+	end
 	self[#self + 1] = item
 	return self
 end
@@ -97,7 +102,11 @@ end
 ---@return nil, nil
 ---@return skynet.request_set # closes the set
 function Set:select(timeout)
-	assert(not self._started)
+	if self._started then
+		error("skynet.request: a set is selected once: assertion failed!", 2)
+	elseif timeout ~= nil and not math.tointeger(timeout) then
+		require "skynet.misuse"("select", 1, "whole number of 1/100 s", timeout)
+	end
 	for _, item in ipairs(self) do
 		local class = proto[item[2]]
 		if not (class and class.unpack) then
@@ -138,6 +147,9 @@ Set.__close = Set.close
 return function(first)
 	local set = setmetatable({}, Set)
 	if first ~= nil then
+		if type(first) ~= "table" then
+			require "skynet.misuse"("skynet.request", 1, "a request, { addr, typename, ... }", first, 1)
+		end
 		set:add(first)
 	end
 	return set

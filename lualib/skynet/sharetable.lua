@@ -56,7 +56,12 @@ end
 ---@param filename string the name
 ---@param tbl table
 function sharetable.loadtable(filename, tbl)
-	assert(type(tbl) == "table")
+	if type(filename) ~= "string" then
+		require "skynet.misuse"("sharetable.loadtable", 1, "string", filename)
+	elseif type(tbl) ~= "table" then
+		error("sharetable.loadtable: what is shared as '" .. filename .. "' is a table, not a "
+			.. type(tbl) .. ": assertion failed!", 2)
+	end
 	local matrix = core.matrix(filename, "packed", skynet.packstring(tbl))
 	local ok, err = pcall(ask, "publish", filename, matrix:id())
 	matrix:close()

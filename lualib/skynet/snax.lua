@@ -221,6 +221,9 @@ end
 ---Log a formatted line.
 ---@param fmt string
 function snax.printf(fmt, ...)
+	if type(fmt) ~= "string" then
+		require "skynet.misuse"("snax.printf", 1, "string", fmt)
+	end
 	skynet.error(string.format(fmt, ...))
 end
 
@@ -228,7 +231,7 @@ end
 ---@param object snax.object
 ---@return table<string, { count: integer, time: number }>
 function snax.profile_info(object)
-	local kind = snax.interface(object.type)
+	local kind = interface_of(object)
 	return skynet.call(object.handle, "snax", kind.system.profile)
 end
 

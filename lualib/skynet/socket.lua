@@ -20,6 +20,19 @@ local wait, readall, take_next = inbox.wait, inbox.readall, inbox.next
 ---@field resolve fun(host: string): string[] see skynet.socket.name
 local socket = {}
 
+local function check_id(where, id)
+	if not math.tointeger(id) then
+		require "skynet.misuse"(where, 1, "id of a socket", id, 1)
+	end
+end
+
+local function check_function(where, func)
+	-- A table may be one that can be called.
+	if type(func) ~= "function" and type(func) ~= "table" then
+		require "skynet.misuse"(where, 2, "function", func, 1)
+	end
+end
+
 ----------------------------------------------------------------- opening
 
 -- Records of connections that were dropped, with their inboxes: what the collector has to
@@ -126,6 +139,13 @@ end
 ---@return integer? # id, or nil
 ---@return string? # why not
 function socket.open(addr, port, timeout, options)
+	if type(addr) ~= "string" then
+		require "skynet.misuse"("socket.open", 1, "host, or host:port", addr)
+	elseif port ~= nil and not math.tointeger(port) then
+		require "skynet.misuse"("socket.open", 2, "port", port)
+	elseif timeout ~= nil and not math.tointeger(timeout) then
+		require "skynet.misuse"("socket.open", 3, "whole number of 1/100 s", timeout)
+	end
 	local id = driver.connect(addr, port, options)
 	if id < 0 then
 		return nil, "invalid address or no free socket id"
@@ -138,6 +158,9 @@ end
 ---@return integer? # id, or nil
 ---@return string? # why not
 function socket.bind(os_fd)
+	if not math.tointeger(os_fd) then
+		require "skynet.misuse"("socket.bind", 1, "descriptor", os_fd)
+	end
 	local id = driver.bind(os_fd)
 	if id < 0 then
 		return nil, "no free socket id"
@@ -181,6 +204,8 @@ end
 ---@return integer? # id, or nil
 ---@return string? # why not
 function socket.accept(id, func, warning)
+	check_id("socket.accept", id)
+	check_function("socket.accept", func)
 	local old = pool[id]
 	if old and (old.kind ~= "listener" or old.callback) then
 		error("socket is not closed", 2)
@@ -202,6 +227,10 @@ end
 ---@return integer? # id, or nil
 ---@return string? # why not
 function socket.start(id, func)
+	check_id("socket.start", id)
+	if func then
+		check_function("socket.start", func)
+	end
 	local old = pool[id]
 	if old and (old.kind ~= "listener" or old.callback) then
 		error("socket is not closed", 2)
@@ -214,7 +243,8 @@ end
 ----------------------------------------------------------------- reading
 
 local function record(id)
-	return assert(pool[id], "socket is not open in this service")
+	return pool[id]
+		or error(string.format("socket is not open in this service: %s", tostring(id)), 3)
 end
 
 -- What is left after the end: false and the rest.
@@ -485,6 +515,7 @@ end
 ---Close an id that is not used in this service. Does not yield.
 ---@param id integer
 function socket.close_fd(id)
+	check_id("socket.close_fd", id)
 	assert(pool[id] == nil, "Use socket.close instead")
 	driver.close(id)
 end

@@ -98,6 +98,9 @@ end
 ---@return userdata
 function tlscontext.new(opts)
 	opts = opts or {}
+	if type(opts) ~= "table" then
+		error("the options of a tls context are a table, not a " .. type(opts), 2)
+	end
 	tlscontext.check(opts, {})
 	local ctx = ltls.newctx()
 	set_certificate(ctx, opts)

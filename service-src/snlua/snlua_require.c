@@ -135,8 +135,8 @@ service_require(lua_State *L) {
 static int
 init(lua_State *L) {
 	if (!lua_isfunction(L, 1)) {
-		lua_pushliteral(L, "assertion failed!");
-		return lua_error(L);
+		return luaL_error(L, "skynet.init: function expected, got %s: assertion failed!",
+		                  luaL_typename(L, 1));
 	}
 	lua_settop(L, 1);
 	if (!is_main(L)) {

@@ -69,4 +69,101 @@ test.case("servers without a configuration", function()
 	refuses("wsgateserver.start needs a table of handlers", require "snax.wsgateserver".start)
 end)
 
+test.case("destinations and protocol types", function()
+	for _, f in ipairs { skynet.call, skynet.send, skynet.rawcall, skynet.rawsend } do
+		refuses("Invalid service address 0: 1.5 is no handle", f, 1.5, "lua")
+		refuses("Invalid service address 0$", f, 0, "lua")
+		refuses("unknown protocol type: no value", f, 1)
+		refuses("unknown protocol type: nosuch", f, 1, "nosuch")
+	end
+	refuses("Invalid service address 0: 1.5 is no handle", skynet.redirect, 1.5, 1, "lua", 0)
+	refuses("Invalid service address 0: 0.5 is no handle", require "skynet.core".send, 0.5, 1, 0, "x")
+	refuses("unknown protocol type: nosuch", skynet.traceproto, "nosuch", true)
+end)
+
+test.case("functions that the framework is to call", function()
+	local wanted = "function expected, got "
+	refuses("'skynet.dispatch_unknown_request' %(" .. wanted .. "nil", skynet.dispatch_unknown_request)
+	refuses("'skynet.dispatch_unknown_response' %(" .. wanted .. "number 3", skynet.dispatch_unknown_response, 3)
+	refuses("'skynet.on_shutdown' %(" .. wanted .. "string", skynet.on_shutdown, "x")
+	refuses("'skynet.info_func' %(" .. wanted .. "number 3", skynet.info_func, 3)
+	refuses("#1 to 'skynet.filter' %(" .. wanted .. "nil", skynet.filter, nil, print)
+	refuses("#2 to 'skynet.filter' %(" .. wanted .. "nil", skynet.filter, print)
+	refuses("#1 to 'skynet.forward_type' %(table expected, got function", skynet.forward_type, print)
+	refuses("#2 to 'skynet.forward_type' %(" .. wanted .. "nil", skynet.forward_type, {})
+	refuses("'skynet.coroutine.wrap' %(" .. wanted .. "nil", require "skynet.coroutine".wrap)
+	refuses("skynet.init: function expected, got no value", skynet.init)
+	local mqueue = require "skynet.mqueue"
+	refuses("mqueue.register takes the function that handles messages, not a nil", mqueue.register)
+	mqueue.register(print)
+	refuses("mqueue.register: there is a handler already", mqueue.register, print)
+end)
+
+test.case("names, figures and tags", function()
+	refuses("'skynet.localname' %(string expected, got table", skynet.localname, {})
+	refuses("'skynet.stat' %(string expected, got boolean false", skynet.stat, false)
+	refuses("#1 to 'skynet.tracecall' %(string expected, got nil", skynet.tracecall)
+	refuses("'harbor.queryname' %(string expected, got nil", require "skynet.harbor".queryname)
+	refuses("'harbor.globalname' %(string expected, got table", require "skynet.harbor".globalname, {})
+end)
+
+test.case("sets of requests", function()
+	refuses("'skynet.request' %(a request, { addr, typename, ... } expected, got number 3", skynet.request, 3)
+	local set = skynet.request()
+	refuses("takes requests, tables such as { addr, typename, ... }, not a string", set, "x")
+	refuses("takes requests, tables such as { addr, typename, ... }, not a nil", set.add, set)
+	refuses("cannot request with protocol type nil", set { skynet.self() }.select, set)
+	set = skynet.request { skynet.self(), "lua" }
+	refuses("#1 to 'select' %(whole number of 1/100 s expected, got string", set.select, set, "soon")
+	set:select()
+	refuses("a set is selected once", set.select, set)
+	refuses("requests are added before select", set.add, set, {})
+	set:close()
+end)
+
+test.case("sockets", function()
+	local socket = require "skynet.socket"
+	refuses("#1 to 'socket.open' %(host, or host:port expected, got nil", socket.open)
+	refuses("#2 to 'socket.open' %(port expected, got string", socket.open, "127.0.0.1", "http")
+	refuses("#2 to 'socket.open' %(port expected, got number 1.5", socket.open, "127.0.0.1", 1.5)
+	refuses("#3 to 'socket.open' %(whole number of 1/100 s expected, got table", socket.open, "127.0.0.1", 1, {})
+	refuses("Invalid address localhost%. It names no port: say host:port", socket.open, "localhost")
+	refuses("Listen error: the host is a string, not a nil", socket.listen)
+	refuses("Listen error: the port is a whole number, not a table", socket.listen, "127.0.0.1", {})
+	refuses("Invalid address 127.0.0.1%. It names no port", socket.listen, "127.0.0.1")
+	refuses("udp dial host failed: the host is a string, not a nil", socket.udp_dial)
+	refuses("udp init failed: the port is a whole number, not a string", socket.udp, print, "127.0.0.1", "x")
+	refuses("#1 to 'socket.start' %(id of a socket expected, got nil", socket.start)
+	refuses("#2 to 'socket.start' %(function expected, got string", socket.start, 1, "x")
+	refuses("#1 to 'socket.accept' %(id of a socket expected, got string", socket.accept, "x", print)
+	refuses("#2 to 'socket.accept' %(function expected, got nil", socket.accept, 1)
+	refuses("#1 to 'socket.bind' %(descriptor expected, got nil", socket.bind)
+	refuses("#1 to 'socket.close_fd' %(id of a socket expected, got nil", socket.close_fd)
+	for _, name in ipairs { "read", "readline", "readall", "limit", "warning", "feed" } do
+		refuses("test_misuse.lua.*socket is not open in this service: nil", socket[name])
+	end
+	local id = socket.listen("127.0.0.1", 0)
+	refuses("the time limit of a socket function is a whole number of 1/100 s, not a table",
+		socket.read, id, 1, {})
+	socket.close(id)
+end)
+
+test.case("options that are no tables", function()
+	refuses("the options of kcp are a table, not a number", require "skynet.kcp".listen, "127.0.0.1", 0, 3)
+	refuses("the options of a tls context are a table, not a number", require "skynet.tls".context, 3)
+	refuses("'dns.server' %(numeric address or a list of them expected, got number 3", require "skynet.dns".server, 3)
+	refuses("'multicast.new' %(table expected, got number 3", require "skynet.multicast".new, 3)
+end)
+
+test.case("data", function()
+	local sharetable = require "skynet.sharetable"
+	refuses("'sharetable.loadtable' %(string expected, got nil", sharetable.loadtable)
+	refuses("what is shared as 'x' is a table, not a nil", sharetable.loadtable, "x")
+	local snax = require "skynet.snax"
+	refuses("'snax.printf' %(string expected, got nil", snax.printf)
+	refuses("a snax object is wanted.* got a nil", snax.profile_info)
+	refuses("#2 to 'protobuf.loadfile' %(string expected, got table", require "skynet.protobuf".loadfile,
+		"/dev/null", {})
+end)
+
 test.run()

@@ -268,7 +268,12 @@ test.case("a connection that was dropped when another service took it is forgott
 	local client, server = pair()
 	-- A peer that does not read delays the end.
 	socket.pause(client)
-	socket.write(server, ("x"):rep(16 * 1024 * 1024))
+	test.wait_for(function() return not sockets.info(client).reading end)
+	local block = ("x"):rep(1024 * 1024)
+	test.wait_for(function()
+		socket.write(server, block)
+		return (sockets.info(server).wbuffer or 0) > 4 * #block
+	end)
 	socket.drop(server)
 	local lines = test.logged("socket: error on unknown", function(found)
 		send_event(5, server, "before")

@@ -46,6 +46,11 @@ return function(pool, connect)
 	-- An address to bind or to send to, and the port. Raises `problem`, in the name of the
 	-- caller's caller, for a name without one. Yields for a name.
 	function M.numeric(host, port, problem)
+		if type(host) ~= "string" then
+			error(string.format("%s: the host is a string, not a %s", problem, type(host)), 3)
+		elseif port ~= nil and not math.tointeger(port) then
+			error(string.format("%s: the port is a whole number, not a %s", problem, type(port)), 3)
+		end
 		host, port = driver.split(host, port)
 		if host == "" then
 			return host, port
