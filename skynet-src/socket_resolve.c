@@ -11,6 +11,7 @@
 #include <netdb.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "platform.h"
 #include "skynet_malloc.h"
@@ -29,6 +30,7 @@ struct resolve_job {
 	bool abandoned; // the waiting thread gave up: free the job when done
 	bool done;
 	int error; // of getaddrinfo
+	int cause; // errno, if that says more
 	int socktype;
 	struct addrinfo *result;
 	char host[];
@@ -102,6 +104,18 @@ resolver_release(struct resolver *r) {
 	release_locked(r);
 }
 
+// Without a descriptor for its files and sockets the system may say that there is no such
+// name. Gives 0 or errno.
+static int
+lack_of_descriptors(void) {
+	int fd = socket_spare();
+	if (fd < 0) {
+		return errno;
+	}
+	close(fd);
+	return 0;
+}
+
 static void
 lookup(struct resolve_job *job) {
 	struct addrinfo hints;
@@ -110,7 +124,22 @@ lookup(struct resolve_job *job) {
 	hints.ai_family = AF_UNSPEC;
 	job->error = getaddrinfo(job->host, NULL, &hints, &job->result);
 	if (job->error != 0) {
+		job->cause = job->error == EAI_SYSTEM ? errno : lack_of_descriptors();
 		job->result = NULL;
+	}
+}
+
+// "System error" helps nobody.
+static const char *
+failure_text(const struct resolve_job *job) {
+	switch (job->cause) {
+	case EMFILE:
+	case ENFILE:
+		return "Too many open files";
+	case ENOMEM:
+		return "Cannot allocate memory";
+	default:
+		return gai_strerror(job->error);
 	}
 }
 
@@ -122,7 +151,7 @@ post_result(struct resolve_job *job) {
 		job->result = NULL;
 	}
 	if (c.list == NULL) {
-		c.text = gai_strerror(job->error != 0 ? job->error : EAI_NONAME);
+		c.text = job->error != 0 ? failure_text(job) : gai_strerror(EAI_NONAME);
 	}
 	command_post(job->loop, &c);
 }
@@ -249,9 +278,9 @@ resolver_lookup(struct resolver *r, const char *host, int socktype, int timeout_
 		}
 	}
 	pthread_mutex_unlock(&r->lock);
-	int error = job->error;
+	const char *failure = job->error == 0 ? NULL : failure_text(job);
 	*out = job->result;
 	job->result = NULL;
 	job_free(job);
-	return error == 0 ? NULL : gai_strerror(error);
+	return failure;
 }

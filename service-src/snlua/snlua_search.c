@@ -12,8 +12,11 @@
 #include "snlua.h"
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -231,6 +234,17 @@ push_loader(lua_State *L, const struct found *found) {
 	return true;
 }
 
+/* A search that finds nothing for want of a descriptor would say that there are no files. */
+static void
+check_descriptors(lua_State *L, const char *name) {
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		close(fd);
+	} else if (errno == EMFILE || errno == ENFILE) {
+		luaL_error(L, "can't look for module '%s': %s", name, strerror(errno));
+	}
+}
+
 /* In place of the searcher of Lua modules, the first one that looks for files. */
 static int
 find_lua(lua_State *L) {
@@ -246,6 +260,8 @@ find_lua(lua_State *L) {
 	int results = search(L);
 	if (has_found(L, results)) {
 		put_found(L, &key, NULL, lua_tostring(L, -1));
+	} else {
+		check_descriptors(L, name);
 	}
 	return results;
 }

@@ -1,6 +1,8 @@
 """Peers that mean harm, or are just broken: what they cost is bounded, others do not
 notice, and what they took comes back."""
 
+import os
+import resource
 import socket
 import threading
 
@@ -176,6 +178,62 @@ def test_running_out_of_descriptors_is_told_and_passes():
         late = Friend(port)
         late.echo(b"after")
         assert node.text.count("rests, refusing") < 20, node.text
+
+
+WANTING = """
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+
+local function can_open()
+	local f = io.open "/dev/null"
+	return f and f:close()
+end
+
+local function wait_until(there_are)
+	while (can_open() ~= nil) ~= there_are do
+		skynet.sleep(1)
+	end
+end
+
+local function try(what, f, ...)
+	local ok, result, why = pcall(f, ...)
+	skynet.error("try " .. what, tostring(ok and (why or result) or result):match "[^\\n]*")
+end
+
+local function try_all()
+	try("name", socket.open, "localhost", PORT)
+	try("addresses", socket.resolve, "localhost")
+	try("module", require, "http.url")
+	skynet.error "tried"
+end
+
+skynet.start(function()
+	local _ = socket.resolve -- its module is loaded
+	skynet.error "ready"
+	wait_until(false)
+	try_all()
+	wait_until(true)
+	try_all()
+end)
+"""
+
+
+def test_errors_for_want_of_descriptors_say_so():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        text = WANTING.replace("PORT", str(server.getsockname()[1]))
+        with Node('start = "wanting"\n', files={"svc/wanting.lua": text}) as node:
+            node.wait_for("ready$")
+            before = resource.prlimit(node.proc.pid, resource.RLIMIT_NOFILE)
+            fds = len(os.listdir(f"/proc/{node.proc.pid}/fd"))
+            resource.prlimit(node.proc.pid, resource.RLIMIT_NOFILE, (fds, before[1]))
+            node.wait_for("tried$")
+            for line in ("try name Too many open files$", "try addresses .*Too many open files$",
+                         "try module .*can't look for module 'http.url': Too many open files$"):
+                node.wait_for(line, limit=1)
+            mark = len(node.text)
+            resource.prlimit(node.proc.pid, resource.RLIMIT_NOFILE, before)
+            node.wait_for("tried$", start=mark)
+            assert "Too many" not in node.text[mark:], node.text
 
 
 def flood(port, chunk):
