@@ -60,6 +60,7 @@ struct region {
 	size_t reserved;
 	size_t large_used; /* bytes in large blocks */
 	size_t peak;       /* as far as it was looked at: see used_now */
+	pid_t maker;       /* the process whose end of it runs the clean-ups */
 	struct block first;
 };
 
@@ -478,11 +479,24 @@ pool_region_reset(struct pool *pool) {
 	unpark(r);
 }
 
+/* Other processes may go on with a shared one: nothing in it is touched. */
+static void
+leave_shared(struct region *r) {
+	if (getpid() == r->maker) {
+		run_cleanups(r);
+	}
+	pool_discard(&r->head);
+}
+
 static void
 region_destroy(struct pool *pool) {
 	struct region *r = region_of(pool);
 	struct block *b = r->first.link;
 
+	if (pool->arena) {
+		leave_shared(r);
+		return;
+	}
 	empty(r);
 	while (b) {
 		struct block *link = b->link;
@@ -561,6 +575,7 @@ pool_region_create(const struct pool_options *options, size_t block_size) {
 	}
 	r->block_size = block_size;
 	r->reserved = block_size;
+	r->maker = getpid();
 	r->current = &r->first;
 	r->first.end = (char *)r + block_size;
 	r->first.next = start_of(r, &r->first);

@@ -48,7 +48,8 @@ size_t pool_region_block_count(const struct pool *pool);
 
 /*
  * Something to do on reset and on destroy, before any memory goes, in reverse
- * order of registration, once. data is an area of data_size bytes in the region
+ * order of registration, once. The destroy of a shared region runs them in the
+ * process that made it only. data is an area of data_size bytes in the region
  * (NULL for 0) that the caller may fill until then.
  */
 struct pool_cleanup {

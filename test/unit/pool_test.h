@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -41,27 +42,72 @@ assert_aligned(const void *p) {
 	assert_int_equal((uintptr_t)p % POOL_ALIGN, 0);
 }
 
-/* f misuses the pool: a checked build stops (in a child), others count it. */
+enum { REPORT_SIZE = 4096 };
+
+/* Runs f with stderr on a pipe; what it wrote goes to `text`, a string. A report
+ * is shorter than what a pipe holds. */
 static inline void
-assert_complains(struct pool *pool, void (*f)(struct pool *)) {
-	if (!POOL_IS_CHECKED) {
-		size_t before = stats_of(pool).bad_frees;
-		f(pool);
-		assert_int_equal(stats_of(pool).bad_frees, before + 1);
-		return;
+run_caught(struct pool *pool, void (*f)(struct pool *), char text[REPORT_SIZE]) {
+	int fd[2];
+	int old = dup(STDERR_FILENO);
+	assert_true(old >= 0);
+	assert_int_equal(pipe(fd), 0);
+	dup2(fd[1], STDERR_FILENO);
+	f(pool);
+	dup2(old, STDERR_FILENO);
+	close(fd[1]);
+	close(old);
+	size_t n = 0;
+	ssize_t got;
+	while (n < REPORT_SIZE - 1 && (got = read(fd[0], text + n, REPORT_SIZE - 1 - n)) > 0) {
+		n += (size_t)got;
 	}
+	text[n] = '\0';
+	close(fd[0]);
+}
+
+static void (*misuse)(struct pool *);
+
+/* Runs misuse in a child, which it must stop. */
+static inline void
+misuse_in_child(struct pool *pool) {
 	pid_t pid = fork();
-	assert_true(pid >= 0);
 	if (pid == 0) {
 		struct rlimit no_core = {0, 0};
 		setrlimit(RLIMIT_CORE, &no_core);
 		signal(SIGABRT, SIG_DFL);
-		f(pool);
+		misuse(pool);
 		_exit(0);
 	}
 	int status;
+	assert_true(pid > 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+/* f misuses the pool: the report says what, names the pool and its service. A
+ * checked build stops (in a child), others count it. what: NULL for no report. */
+static inline void
+assert_complains(struct pool *pool, void (*f)(struct pool *), const char *what) {
+	char text[REPORT_SIZE];
+	char place[100];
+	size_t before = stats_of(pool).bad_frees;
+	if (POOL_IS_CHECKED) {
+		misuse = f;
+		run_caught(pool, misuse_in_child, text);
+	} else {
+		run_caught(pool, f, text);
+		assert_int_equal(stats_of(pool).bad_frees, before + 1);
+	}
+	if (what == NULL) {
+		assert_string_equal(text, "");
+		return;
+	}
+	snprintf(place, sizeof(place), " in %s pool '%s' of :%08x ", pool->ops->kind, pool_name(pool),
+	         pool->owner);
+	assert_ptr_equal(strstr(text, "pool: "), text);
+	assert_memory_equal(text + 6, what, strlen(what));
+	assert_non_null(strstr(text, place));
 }
 
 /* Runs f in a child that shares the pool; it must return true. */

@@ -1,7 +1,6 @@
 /* The pool of equal slices. */
 #include "pool_test.h"
 
-#include "malloc_hook.h"
 #include "pool_fixed.h"
 
 #include <pthread.h>
@@ -63,6 +62,10 @@ creation_and_sizes_are_checked(void **state) {
 	assert_null(pool_fixed_create(NO_OPTIONS, 1 << 20, SIZE_MAX / 4, NULL));
 	assert_null(pool_fixed_create(&shared, 10, 10, NULL));
 	assert_int_equal(errno, EINVAL);
+	shared.flags = POOL_SHARED;
+	errno = 0;
+	assert_null(pool_fixed_create(&shared, 10, 10, &shared));
+	assert_int_equal(errno, EINVAL);
 	struct pool *pool = pool_fixed_create(NO_OPTIONS, 32, 4, NULL);
 	assert_null(pool_alloc(pool, 0));
 	assert_int_equal(errno, EINVAL);
@@ -106,27 +109,6 @@ a_growable_pool_grows(void **state) {
 	pool_destroy(pool);
 }
 
-/* Two services. */
-enum { ALICE = 5, BOB = 6 };
-
-static void
-growth_is_charged_to_the_maker(void **state) {
-	(void)state;
-	bool has_accounts = malloc_used_memory() > 0;
-	malloc_set_owner(ALICE);
-	struct pool_options options = {.flags = POOL_GROWABLE};
-	struct pool *pool = pool_fixed_create(&options, 100, 8, NULL);
-	malloc_set_owner(BOB);
-	for (int i = 0; i < 1000; i++) {
-		assert_non_null(pool_fixed_alloc(pool));
-	}
-	assert_int_equal(malloc_service_memory(BOB), 0);
-	assert_true(!has_accounts || malloc_service_memory(ALICE) >= 1000 * 100);
-	pool_destroy(pool);
-	assert_int_equal(malloc_service_memory(ALICE), 0);
-	malloc_set_owner(0);
-}
-
 static void *victim;
 
 static void
@@ -148,14 +130,14 @@ odd_frees_are_reported(void **state) {
 		    pool_fixed_create(&(struct pool_options){.flags = flags}, 64, 1000, NULL);
 		victim = pool_fixed_alloc(pool);
 		pool_fixed_free(pool, victim);
-		assert_complains(pool, free_victim);
-		assert_complains(pool, give_victim);
+		assert_complains(pool, free_victim, "double free, ");
+		assert_complains(pool, give_victim, "double free, ");
 		victim = elsewhere + 32;
-		assert_complains(pool, free_victim);
-		assert_complains(pool, give_victim);
+		assert_complains(pool, free_victim, "free of a foreign pointer, ");
+		assert_complains(pool, give_victim, "free of a foreign pointer, ");
 		victim = elsewhere + 33;
-		assert_complains(pool, free_victim);
-		assert_complains(pool, give_victim);
+		assert_complains(pool, free_victim, "free of a foreign pointer, ");
+		assert_complains(pool, give_victim, "free of a foreign pointer, ");
 		assert_int_equal(pool_fixed_slice_use(pool), 0);
 		pool_destroy(pool);
 	}
@@ -182,8 +164,12 @@ static void
 overruns_and_late_writes_are_found(void **state) {
 	(void)state;
 	struct pool *pool = pool_fixed_create(NO_OPTIONS, 20, 10, NULL);
-	assert_complains(pool, overrun);
-	assert_complains(pool, write_late);
+	assert_complains(pool, overrun, "overrun, ");
+	assert_complains(pool, write_late, "write to a freed slice, ");
+	char *p = pool_fixed_alloc(pool);
+	memset(p, 1, 20);
+	pool_fixed_free(pool, p);
+	assert_true(pool_is_filled(p, POOL_POISON, 20));
 	pool_destroy(pool);
 }
 
@@ -218,6 +204,39 @@ random_use_agrees_with_an_oracle(void **state) {
 			assert_int_equal(pool_fixed_slice_use(pool), n);
 		}
 	}
+	pool_destroy(pool);
+}
+
+static void *
+take_all(void *arg) {
+	size_t n = 0;
+	while (pool_fixed_alloc(arg)) {
+		n++;
+	}
+	return (void *)n;
+}
+
+/* What one thread gave back another can take, but for 1/32 of the slices. */
+static void
+stocks_of_a_pool_that_cannot_grow_are_small(void **state) {
+	(void)state;
+	enum { N = 640 };
+	struct pool *pool =
+	    pool_fixed_create(&(struct pool_options){.flags = POOL_THREADS}, 16, N, NULL);
+	void *p[N];
+	pthread_t id;
+	void *taken;
+	for (int i = 0; i < N; i++) {
+		p[i] = pool_fixed_alloc(pool);
+		assert_non_null(p[i]);
+	}
+	for (int i = 0; i < N; i++) {
+		pool_fixed_free(pool, p[i]);
+	}
+	assert_int_equal(pthread_create(&id, NULL, take_all, pool), 0);
+	pthread_join(id, &taken);
+	assert_in_range((size_t)taken, N - N / 32, N);
+	assert_int_equal(pool_fixed_slice_use(pool), (size_t)taken);
 	pool_destroy(pool);
 }
 
@@ -313,12 +332,12 @@ main(void) {
 	    cmocka_unit_test(creation_and_sizes_are_checked),
 	    cmocka_unit_test(a_callers_block_is_used_and_left),
 	    cmocka_unit_test(a_growable_pool_grows),
-	    cmocka_unit_test(growth_is_charged_to_the_maker),
 	    cmocka_unit_test(odd_frees_are_reported),
 #ifdef MEMORY_CHECK
 	    cmocka_unit_test(overruns_and_late_writes_are_found),
 #endif
 	    cmocka_unit_test(random_use_agrees_with_an_oracle),
+	    cmocka_unit_test(stocks_of_a_pool_that_cannot_grow_are_small),
 	    cmocka_unit_test(slices_travel_between_threads),
 	    cmocka_unit_test(a_shared_pool_is_seen_after_fork),
 	};

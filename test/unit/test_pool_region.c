@@ -115,6 +115,33 @@ headers_of_large_blocks_are_reused(void **state) {
 	pool_destroy(pool);
 }
 
+/* With five large blocks, the newest of number 0, the room taken by one more once
+ * this one was freed, beyond its own. */
+static size_t
+growth_after_free_of(int number) {
+	enum { SIZE = 50000 };
+	struct pool *pool = pool_region_create(NO_OPTIONS, 1024);
+	void *p[5];
+	for (int i = 4; i >= 0; i--) {
+		p[i] = pool_alloc(pool, SIZE);
+	}
+	size_t used = stats_of(pool).used;
+	assert_true(pool_region_free_large(pool, p[number]));
+	assert_non_null(pool_alloc(pool, SIZE));
+	size_t growth = stats_of(pool).used - used;
+	pool_destroy(pool);
+	return growth;
+}
+
+static void
+a_header_is_looked_for_among_the_first_four(void **state) {
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(growth_after_free_of(i), 0);
+	}
+	assert_in_range(growth_after_free_of(4), 1, 64);
+}
+
 static void
 reset_then_reuse_grows_nothing(void **state) {
 	(void)state;
@@ -187,6 +214,57 @@ cleanups_close_and_delete(void **state) {
 	pool_destroy(pool);
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
 	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void
+fail_to_clean(struct pool *pool) {
+	char path[] = "/tmp/pool-test-XXXXXX";
+	assert_non_null(mkdtemp(path));
+	assert_true(pool_region_delete_file(pool, path));
+	assert_true(pool_region_delete_file(pool, "/tmp/pool-test-no-such-file"));
+	assert_true(pool_region_close_fd(pool, -1));
+	pool_region_reset(pool);
+	rmdir(path);
+}
+
+static void
+cleanups_that_fail_say_so(void **state) {
+	(void)state;
+	char text[REPORT_SIZE];
+	struct pool *pool = pool_region_create(NO_OPTIONS, 1024);
+	run_caught(pool, fail_to_clean, text);
+	/* The last registered comes first; a missing file is fine. */
+	const char *close_line = "pool: can't close descriptor -1: Bad file descriptor\n";
+	const char *delete_line = "pool: can't delete /tmp/pool-test-XXXXXX: Is a directory\n";
+	assert_int_equal(strlen(text), strlen(close_line) + strlen(delete_line));
+	assert_memory_equal(text, close_line, strlen(close_line));
+	assert_non_null(strstr(text, "pool: can't delete /tmp/pool-test-"));
+	assert_non_null(strstr(text, ": Is a directory\n"));
+	pool_destroy(pool);
+}
+
+static char seen[4];
+
+static void
+look(void *data) {
+	const char *large = *(char **)data;
+	memcpy(seen, large, 4);
+}
+
+static void
+cleanups_run_before_memory_goes(void **state) {
+	(void)state;
+	struct pool *pool = pool_region_create(NO_OPTIONS, 1024);
+	for (int end = 0; end < 2; end++) {
+		struct pool_cleanup *c = pool_region_cleanup(pool, sizeof(char *));
+		char *large = pool_alloc(pool, 50000);
+		memcpy(large, "kept", 4);
+		*(char **)c->data = large;
+		c->run = look;
+		memset(seen, 0, 4);
+		(end ? pool_destroy : pool_region_reset)(pool);
+		assert_memory_equal(seen, "kept", 4);
+	}
 }
 
 static void
@@ -268,7 +346,7 @@ frees_without_meaning_are_counted(void **state) {
 	pool_free(pool, large);
 	assert_int_equal(stats_of(pool).bad_frees, 1);
 	assert_int_equal(stats_of(pool).blocks, 1);
-	assert_complains(pool, free_foreign);
+	assert_complains(pool, free_foreign, POOL_IS_CHECKED ? "free of a foreign pointer, " : NULL);
 	pool_destroy(pool);
 }
 
@@ -336,8 +414,13 @@ static void
 overruns_are_found(void **state) {
 	(void)state;
 	struct pool *pool = pool_region_create(NO_OPTIONS, 1024);
-	assert_complains(pool, overrun_small);
-	assert_complains(pool, overrun_large);
+	assert_complains(pool, overrun_small, "overrun, ");
+	assert_complains(pool, overrun_large, "overrun, ");
+	pool_region_reset(pool);
+	char *p = pool_alloc(pool, 100);
+	memset(p, 1, 100);
+	pool_region_reset(pool);
+	assert_true(pool_is_filled(p, POOL_POISON, 100));
 	pool_destroy(pool);
 }
 
@@ -373,6 +456,24 @@ a_shared_region_is_seen_after_fork(void **state) {
 	pool_destroy(pool);
 }
 
+static bool
+destroy_in_child(struct pool *pool) {
+	pool_destroy(pool);
+	return trace[0] == '\0';
+}
+
+static void
+only_the_maker_of_a_shared_region_runs_its_cleanups(void **state) {
+	(void)state;
+	struct pool_options options = {.flags = POOL_SHARED, .shared_bytes = 1 << 20};
+	struct pool *pool = pool_region_create(&options, 2048);
+	trace[0] = '\0';
+	add_mark(pool, "once");
+	assert_in_child(pool, destroy_in_child);
+	pool_destroy(pool);
+	assert_string_equal(trace, "once");
+}
+
 int
 main(void) {
 	const struct CMUnitTest tests[] = {
@@ -382,9 +483,12 @@ main(void) {
 	    cmocka_unit_test(alignments_are_kept),
 	    cmocka_unit_test(a_block_is_left_after_more_than_four_failures),
 	    cmocka_unit_test(headers_of_large_blocks_are_reused),
+	    cmocka_unit_test(a_header_is_looked_for_among_the_first_four),
 	    cmocka_unit_test(reset_then_reuse_grows_nothing),
 	    cmocka_unit_test(cleanups_run_once_in_reverse_order),
 	    cmocka_unit_test(cleanups_close_and_delete),
+	    cmocka_unit_test(cleanups_that_fail_say_so),
+	    cmocka_unit_test(cleanups_run_before_memory_goes),
 	    cmocka_unit_test(texts_are_copied_and_formatted),
 	    cmocka_unit_test(only_the_latest_block_grows_in_place),
 	    cmocka_unit_test(many_lives_leak_nothing),
@@ -394,6 +498,7 @@ main(void) {
 	    cmocka_unit_test(overruns_are_found),
 #endif
 	    cmocka_unit_test(a_shared_region_is_seen_after_fork),
+	    cmocka_unit_test(only_the_maker_of_a_shared_region_runs_its_cleanups),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -75,11 +75,11 @@ odd_frees_are_reported(void **state) {
 	void *keep = pool_alloc(pool, 10);
 	victim = pool_alloc(pool, 100);
 	pool_ring_free(pool, victim);
-	assert_complains(pool, free_victim);
+	assert_complains(pool, free_victim, "double free, ");
 	victim = (char *)keep + 1;
-	assert_complains(pool, free_victim);
+	assert_complains(pool, free_victim, "free of a foreign pointer, ");
 	victim = &victim;
-	assert_complains(pool, free_victim);
+	assert_complains(pool, free_victim, "free of a foreign pointer, ");
 	assert_int_equal(stats_of(pool).blocks, 1);
 	pool_ring_free(pool, keep);
 	pool_destroy(pool);
@@ -98,7 +98,11 @@ static void
 overruns_are_found(void **state) {
 	(void)state;
 	struct pool *pool = pool_ring_create(NO_OPTIONS, 1024);
-	assert_complains(pool, overrun);
+	assert_complains(pool, overrun, "overrun, ");
+	char *p = pool_alloc(pool, 100);
+	memset(p, 1, 100);
+	pool_free(pool, p);
+	assert_true(pool_is_filled(p, POOL_POISON, 100));
 	pool_destroy(pool);
 }
 
