@@ -143,8 +143,12 @@ struct response {
 	bool gone; /* the requester does not want it any more */
 };
 
+/* Fields of a class that a message asks for. */
+enum class_field { CLASS_DISPATCH, CLASS_TRACE, CLASS_UNPACK, CLASS_FIELDS };
+
 /*
- * As in struct task: a message touches the first two cache lines, a call the third.
+ * As in struct task: a message touches the first two cache lines and the names in the
+ * fourth, a call the third.
  */
 struct sched {
 	struct inbound in;
@@ -184,6 +188,8 @@ struct sched {
 	int value_free;
 	int value_n;
 	/* ---- 192 */
+	const void *name[CLASS_FIELDS]; /* for lua_getnamed */
+	/* a message touches nothing from here on */
 	int ref_hooks;
 	int ref_tags;    /* tags that came ahead of requests, or 0 */
 	int trace_count; /* tags created by skynet.trace */
@@ -204,8 +210,8 @@ struct sched {
 
 _Static_assert(offsetof(struct sched, L) == SCHED_LINE &&
                    offsetof(struct sched, pending) == 2 * SCHED_LINE &&
-                   offsetof(struct sched, ref_hooks) <= 3 * SCHED_LINE,
-               "two lines for a message, one for a call");
+                   offsetof(struct sched, name) <= 3 * SCHED_LINE,
+               "two lines for a message, one for a call, and the names");
 
 /* The scheduler in its userdata, which has room for it to begin with a line. */
 static inline struct sched *
@@ -227,6 +233,8 @@ void sched_require(lua_State *L, const char *module);
 
 /* ------------------------------------------------------------ lua-task.c */
 
+/* Look up the names of class fields. */
+void class_name_fields(lua_State *L, struct sched *S);
 /* The kernel's callback of a service. */
 int sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
                      const void *msg, size_t sz);
@@ -416,8 +424,10 @@ void trace_event(struct sched *S, struct task *t, const char *what, lua_State *L
 bool trace_send_tag(struct sched *S, struct task *t, const struct address *to);
 /* A message of type TRACE arrived. */
 void trace_incoming(struct sched *S, lua_State *L, const struct inbound *in);
-/* A request of a class starts task t; the class table is at index cls. */
-void trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch);
+/* A request starts task t; field `trace` of its class is on the top of L, and popped. */
+void trace_adopt(lua_State *L, struct sched *S, struct task *t);
+/* The same when nobody handles its class. */
+void trace_refuse(lua_State *L, struct sched *S);
 void trace_end(struct sched *S, struct task *t);
 extern const luaL_Reg task_trace_functions[];
 

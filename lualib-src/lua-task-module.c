@@ -347,6 +347,7 @@ new_sched(lua_State *L) {
 	S->ref_proto = luaL_ref(L, LUA_REGISTRYINDEX);
 	S->ref_tokens = new_ref(L);
 	S->ref_hooks = new_ref(L);
+	class_name_fields(L, S);
 	task_bind(S->main.L, &S->main);
 	if (L != S->main.L) {
 		task_bind(L, &S->main);

@@ -154,16 +154,16 @@ new_tag(lua_State *L, struct sched *S, struct task *t) {
 }
 
 void
-trace_adopt(lua_State *L, struct sched *S, struct task *t, int cls, bool has_dispatch) {
-	bool tagged = take_tag(L, S, S->in.source);
-	if (!has_dispatch) {
-		lua_pop(L, tagged ? 1 : 0);
-		return;
-	}
-	lua_getfield(L, cls, "trace");
-	bool off = lua_isboolean(L, -1) && !lua_toboolean(L, -1);
+trace_refuse(lua_State *L, struct sched *S) {
+	lua_pop(L, take_tag(L, S, S->in.source) ? 1 : 0);
+}
+
+void
+trace_adopt(lua_State *L, struct sched *S, struct task *t) {
 	bool on = lua_toboolean(L, -1);
+	bool off = !on && !lua_isnil(L, -1);
 	lua_pop(L, 1);
+	bool tagged = take_tag(L, S, S->in.source);
 	if (off) {
 		lua_pop(L, tagged ? 1 : 0);
 		t->trace = TRACE_OFF;

@@ -111,6 +111,16 @@ is_shutdown(const struct inbound *in) {
 	       in->sz == sizeof(text) - 1 && memcmp(in->msg, text, in->sz) == 0;
 }
 
+void
+class_name_fields(lua_State *L, struct sched *S) {
+	static const char *const name[CLASS_FIELDS] = {"dispatch", "trace", "unpack"};
+	for (int i = 0; i < CLASS_FIELDS; i++) {
+		lua_pushstring(L, name[i]);
+		S->name[i] = lua_topointer(L, -1);
+		luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+}
+
 /*
  * Body of a task that a message starts. Stack: 1 class, if it is known, 2 dispatch,
  * 3 session, 4 source, then the unpacked values.
@@ -128,17 +138,19 @@ request_body(lua_State *L) {
 		lua_callk(L, 0, 0, 0, request_done);
 		return 0;
 	}
-	bool handled = known && lua_getfield(L, 1, "dispatch") != LUA_TNIL;
-	if (known) {
-		trace_adopt(L, S, t, 1, handled);
-	}
-	if (!handled) {
+	if (!known) {
 		return unhandled(L, S, t, &in, 1);
 	}
+	if (lua_getnamed(L, 1, S->name[CLASS_DISPATCH]) == LUA_TNIL) {
+		trace_refuse(L, S);
+		return unhandled(L, S, t, &in, 1);
+	}
+	lua_getnamed(L, 1, S->name[CLASS_TRACE]);
+	trace_adopt(L, S, t);
 	sched_age_places(S, t, 1, 2);
 	lua_pushinteger(L, in.session);
 	lua_pushinteger(L, in.source);
-	lua_getfield(L, 1, "unpack");
+	lua_getnamed(L, 1, S->name[CLASS_UNPACK]);
 	if (lua_tocfunction(L, -1) == luaseri_unpack) {
 		lua_pop(L, 1);
 		int n = luaseri_unpack_buffer(L, in.msg, in.sz);

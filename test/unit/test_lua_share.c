@@ -66,6 +66,32 @@ testmeta_knows_userdata_by_its_metatable(void **state) {
 	lua_close(L);
 }
 
+/*------------------------------------------------------------------- names */
+
+static void
+getnamed_is_getfield(void **state) {
+	lua_State *L = open_state();
+	(void)state;
+	run(L, "t = {field = 7} u = setmetatable({}, {__index = t})"
+	       "v = setmetatable({}, {__index = function(_, k) return k .. '!' end}) w = {}");
+	lua_settop(L, 0);
+	lua_pushliteral(L, "field");
+	const void *name = lua_topointer(L, 1);
+	lua_getglobal(L, "t");
+	assert_int_equal(lua_getnamed(L, 2, name), LUA_TNUMBER);
+	assert_int_equal(lua_tointeger(L, -1), 7);
+	lua_getglobal(L, "u");
+	assert_int_equal(lua_getnamed(L, -1, name), LUA_TNUMBER);
+	assert_int_equal(lua_tointeger(L, -1), 7);
+	lua_getglobal(L, "v");
+	assert_int_equal(lua_getnamed(L, -1, name), LUA_TSTRING);
+	assert_string_equal(lua_tostring(L, -1), "field!");
+	lua_getglobal(L, "w");
+	assert_int_equal(lua_getnamed(L, -1, name), LUA_TNIL);
+	assert_int_equal(lua_gettop(L), 9);
+	lua_close(L);
+}
+
 /*------------------------------------------------------------------ places */
 
 static bool
@@ -508,6 +534,7 @@ main(void) {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(wantedresults_tells_what_the_caller_takes),
 	    cmocka_unit_test(testmeta_knows_userdata_by_its_metatable),
+	    cmocka_unit_test(getnamed_is_getfield),
 	    cmocka_unit_test(places_are_what_a_call_touches_and_fit),
 	    cmocka_unit_test(a_state_finds_its_own_copy_of_a_name_that_became_shared),
 	    cmocka_unit_test(sharestring_wants_a_string),

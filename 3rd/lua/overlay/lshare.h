@@ -54,6 +54,12 @@ LUA_API int(lua_wantedresults)(lua_State *L);
 LUA_API void *(lua_testmeta)(lua_State *L, int idx, int meta);
 
 /*
+** lua_getfield for a name that was looked up before: 'name' is lua_topointer of
+** a short string of this state, which must still be alive.
+*/
+LUA_API int(lua_getnamed)(lua_State *L, int idx, const void *name);
+
+/*
 ** Makes the code of the Lua function at 'idx' shareable and returns a handle of
 ** it for lua_clonefunction, which is good as long as the state of L lives. The
 ** function itself is unchanged. Raises "Only Lua function can share" for

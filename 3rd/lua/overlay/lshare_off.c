@@ -65,6 +65,14 @@ lua_testmeta(lua_State *L, int idx, int meta) {
 	return found == wanted ? lua_touserdata(L, idx) : NULL;
 }
 
+LUA_API int
+lua_getnamed(lua_State *L, int idx, const void *name) {
+	idx = lua_absindex(L, idx);
+	setsvalue2s(L, L->top.p, (TString *)(uintptr_t)name);
+	L->top.p++;
+	return lua_gettable(L, idx);
+}
+
 /*-------------------------------------------------------------- code cache */
 
 static int

@@ -40,6 +40,23 @@ LUA_API void *lua_testmeta (lua_State *L, int idx, int meta) {
 }
 
 
+LUA_API int lua_getnamed (lua_State *L, int idx, const void *name) {
+  TString *str = cast(TString *, cast_sizet(name));
+  const TValue *t = index2value(L, idx);
+  lu_byte tag;
+  luaV_fastget(t, str, s2v(L->top.p), luaH_getshortstr, tag);
+  if (!tagisempty(tag)) {
+    api_incr_top(L);
+  }
+  else {
+    setsvalue2s(L, L->top.p, str);
+    api_incr_top(L);
+    tag = luaV_finishget(L, t, s2v(L->top.p - 1), L->top.p - 1, tag);
+  }
+  return novariant(tag);
+}
+
+
 LUA_API int lua_issharedtable (lua_State *L, int idx) {
   const TValue *o = index2value(L, idx);
   return ttistable(o) && isshared(hvalue(o));
