@@ -245,25 +245,23 @@ feed_block(lua_State *L, struct queue *q, int id, char *block, size_t size) {
 }
 
 static int
-filter_data(lua_State *L, struct skynet_socket_message *m) {
+filter_data(lua_State *L, struct queue *q, struct skynet_socket_message *m) {
 	char *buffer = m->buffer;
-	struct queue *q = need_queue(L);
 	m->buffer = NULL;
 	if (buffer == NULL) {
 		// The packages went their route: only the rest is to be told.
-		return q->late.kind == 0 ? 1 : 1 + push_outcome(L, q->late);
+		return q->late.kind == 0 ? 0 : push_outcome(L, q->late);
 	}
 	if (q->is_raw) {
-		return 1 + push_block(L, KIND_RAW, m->id, buffer, m->ud);
+		return push_block(L, KIND_RAW, m->id, buffer, m->ud);
 	}
-	return 1 + feed_block(L, q, m->id, buffer, (size_t)m->ud);
+	return feed_block(L, q, m->id, buffer, (size_t)m->ud);
 }
 
 // The connection has ended: nothing of it may be mistaken for a later one's. True if it
 // ended within a package.
 static bool
-forget(lua_State *L, int id) {
-	struct queue *q = to_queue(L);
+forget(struct queue *q, int id) {
 	bool is_cut = q != NULL && q->frames != NULL && frame_drop(q->frames, id);
 	if (q != NULL && q->guard != NULL) {
 		guard_leave(q->guard, id);
@@ -272,8 +270,7 @@ forget(lua_State *L, int id) {
 }
 
 static void
-welcome(lua_State *L, const struct skynet_socket_message *m, size_t size) {
-	struct queue *q = to_queue(L);
+welcome(struct queue *q, const struct skynet_socket_message *m, size_t size) {
 	if (q != NULL && q->guard != NULL) {
 		guard_enter(q->guard, m->ud, (const char *)(m + 1), size - sizeof(*m));
 	}
@@ -284,60 +281,92 @@ push_text(lua_State *L, struct skynet_socket_message *m, size_t size) {
 	lua_pushlstring(L, (const char *)(m + 1), size - sizeof(*m));
 }
 
+// Pushes what there is to tell of an event. q may be NULL, unless it is of data.
 static int
-filter_event(lua_State *L, struct skynet_socket_message *m, size_t size) {
+filter_event(lua_State *L, struct queue *q, struct skynet_socket_message *m, size_t size) {
 	bool is_cut;
 	switch (m->type) {
 	case SKYNET_SOCKET_TYPE_DATA:
-		return filter_data(L, m);
+		return filter_data(L, q, m);
 	case SKYNET_SOCKET_TYPE_CONNECT:
 		push_kind(L, KIND_INIT);
 		lua_pushinteger(L, m->id);
 		push_text(L, m, size);
 		lua_pushinteger(L, m->ud);
-		return 5;
+		return 4;
 	case SKYNET_SOCKET_TYPE_CLOSE:
-		is_cut = forget(L, m->id);
+		is_cut = forget(q, m->id);
 		push_kind(L, KIND_CLOSE);
 		lua_pushinteger(L, m->id);
 		if (is_cut) {
 			lua_pushboolean(L, true);
 		}
-		return lua_gettop(L);
+		return is_cut ? 3 : 2;
 	case SKYNET_SOCKET_TYPE_ACCEPT:
-		welcome(L, m, size);
+		welcome(q, m, size);
 		push_kind(L, KIND_OPEN);
 		lua_pushinteger(L, m->ud);
 		push_text(L, m, size);
-		return 4;
+		return 3;
 	case SKYNET_SOCKET_TYPE_ERROR:
-		forget(L, m->id);
+		forget(q, m->id);
 		push_kind(L, KIND_ERROR);
 		lua_pushinteger(L, m->id);
 		push_text(L, m, size);
-		return 4;
+		return 3;
 	case SKYNET_SOCKET_TYPE_WARNING:
 		push_kind(L, KIND_WARNING);
 		lua_pushinteger(L, m->id);
 		lua_pushinteger(L, m->ud);
-		return 4;
+		return 3;
 	case SKYNET_SOCKET_TYPE_SEND:
-		return 1 + push_block(L, KIND_SEND, m->id, m->buffer, m->ud);
+		return push_block(L, KIND_SEND, m->id, m->buffer, m->ud);
 	default:
 		skynet_socket_dispose(m, size);
-		return 1;
+		return 0;
 	}
+}
+
+// The message at `index`, with its size behind it.
+static struct skynet_socket_message *
+check_message(lua_State *L, int index, size_t *size) {
+	struct skynet_socket_message *m = lua_touserdata(L, index);
+	lua_Integer n = luaL_checkinteger(L, index + 1);
+	luaL_argcheck(L, m != NULL, index, "need a socket message");
+	luaL_argcheck(L, n >= (lua_Integer)sizeof(*m), index + 1, "not a socket message");
+	*size = (size_t)n;
+	return m;
 }
 
 // filter(queue, msg, size) -> queue, kind, ...
 static int
 lfilter(lua_State *L) {
-	struct skynet_socket_message *m = lua_touserdata(L, 2);
-	lua_Integer size = luaL_checkinteger(L, 3);
-	luaL_argcheck(L, m != NULL, 2, "need a socket message");
-	luaL_argcheck(L, size >= (lua_Integer)sizeof(*m), 3, "not a socket message");
+	size_t size;
+	struct skynet_socket_message *m = check_message(L, 2, &size);
 	lua_settop(L, 1);
-	return filter_event(L, m, (size_t)size);
+	struct queue *q = m->type == SKYNET_SOCKET_TYPE_DATA ? need_queue(L) : to_queue(L);
+	return 1 + filter_event(L, q, m, size);
+}
+
+// (msg, size) -> kind, ...: filter for the queue of receiver
+static int
+lreceive(lua_State *L) {
+	size_t size;
+	struct skynet_socket_message *m = check_message(L, 1, &size);
+	return filter_event(L, lua_touserdata(L, lua_upvalueindex(KIND_LAST + 1)), m, size);
+}
+
+// receiver(queue) -> a function that is filter with that queue, of which it tells nothing
+static int
+lreceiver(lua_State *L) {
+	check_guarded(L);
+	luaL_checkstack(L, KIND_LAST + 1, NULL);
+	for (int i = 1; i <= KIND_LAST; i++) {
+		push_kind(L, i);
+	}
+	lua_pushvalue(L, 1);
+	lua_pushcclosure(L, lreceive, KIND_LAST + 1);
+	return 1;
 }
 
 //-------------------------------------------------------------------- routes
@@ -640,5 +669,6 @@ luaopen_skynet_netpack(lua_State *L) {
 	luaL_newlib(L, functions);
 	add_with_kinds(L, "filter", lfilter);
 	add_with_kinds(L, "feed", lfeed);
+	add_with_kinds(L, "receiver", lreceiver);
 	return 1;
 }

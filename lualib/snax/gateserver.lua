@@ -32,8 +32,9 @@ local gateserver = {}
 local MAX_DROP_LINES = 32
 local MAX_DROP_TEXT = 1024
 
--- Packages cut but not yet dispatched; an object of netpack that frees itself.
-local queue
+-- Packages cut but not yet dispatched; an object of netpack that frees itself. It gets its
+-- limits when the gate is opened.
+local queue = netpack.guard(nil, {}, {})
 -- Of the last `open`.
 local settings = gatesettings.new {}
 -- Of the settings, for every package.
@@ -403,8 +404,8 @@ local function fail_tls(fd, why)
 	gateserver.closeclient(fd)
 end
 
--- No event has more than three values.
-local function dispatch(kind, a, b, c)
+-- What came, as a message or as netpack.feed tells it. No event has more than three values.
+local function dispatch(_, _, kind, a, b, c)
 	if kind == "data" then
 		dispatch_package(a, b, c)
 	elseif kind then
@@ -419,7 +420,7 @@ local function take_plain(fd, block, size, why)
 			-- Behind what came before it.
 			skynet.fork(fail_tls, fd, why)
 		end
-		dispatch(netpack.feed(queue, fd, block, size))
+		dispatch(nil, nil, netpack.feed(queue, fd, block, size))
 	elseif why then
 		fail_tls(fd, why)
 	end
@@ -460,7 +461,7 @@ end
 -- Bytes as they came, when the gate was last opened with TLS.
 function event.raw(fd, block, size)
 	if not gatetls.has(fd) then
-		dispatch(netpack.feed(queue, fd, block, size))
+		dispatch(nil, nil, netpack.feed(queue, fd, block, size))
 	elseif state[fd] == SHAKING then
 		shake(fd, block, size)
 	elseif state[fd] == REFUSED then
@@ -592,7 +593,7 @@ local function prepare(conf)
 		max_pending, is_ordered = s.max_pending, s.ordered
 		tls_context = ctx
 		is_raw = limits.raw
-		queue = netpack.guard(queue, limits, near)
+		netpack.guard(queue, limits, near)
 		gatelag.set_limit(s.agent_limit)
 	end
 end
@@ -621,13 +622,8 @@ function gateserver.start(h)
 	skynet.register_protocol {
 		name = "socket",
 		id = skynet.PTYPE_SOCKET,
-		unpack = function(msg, sz)
-			return netpack.filter(queue, msg, sz)
-		end,
-		dispatch = function(_, _, q, kind, a, b, c)
-			queue = q
-			dispatch(kind, a, b, c)
-		end,
+		unpack = netpack.receiver(queue),
+		dispatch = dispatch,
 	}
 	gatelistener.start { name = "gateserver", handler = h, prepare = prepare }
 end
