@@ -23,6 +23,9 @@ end
 ---@param s string
 ---@return string hex 32 lower-case digits
 function md5.sumhexa(s)
+	if type(s) ~= "string" and type(s) ~= "number" then
+		require "skynet.misuse"("md5.sumhexa", 1, "string", s)
+	end
 	return to_hex(md5.sum(s))
 end
 
@@ -31,6 +34,12 @@ end
 ---@param key string
 ---@return string hex 32 lower-case digits
 function md5.hmacmd5(data, key)
+	if type(data) ~= "string" and type(data) ~= "number" then
+		require "skynet.misuse"("md5.hmacmd5", 1, "string", data)
+	end
+	if type(key) ~= "string" then
+		require "skynet.misuse"("md5.hmacmd5", 2, "string", key)
+	end
 	if #key > BLOCK then
 		key = md5.sum(key)
 	end

@@ -74,23 +74,35 @@ sproto.unpack = core.unpack
 
 --------------------------------------------------------------- types and data
 
+local function no_object()
+	error("a sproto object is wanted: call its methods with a colon, as in object:encode(...)", 0)
+end
+
 local function find_type(self, name)
-	local t = self.__types[name]
+	local types = self.__types or no_object()
+	local t = types[name]
 	if t == nil then
+		if type(name) ~= "string" then
+			return nil
+		end
 		t = core.querytype(self.__cobj, name)
-		self.__types[name] = t
+		types[name] = t
 	end
 	return t
 end
 
 local function query_type(self, name)
-	return find_type(self, name) or error("type " .. name .. " not found", 3)
+	return find_type(self, name) or error("type " .. tostring(name) .. " not found", 3)
 end
 
 local function find_protocol(self, key)
-	local p = self.__protocols[key]
+	local protocols = self.__protocols or no_object()
+	local p = protocols[key]
 	if p then
 		return p
+	end
+	if type(key) ~= "string" and not math.tointeger(key) then
+		return nil
 	end
 	local other, request, response = core.protocol(self.__cobj, key)
 	if not other then
@@ -102,8 +114,8 @@ local function find_protocol(self, key)
 	else
 		p.tag, p.name = other, key
 	end
-	self.__protocols[p.name] = p
-	self.__protocols[p.tag] = p
+	protocols[p.name] = p
+	protocols[p.tag] = p
 	return p
 end
 

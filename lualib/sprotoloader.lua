@@ -23,6 +23,9 @@ end
 ---@param index? integer slot, 0 by default
 function loader.register(filename, index)
 	local names = type(filename) == "table" and filename or { filename }
+	if #names == 0 then
+		error("sprotoloader.register: the name of a file is a string, not a " .. type(filename), 2)
+	end
 	local ok, bundle = pcall(parser.parse_files, table.unpack(names))
 	if not ok then
 		error(bundle, 2)
@@ -35,6 +38,9 @@ end
 ---@param filename string
 ---@param index? integer slot, 0 by default
 function loader.register_bundle(filename, index)
+	if type(filename) ~= "string" then
+		require "skynet.misuse"("sprotoloader.register_bundle", 1, "string", filename)
+	end
 	local f <close> = io.open(filename, "rb") or error("Can't open sproto file " .. filename, 2)
 	local schema = core.newproto(f:read "a") or error(filename .. " is no sproto bundle", 2)
 	save(schema, index)
@@ -44,6 +50,9 @@ end
 ---@param bundle string
 ---@param index? integer slot, 0 by default
 function loader.save(bundle, index)
+	if type(bundle) ~= "string" then
+		require "skynet.misuse"("sprotoloader.save", 1, "string", bundle)
+	end
 	save(core.newproto(bundle) or error("invalid sproto bundle", 2), index)
 end
 

@@ -526,6 +526,9 @@ end
 function parser.parse_files(...)
 	local sources = {}
 	for i, name in ipairs { ... } do
+		if type(name) ~= "string" then
+			error("the name of a sproto file is a string, not a " .. type(name), 2)
+		end
 		local f <close> = io.open(name, "rb") or error("Can't open sproto file " .. name, 2)
 		sources[i] = { text = f:read "a", name = name, pos = 1 }
 	end

@@ -76,6 +76,9 @@ end
 ---@param text string "name", "name:port", "[v6]:port" and so on, after an optional scheme
 ---@return http.place
 function client.place(text)
+	if type(text) ~= "string" then
+		error('http: the host is a string such as "name:port", not a ' .. type(text), 0)
+	end
 	local scheme, rest = text:match "^(%a[%w+.-]*)://(.*)$"
 	scheme, rest = scheme and scheme:lower() or "http", rest or text
 	if not PORT[scheme] then

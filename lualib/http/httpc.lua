@@ -26,6 +26,9 @@ httpc.flush = client.flush
 ---@param server string? address of a name server; default: the system's
 ---@param port integer?
 function httpc.dns(server, port)
+	if server ~= nil and type(server) ~= "string" then
+		require "skynet.misuse"("httpc.dns", 1, "address of a name server", server)
+	end
 	local dns = require "skynet.dns"
 	dns.server(server, port)
 	client.resolve = function(name)
@@ -69,6 +72,15 @@ local function converse(conn, place, method, url, recvheader, header, content)
 	return head
 end
 
+-- What each request has.
+local function check_request(method, url)
+	if type(method) ~= "string" then
+		error('httpc: the method is a string such as "GET", not a ' .. type(method), 0)
+	elseif type(url) ~= "string" then
+		error('httpc: the url is a string such as "/a?b=c", not a ' .. type(url), 0)
+	end
+end
+
 -- Run f(conn, place, ...) and close the connection. Yields.
 local function with_connection(host, f, ...)
 	local conn, place = open(host)
@@ -96,6 +108,7 @@ end
 ---@return integer status
 ---@return string body
 function httpc.request(method, host, url, recvheader, header, content)
+	check_request(method, url)
 	return with_connection(host, request, method, url, recvheader, header, content)
 end
 
@@ -107,6 +120,7 @@ end
 ---The same with HEAD. Yields.
 ---@return integer status
 function httpc.head(host, url, recvheader, header, content)
+	check_request("HEAD", url)
 	return (with_connection(host, request, "HEAD", url, recvheader, header, content))
 end
 
@@ -124,6 +138,9 @@ end
 ---@return integer status
 ---@return string body
 function httpc.post(host, url, form, recvheader)
+	if type(form) ~= "table" then
+		error("httpc.post: the form is a table, not a " .. type(form), 0)
+	end
 	local pairs_of = {}
 	for name, value in pairs(form) do
 		pairs_of[#pairs_of + 1] = form_encode(name) .. "=" .. form_encode(value)
@@ -136,6 +153,7 @@ end
 ---must be closed unless it is read to its end. Raises. Yields.
 ---@return http.stream
 function httpc.request_stream(method, host, url, recvheader, header, content)
+	check_request(method, url)
 	local conn, place = open(host)
 	local ok, head = pcall(converse, conn, place, method, url, recvheader, header, content)
 	if not ok then

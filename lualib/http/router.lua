@@ -51,7 +51,9 @@ end
 ---@param pattern string
 ---@param handler http.handler
 function router:route(method, pattern, handler)
-	if pattern:sub(1, 1) ~= "/" then
+	if type(pattern) ~= "string" then
+		error("a route is a string such as \"/a/:b\", not a " .. type(pattern), 3)
+	elseif pattern:sub(1, 1) ~= "/" then
 		error("a route begins with a slash: " .. pattern, 3)
 	elseif type(handler) ~= "function" then
 		error("the route " .. pattern .. " needs a function", 3)
@@ -89,6 +91,9 @@ function router:use(prefix, f)
 	if type(f) ~= "function" then
 		error("router:use needs a function", 2)
 	end
+	if type(prefix) ~= "string" then
+		error("router:use needs a string as the prefix, not a " .. type(prefix), 2)
+	end
 	local depth = segments(prefix --[[@as string]])
 	if depth[#depth] == "" then
 		depth[#depth] = nil
@@ -101,6 +106,9 @@ end
 ---@param folder string
 ---@param options http.static.options?
 function router:static(prefix, folder, options)
+	if type(prefix) ~= "string" then
+		error("router:static needs a string as the prefix, not a " .. type(prefix), 2)
+	end
 	local serve = require "http.static".handler(folder, options)
 	prefix = prefix:gsub("/+$", "")
 	self:get(prefix .. "/*path", function(req, res)

@@ -209,6 +209,9 @@ end
 ---@param options http.static.options?
 ---@return fun(req: http.request, res: http.response, path: string)
 function static.handler(folder, options)
+	if type(folder) ~= "string" then
+		require "skynet.misuse"("static.handler", 1, "string", folder)
+	end
 	options = options or {}
 	local root = assert(file.root(folder))
 	local index = options.index or "index.html"

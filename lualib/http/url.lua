@@ -17,6 +17,9 @@ end
 ---@param text string
 ---@return string
 function url.decode(text)
+	if type(text) ~= "string" then
+		require "skynet.misuse"("url.decode", 1, "string", text)
+	end
 	if not text:find "[%%+]" then
 		return text
 	end
@@ -27,6 +30,9 @@ end
 ---@param text string
 ---@return string
 function url.encode(text)
+	if type(text) ~= "string" then
+		require "skynet.misuse"("url.encode", 1, "string", text)
+	end
 	return (text:gsub("[^%w%-._~]", function(c)
 		return string.format("%%%02X", c:byte())
 	end))
@@ -37,6 +43,9 @@ end
 ---@return string path decoded
 ---@return string query as it is, "" when there is none
 function url.parse(target)
+	if type(target) ~= "string" then
+		require "skynet.misuse"("url.parse", 1, "string", target)
+	end
 	local path, query = target:match "^([^?]*)%??(.*)$"
 	return url.decode(path), query
 end
@@ -46,6 +55,9 @@ end
 ---@param query string
 ---@return table<string, string|string[]>
 function url.parse_query(query)
+	if type(query) ~= "string" then
+		require "skynet.misuse"("url.parse_query", 1, "string", query)
+	end
 	local pairs_of = {}
 	for piece in query:gmatch "[^&]+" do
 		local name, value = piece:match "^([^=]*)=?(.*)$"
@@ -71,6 +83,9 @@ end
 ---@param text string
 ---@return http.url.parts? # nil when it is none
 function url.split(text)
+	if type(text) ~= "string" then
+		require "skynet.misuse"("url.split", 1, "string", text)
+	end
 	local scheme, rest = text:match "^(%a[%w+.-]*)://(.*)$"
 	if not scheme then
 		return
@@ -105,6 +120,12 @@ end
 ---@param reference string
 ---@return string? # nil when `base` is not absolute
 function url.resolve(base, reference)
+	if type(base) ~= "string" then
+		require "skynet.misuse"("url.resolve", 1, "string", base)
+	end
+	if type(reference) ~= "string" then
+		require "skynet.misuse"("url.resolve", 2, "string", reference)
+	end
 	local parts = url.split(base)
 	if not parts then
 		return

@@ -663,6 +663,9 @@ end
 function websocket.accept(id, handle, protocol, addr, options)
 	protocol = protocol or "ws"
 	assert(protocol == "ws" or protocol == "wss", "websocket: protocol must be ws or wss")
+	if not math.tointeger(id) then
+		require "skynet.misuse"("websocket.accept", 1, "id of a socket", id)
+	end
 	options = checked_options(options)
 	if not options.upgrade then
 		local started, why = socket.start(id)

@@ -59,12 +59,20 @@ local function difference(before, after)
 	return result
 end
 
+local function check_snapshot(where, index, s)
+	if type(s) ~= "table" or not (s.count and s.bytes and s.types and s.places) then
+		require "skynet.misuse"(where, index, "snapshot", s, 1)
+	end
+end
+
 ---What has changed. A place that left or entered the 1000 largest counts from, or
 ---to, nothing.
 ---@param before skynet.heap.snapshot
 ---@param after skynet.heap.snapshot
 ---@return skynet.heap.snapshot # of differences; equal figures are left out
 function M.diff(before, after)
+	check_snapshot("heap.diff", 1, before)
+	check_snapshot("heap.diff", 2, after)
 	return {
 		count = after.count - before.count,
 		bytes = after.bytes - before.bytes,
@@ -131,6 +139,7 @@ end
 ---@param is_diff boolean?
 ---@return string
 function M.text(s, n, is_diff)
+	check_snapshot("heap.text", 1, s)
 	local format = is_diff and "%+12d %+9d  %s" or "%12d %9d  %s"
 	local lines = { string.format(format, s.bytes, s.count, "bytes and objects in all") }
 	if s.truncated then
@@ -145,6 +154,9 @@ end
 ---@param n integer? 30 unless given
 ---@return string
 function M.sites_text(n)
+	if n ~= nil and math.type(n) == nil then
+		require "skynet.misuse"("heap.sites_text", 1, "number", n)
+	end
 	local lines = { "       alive         ever  line" }
 	for i, entry in ipairs(sorted(M.sites(), "live")) do
 		if i > (n or 30) then

@@ -237,6 +237,9 @@ end
 ---@param list string[]? default: all
 ---@return table<string, table>
 function sharetable.queryall(list)
+	if list ~= nil and type(list) ~= "table" then
+		require "skynet.misuse"("sharetable.queryall", 1, "list of names", list)
+	end
 	local result = {}
 	for name, id in pairs(ask("queryall", list)) do
 		local entry

@@ -323,6 +323,9 @@ end
 ---@return skynet.tls.connection? # or nil
 ---@return string? # why not
 function tls.connect(host, port, opts)
+	if type(host) ~= "string" then
+		require "skynet.misuse"("tls.connect", 1, "string", host)
+	end
 	opts = opts or {}
 	local session = client_session(opts, host)
 	local timeout = opts.timeout or HANDSHAKE_TIMEOUT
@@ -343,6 +346,12 @@ end
 ---@return skynet.tls.connection?
 ---@return string?
 function tls.client(id, host, opts)
+	if not math.tointeger(id) then
+		require "skynet.misuse"("tls.client", 1, "id of a socket", id)
+	end
+	if type(host) ~= "string" then
+		require "skynet.misuse"("tls.client", 2, "string", host)
+	end
 	opts = opts or {}
 	local session = client_session(opts, host)
 	return establish(id, session, skynet.now() + (opts.timeout or HANDSHAKE_TIMEOUT))
@@ -360,6 +369,12 @@ end
 ---@return skynet.tls.connection? # or nil
 ---@return string? # why not
 function tls.accept(id, ctx, opts)
+	if not math.tointeger(id) then
+		require "skynet.misuse"("tls.accept", 1, "id of a socket", id)
+	end
+	if type(ctx) ~= "table" and type(ctx) ~= "userdata" then
+		require "skynet.misuse"("tls.accept", 2, "context, or its options", ctx)
+	end
 	local session = ltls.newtls("server", type(ctx) == "table" and tls.context(ctx) or ctx)
 	local deadline = skynet.now() + (opts and opts.timeout or HANDSHAKE_TIMEOUT)
 	if socket.invalid(id) then

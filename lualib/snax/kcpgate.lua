@@ -16,6 +16,9 @@ local kcpgate = {}
 ---@param data string|lightuserdata not empty; a block (skynet_malloc) is taken
 ---@param sz integer? of a block
 function kcpgate.send(gate, fd, data, sz)
+	if not math.tointeger(fd) then
+		require "skynet.misuse"("kcpgate.send", 2, "fd", fd)
+	end
 	core.redirect(gate, 0, skynet.PTYPE_CLIENT, fd, data, sz)
 end
 

@@ -70,6 +70,9 @@ local limits
 ---@return string subid
 ---@return string server
 function msgserver.userid(username)
+	if type(username) ~= "string" then
+		require "skynet.misuse"("msgserver.userid", 1, "string", username)
+	end
 	local uid, server, subid = username:match "^([^@]*)@([^#]*)#(.*)$"
 	if uid then
 		return b64decode(uid), b64decode(subid), b64decode(server)
@@ -81,6 +84,12 @@ end
 ---@param server string
 ---@return string
 function msgserver.username(uid, subid, server)
+	if type(uid) ~= "string" and type(uid) ~= "number" then
+		require "skynet.misuse"("msgserver.username", 1, "string", uid)
+	end
+	if type(server) ~= "string" and type(server) ~= "number" then
+		require "skynet.misuse"("msgserver.username", 3, "string", server)
+	end
 	return string.format("%s@%s#%s", b64encode(uid), b64encode(server), b64encode(tostring(subid)))
 end
 
@@ -95,6 +104,12 @@ end
 ---@param username string
 ---@param secret string 8 bytes; or 32, then clients prove it with HMAC-SHA-256
 function msgserver.login(username, secret)
+	if type(username) ~= "string" then
+		require "skynet.misuse"("msgserver.login", 1, "string", username)
+	end
+	if type(secret) ~= "string" then
+		require "skynet.misuse"("msgserver.login", 2, "string", secret)
+	end
 	assert(logins[username] == nil, "the user is logged in already")
 	assert(#secret == 8 or #secret == 32, "a secret has 8 or 32 bytes")
 	logins[username] = {

@@ -42,6 +42,11 @@ end
 ---@param data string
 ---@param kind "text"|"binary"|nil
 function wsgate.broadcast(fds, data, kind)
+	if type(fds) ~= "table" then
+		require "skynet.misuse"("wsgate.broadcast", 1, "list of fds", fds)
+	elseif type(data) ~= "string" then
+		require "skynet.misuse"("wsgate.broadcast", 2, "string", data)
+	end
 	local frame = wscodec.frame(kind and (OPCODE[kind] or refuse(kind)) or BINARY, data)
 	for _, fd in ipairs(fds) do
 		wscodec.sendframe(fd, frame)

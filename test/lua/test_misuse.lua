@@ -166,4 +166,77 @@ test.case("data", function()
 		"/dev/null", {})
 end)
 
+test.case("HTTP", function()
+	local httpc, url = require "http.httpc", require "http.url"
+	refuses('the url is a string such as "/a%?b=c", not a nil', httpc.get)
+	refuses('the url is a string such as "/a%?b=c", not a nil', httpc.head, "127.0.0.1")
+	refuses('the host is a string such as "name:port", not a nil', httpc.get, nil, "/")
+	refuses('the method is a string such as "GET", not a nil', httpc.request)
+	refuses('the url is a string such as', httpc.request_stream, "GET", "127.0.0.1")
+	refuses("the form is a table, not a nil", httpc.post, "127.0.0.1", "/")
+	refuses("'httpc.dns' %(address of a name server expected, got number 3", httpc.dns, 3)
+	for _, name in ipairs { "decode", "encode", "parse", "parse_query", "split", "resolve" } do
+		refuses("#1 to 'url." .. name .. "' %(string expected, got nil", url[name])
+	end
+	refuses("#2 to 'url.resolve' %(string expected, got nil", url.resolve, "http://a/")
+	local routes = require "http.router".new()
+	refuses('a route is a string such as "/a/:b", not a nil', routes.get, routes)
+	refuses("router:use needs a string as the prefix, not a number", routes.use, routes, 3, print)
+	refuses("router:static needs a string as the prefix, not a nil", routes.static, routes)
+	refuses("'static.handler' %(string expected, got nil", require "http.static".handler)
+	refuses("'websocket.accept' %(id of a socket expected, got nil", require "http.websocket".accept)
+end)
+
+test.case("TLS", function()
+	local tls = require "skynet.tls"
+	refuses("'tls.connect' %(string expected, got nil", tls.connect)
+	refuses("#1 to 'tls.client' %(id of a socket expected, got string", tls.client, "x", "y")
+	refuses("#2 to 'tls.client' %(string expected, got nil", tls.client, 1)
+	refuses("#1 to 'tls.accept' %(id of a socket expected, got nil", tls.accept)
+	refuses("#2 to 'tls.accept' %(context, or its options expected, got nil", tls.accept, 1)
+end)
+
+test.case("users of a message server", function()
+	local msgserver = require "snax.msgserver"
+	refuses("'msgserver.userid' %(string expected, got nil", msgserver.userid)
+	refuses("#1 to 'msgserver.username' %(string expected, got nil", msgserver.username)
+	refuses("#3 to 'msgserver.username' %(string expected, got nil", msgserver.username, "joe", 1)
+	refuses("#1 to 'msgserver.login' %(string expected, got nil", msgserver.login)
+	refuses("#2 to 'msgserver.login' %(string expected, got nil", msgserver.login, "joe")
+end)
+
+test.case("senders to clients of gates", function()
+	refuses("'wsgate.broadcast' %(list of fds expected, got number 1", require "snax.wsgate".broadcast, 1)
+	refuses("'wsgate.broadcast' %(string expected, got nil", require "snax.wsgate".broadcast, {})
+	refuses("'kcpgate.send' %(fd expected, got nil", require "snax.kcpgate".send, 1)
+end)
+
+test.case("sproto and its files", function()
+	local sproto, loader = require "sproto", require "sprotoloader"
+	refuses("a sproto object is wanted: call its methods with a colon", sproto.encode, "type", {})
+	refuses("a sproto object is wanted: call its methods with a colon", sproto.queryproto, "type")
+	local schema = sproto.parse ".t { a 0 : integer }"
+	refuses("type nil not found", schema.encode, schema)
+	refuses("nil not found", schema.queryproto, schema)
+	refuses("the name of a file is a string, not a nil", loader.register)
+	refuses("the name of a sproto file is a string, not a boolean", require "sprotoparser".parse_files, true)
+	refuses("'sprotoloader.register_bundle' %(string expected, got nil", loader.register_bundle)
+	refuses("'sprotoloader.save' %(string expected, got nil", loader.save)
+end)
+
+test.case("digests, snapshots and more data", function()
+	local md5, heap = require "md5", require "skynet.heap"
+	refuses("'md5.sumhexa' %(string expected, got nil", md5.sumhexa)
+	refuses("#1 to 'md5.hmacmd5' %(string expected, got nil", md5.hmacmd5)
+	refuses("#2 to 'md5.hmacmd5' %(string expected, got nil", md5.hmacmd5, "data")
+	refuses("#1 to 'heap.diff' %(snapshot expected, got nil", heap.diff)
+	refuses("#1 to 'heap.text' %(snapshot expected, got table", heap.text, {})
+	refuses("#1 to 'heap.sites_text' %(number expected, got string", heap.sites_text, "x")
+	local builder = require "skynet.datasheet.builder"
+	refuses("the data of the datasheet 'm' are a table, not a nil", builder.new, "m")
+	refuses("no datasheet of this service: m", builder.update, "m", {})
+	refuses("'builder.compile' %(table expected, got nil", builder.compile)
+	refuses("'sharetable.queryall' %(list of names expected, got number 3", require "skynet.sharetable".queryall, 3)
+end)
+
 test.run()

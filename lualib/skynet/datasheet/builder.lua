@@ -36,6 +36,8 @@ end
 local function publish(name, v)
 	if type(v) == "string" then
 		v = dump.undump(v)
+	elseif type(v) ~= "table" then
+		error(string.format("the data of the datasheet '%s' are a table, not a %s", name, type(v)), 0)
 	end
 	-- First: it refuses cycles.
 	local document = core.new(v)
@@ -57,7 +59,9 @@ function builder.new(name, v)
 	if type(name) ~= "string" then
 		error("the name of a datasheet is a string, not a " .. type(name), 2)
 	end
-	assert(made[name] == nil, "the datasheet exists")
+	if made[name] then
+		error("the datasheet exists: " .. name, 2)
+	end
 	made[name] = true
 	local ok, err = pcall(publish, name, v)
 	if not ok then
@@ -71,7 +75,9 @@ end
 ---@param name string
 ---@param v table|string
 function builder.update(name, v)
-	assert(made[name], "no datasheet of this service")
+	if not made[name] then
+		error("no datasheet of this service: " .. tostring(name), 2)
+	end
 	publish(name, v)
 end
 
@@ -80,6 +86,9 @@ end
 ---@param v table
 ---@return string
 function builder.compile(v)
+	if type(v) ~= "table" then
+		require "skynet.misuse"("builder.compile", 1, "table", v)
+	end
 	return dump.dump(v, true)
 end
 
