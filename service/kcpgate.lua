@@ -18,6 +18,8 @@ local DEFAULT_MAXCLIENT = 1024
 -- Messages a second of one client, and as many at once after a pause. Above what any
 -- player makes, below what fills a mailbox.
 local DEFAULT_RATE = 1000
+-- Lines of a kind about what clients do, in a second.
+local MAX_LINES = 100
 -- Bytes that may wait for an agent, as those of other gates.
 local DEFAULT_AGENT_LIMIT = 16 * 1024 * 1024
 
@@ -50,9 +52,9 @@ local function deliver(c, msg, sz)
 	c.has_spoken = true
 	if not admit(c) then
 		driver.drop(msg, sz)
-		skynet.error(string.format(
-			"kcpgate: %s sends more than %s messages a second, closed; see rate and burst of open",
-			c.conn.peer, settings.rate))
+		notice("rate", MAX_LINES,
+			"kcpgate: %s sends more than %s messages a second, closed; see rate and burst of open", c.conn.peer,
+			settings.rate)
 		close(c)
 	else
 		handler.message(c.fd, msg, sz)
@@ -69,7 +71,7 @@ local function on_connection(conn)
 	conn:on_close(function(reason)
 		clients[fd] = nil
 		if reason == "timeout" or reason == "protocol error" or reason == "peer does not answer" then
-			skynet.error(string.format("kcpgate: %s: %s", conn.peer, reason))
+			notice(reason, MAX_LINES, "kcpgate: %s: %s", conn.peer, reason)
 			handler.error(fd, reason)
 		end
 		handler.disconnect(fd)
@@ -89,7 +91,7 @@ local function rest(fd, service)
 	local c = clients[fd]
 	if c and not c.is_resting then
 		c.is_resting = true
-		notice("kcpgate behind", 1, "kcpgate: stop reading %s while more than %d bytes wait for %s (agent_limit)",
+		notice("behind", 1, "kcpgate: stop reading %s while more than %d bytes wait for %s (agent_limit)",
 			c.conn.peer, settings.agent_limit, skynet.address(service))
 		c.conn:on_messages(nil)
 		gatelag.wait(fd, service, function() take_messages(c) end)
@@ -104,7 +106,7 @@ local function open_client(fd)
 		if settings.first_timeout then
 			skynet.timeout(settings.first_timeout, function()
 				if clients[c.fd] == c and not c.has_spoken then
-					skynet.error("kcpgate: close silent connection of " .. c.conn.peer)
+					notice("silent", MAX_LINES, "kcpgate: close silent connection of %s", c.conn.peer)
 					close(c)
 				end
 			end)
@@ -210,8 +212,8 @@ skynet.register_protocol {
 		end
 		local ok, err = c.conn:write(msg, sz)
 		if not ok and (err == "full" or err == "too large") then
-			skynet.error(string.format("kcpgate: message of %d bytes for %s: %s, closed; see send_limit",
-				sz, c.conn.peer, err))
+			notice(err, MAX_LINES, "kcpgate: message of %d bytes for %s: %s, closed; see send_limit", sz,
+				c.conn.peer, err)
 			close(c)
 		end
 	end,

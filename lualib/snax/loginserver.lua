@@ -9,6 +9,7 @@ local skynet = require "skynet"
 require "skynet.manager"
 local socket = require "skynet.socket"
 local crypt = require "skynet.crypt"
+local notice = require "skynet.notice"
 local handshake = require "snax.loginhandshake"
 
 -- Most a client may send ahead; its lines are far shorter.
@@ -17,6 +18,8 @@ local RECEIVE_LIMIT = 8192
 local DEFAULT_TIMEOUT = 1000
 local DEFAULT_MAXCLIENT = 4096
 local DEFAULT_INSTANCE = 8
+-- Lines of a kind about what clients do, of each service in a second.
+local MAX_LINES = 25
 
 ---@class snax.loginserver.conf
 ---@field host string? default 0.0.0.0
@@ -55,9 +58,9 @@ local function line_io(id, timeout)
 		if line then
 			return line
 		elseif why == "timeout" then
-			skynet.error(string.format("auth failed: client is too slow (fd = %d)", id))
+			notice("slow", MAX_LINES, "auth failed: client is too slow (fd = %d)", id)
 		else
-			skynet.error(string.format("auth failed: socket (fd = %d) closed", id))
+			notice("closed", MAX_LINES, "auth failed: socket (fd = %d) closed", id)
 		end
 		error(lost)
 	end
@@ -86,7 +89,7 @@ local slave = {}
 -- Handshake. Answers true, server, uid, secret; or false and the reason, and then the
 -- connection is closed. Yields.
 function slave.auth(conf, id, addr)
-	skynet.error(string.format("connect from %s (fd = %d)", addr, id))
+	notice("connect", MAX_LINES, "connect from %s (fd = %d)", addr, id)
 	local started, why = socket.start(id)
 	if not started then
 		return false, "socket error: " .. why
@@ -149,7 +152,7 @@ local function login(conf, server, uid, secret)
 end
 
 local function log_failure(id, addr, why)
-	skynet.error(string.format("invalid client (fd = %d) error = %s (%s)", id, why, addr))
+	notice("invalid", MAX_LINES, "invalid client (fd = %d) error = %s (%s)", id, why, addr)
 end
 
 -- One connection, from accept to its result. Yields.
@@ -177,8 +180,7 @@ local function accept(conf, slaves)
 	local n, count = 0, 0
 	return function(id, addr)
 		if count >= conf.maxclient then
-			skynet.error(string.format("login server: refuse %s, %d clients are connected",
-				addr, count))
+			notice("full", MAX_LINES, "login server: refuse %s, %d clients are connected", addr, count)
 			return socket.close_fd(id)
 		end
 		count = count + 1

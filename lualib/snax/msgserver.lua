@@ -10,6 +10,7 @@ local skynet = require "skynet"
 local crypt = require "skynet.crypt"
 local driver = require "skynet.socketdriver"
 local netpack = require "skynet.netpack"
+local notice = require "skynet.notice"
 local gateserver = require "snax.gateserver"
 local msgcache = require "snax.msgcache"
 
@@ -28,6 +29,8 @@ local DEFAULT_HANDSHAKE_TIMEOUT = 1000
 local DEFAULT_MAX_BACKLOG = 4096
 -- Bytes of a bad package that go into the log.
 local LOGGED_BYTES = 64
+-- Lines of a kind about what peers do, in a second.
+local MAX_LINES = 100
 
 local STATUS = {
 	[200] = "200 OK",
@@ -193,7 +196,7 @@ local function greet(fd, payload)
 	strangers[fd] = nil
 	local status, login, index = check_handshake(payload)
 	if status ~= 200 then
-		skynet.error(string.format("msgserver: %s refused, %s", addresses[fd], STATUS[status]))
+		notice("refused", MAX_LINES, "msgserver: %s refused, %s", addresses[fd], STATUS[status])
 		send(fd, STATUS[status])
 		return gateserver.closeclient(fd)
 	end
@@ -218,8 +221,8 @@ local function printable(payload)
 end
 
 local function invalid(fd, err, payload)
-	skynet.error(string.format("Invalid package %s : %s (%s)", err, printable(payload),
-		addresses[fd] or "closed"))
+	notice("invalid", MAX_LINES, "Invalid package %s : %s (%s)", err, printable(payload),
+		addresses[fd] or "closed")
 	-- The disconnect that follows tells disconnect_handler.
 	gateserver.closeclient(fd)
 end
@@ -320,7 +323,7 @@ function handler.connect(fd, addr)
 	skynet.timeout(limits.handshake, function()
 		if strangers[fd] then
 			strangers[fd] = nil
-			skynet.error(string.format("msgserver: %s did not say who it is", addr))
+			notice("silent", MAX_LINES, "msgserver: %s did not say who it is", addr)
 			gateserver.closeclient(fd)
 		end
 	end)
@@ -354,14 +357,14 @@ function handler.disconnect(fd)
 end
 
 function handler.error(fd, text)
-	skynet.error(string.format("msgserver: error on %s : %s", addresses[fd] or fd, text))
+	notice("error", MAX_LINES, "msgserver: error on %s : %s", addresses[fd] or fd, text)
 end
 
 -- A client that asks and does not read what it gets.
 function handler.warning(fd, kib)
 	if kib >= limits.backlog then
-		skynet.error(string.format("msgserver: %s does not read, %d KiB wait for it",
-			addresses[fd] or "closed", kib))
+		notice("backlog", MAX_LINES, "msgserver: %s does not read, %d KiB wait for it",
+			addresses[fd] or "closed", kib)
 		gateserver.closeclient(fd)
 		-- Without what is not sent yet.
 		driver.shutdown(fd)

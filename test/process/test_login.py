@@ -211,6 +211,21 @@ def test_results_and_what_is_logged():
         n.wait_idle()
 
 
+def test_a_flood_of_bad_logins_is_no_flood_of_lines():
+    with Logind() as n:
+        mark = len(n.text)
+        begin = time.monotonic()
+        for _ in range(1000):
+            with n.login() as c:
+                c.send("A\n")
+                c.recv_eof()
+        n.wait_idle()
+        seconds = int(time.monotonic() - begin) + 2
+        lines = n.text[mark:].splitlines()
+        assert sum("connect from" in s for s in lines) <= 8 * 25 * seconds
+        assert sum("invalid client" in s for s in lines) <= 25 * seconds
+
+
 def test_a_uid_that_is_none_is_refused():
     with Logind() as n:
         for server, uid in ((b"nan", "-?nan"), (b"nil", "nil")):

@@ -7,7 +7,7 @@ import struct
 import time
 
 import loginclient as lc
-from harness import LIMIT, Node
+from harness import LIMIT, Client, Node, frame
 
 SECRET = bytes(range(1, 9))
 MODERN_SECRET = bytes(range(32))
@@ -371,6 +371,19 @@ def test_many_pending_requests_close_the_connection():
             assert call(e, b"go", 1) == (b"went", 1, 1)
         with n.join(2) as c:
             assert call(c, b"hi", 100) == (b"hi1", 1, 100)
+
+
+def test_a_flood_of_strangers_is_no_flood_of_lines():
+    with Gated() as n:
+        mark = len(n.text)
+        begin = time.monotonic()
+        for _ in range(1000):
+            with Client(n.port) as c:
+                c.send(frame(b"garbage"))
+                assert c.recv_eof() == frame(b"404 User Not Found")
+        seconds = int(time.monotonic() - begin) + 2
+        n.wait_for("msgserver: .* refused", start=mark)
+        assert n.text[mark:].count("refused") <= 100 * seconds, n.text
 
 
 def test_hostile_connections_leave_others_alone():

@@ -10,6 +10,7 @@
 
 local skynet = require "skynet"
 local core = require "kcp.core"
+local notice = require "skynet.notice"
 
 ---@class skynet.kcp.connection
 ---@field peer string "ip:port"
@@ -22,6 +23,8 @@ local core = require "kcp.core"
 local connection = {}
 connection.__index = connection
 
+-- Lines of a kind about what peers do, in a second.
+local MAX_LINES = 100
 -- One look at the conversations that have something to do.
 local TICK = 1
 -- Looks for silent connections.
@@ -184,7 +187,7 @@ function connection:input(datagram)
 	end
 	local ok, err = self.conv:input(datagram)
 	if not ok then
-		skynet.error(string.format("kcp: %s datagram from %s, the connection is closed", err, self.peer))
+		notice("kcp " .. err, MAX_LINES, "kcp: %s datagram from %s, the connection is closed", err, self.peer)
 		finish(self, "protocol error")
 		return
 	end
