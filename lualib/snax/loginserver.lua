@@ -18,6 +18,9 @@ local RECEIVE_LIMIT = 8192
 local DEFAULT_TIMEOUT = 1000
 local DEFAULT_MAXCLIENT = 4096
 local DEFAULT_INSTANCE = 8
+-- Connections that may wait to be accepted: when a server comes back so do all its players,
+-- and who finds no room waits for a second or more.
+local BACKLOG = 1024
 -- Lines of a kind about what clients do, of each service in a second.
 local MAX_LINES = 25
 
@@ -197,7 +200,7 @@ local function start_master(conf)
 	skynet.dispatch("lua", function(_, _, command, ...)
 		skynet.retpack(conf.command_handler(command, ...))
 	end)
-	local id, host, port = socket.listen(conf.host, conf.port)
+	local id, host, port = socket.listen(conf.host, conf.port, BACKLOG)
 	if not id then
 		error("login server: " .. host, 0)
 	end

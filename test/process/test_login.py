@@ -4,6 +4,7 @@ from the protocol (net.md section 8; L1 to L4)."""
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -224,6 +225,18 @@ def test_a_flood_of_bad_logins_is_no_flood_of_lines():
         lines = n.text[mark:].splitlines()
         assert sum("connect from" in s for s in lines) <= 8 * 25 * seconds
         assert sum("invalid client" in s for s in lines) <= 25 * seconds
+
+
+def test_many_may_come_at_once():
+    with Logind("{ timeout = 6000 }") as n:
+        n.signal(signal.SIGSTOP)
+        try:
+            waiting = [n.login() for _ in range(60)]
+        finally:
+            n.signal(signal.SIGCONT)
+        for c in waiting:
+            assert c.classic(b"joe@x")[:3] in ("200", "406")
+            c.close()
 
 
 def test_a_uid_that_is_none_is_refused():
