@@ -462,6 +462,18 @@ check_flag(lua_State *L, const char *key) {
 	}
 }
 
+/* By contract anything but the exact text `true` is taken for false, here with a word. */
+static bool
+is_true(lua_State *L, const char *key, const char *otherwise) {
+	const char *text = env_default(key, otherwise);
+	if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) {
+		fprintf(stderr, "%s: warning: %s is true or false, %s is taken for false\n",
+		        push_position(L, key), key, text);
+		lua_pop(L, 1);
+	}
+	return strcmp(text, "true") == 0;
+}
+
 /* The defaults of sockets; skynet_socket.c reads them. */
 static void
 check_socket_options(lua_State *L) {
@@ -498,8 +510,9 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	config->daemon = skynet_getenv("daemon");
 	config->logger = skynet_getenv("logger");
 	config->logservice = env_default("logservice", "logger");
-	/* By contract only the exact text `true` switches accounting on. */
-	config->profile = strcmp(env_default("profile", "true"), "true") == 0;
+	config->profile = is_true(L, "profile", "true");
+	/* Read by service/bootstrap.lua. */
+	is_true(L, "enablessl", "false");
 	check_number(L, "shutdown_timeout", 0, MAX_SECONDS);
 	check_number(L, "debug_console_timeout", 1, MAX_SECONDS);
 	check_socket_options(L);

@@ -186,6 +186,18 @@ def test_start_failure_knows_one_word():
     refuse_in_one_line('start_failure = "exit"', "config:", 'Invalid start_failure exit , should be "abort" or absent')
 
 
+def test_a_flag_that_is_neither_true_nor_false_is_told_and_taken_for_false():
+    with Node(IDLE + "enablessl = 3\nprofile = 1\n") as n:
+        for key, value in (("enablessl", 3), ("profile", 1)):
+            n.wait_for(f"config:[0-9]+: warning: {key} is true or false, {value} is taken for false")
+        n.wait_for("idle ready")
+        assert n.stop() == 0
+    with Node(IDLE + "enablessl = false\nprofile = true\n") as n:
+        n.wait_for("idle ready")
+        assert n.stop() == 0
+        assert "warning" not in n.text, n.text
+
+
 def test_a_misspelt_key_is_told_and_taken():
     slips = {"threads": "thread", "logpaht": "logpath", "lua_servce": "luaservice", "socket_lingr": "socket_linger",
              "debug_console_secert": "debug_console_secret", "harbour": "harbor"}
@@ -194,6 +206,7 @@ def test_a_misspelt_key_is_told_and_taken():
     with Node(IDLE + config + own) as n:
         for key, meant in slips.items():
             n.wait_for(f"config:[0-9]+: warning: the framework has no key {key}, did you mean {meant}[?]")
+        n.wait_for("idle ready")
         assert n.stop() == 0
         assert n.text.count("did you mean") == len(slips), n.text
 
@@ -206,4 +219,5 @@ def test_each_key_of_the_readme_has_its_slips_told():
     with Node(IDLE + "".join(f"{key}x = 1\n" for key in keys)) as n:
         for key in keys:
             n.wait_for(f"the framework has no key {key}x, did you mean {key}[?]")
+        n.wait_for("idle ready")
         assert n.stop() == 0
