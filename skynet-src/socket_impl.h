@@ -512,6 +512,8 @@ void stream_accept(struct socket_loop *loop, struct socket_slot *s);
 void stream_accepted(struct socket_loop *loop, struct socket_slot *s);
 // Returns true if more may be there: a hang-up must wait until it is read.
 bool stream_read(struct socket_loop *loop, struct socket_slot *s);
+// Whether bytes wait to be read, by one look at the descriptor.
+bool stream_has_unread(const struct socket_slot *s);
 // Reads what has come, as far as a few reads go, but neither the end nor an error.
 void stream_read_rest(struct socket_loop *loop, struct socket_slot *s);
 

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "malloc_hook.h"
@@ -397,9 +396,7 @@ pending_error(struct socket_slot *s) {
 // what is left in it is lost if it is not read now, though the owner rests.
 static bool
 is_last_chance(struct socket_slot *s, const struct poller_event *e) {
-	int unread = 0;
-	return e->eof && s->kind == KIND_FOREIGN && !s->close_told &&
-	       ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0;
+	return e->eof && s->kind == KIND_FOREIGN && !s->close_told && stream_has_unread(s);
 }
 
 static void

@@ -327,11 +327,16 @@ stream_read(struct socket_loop *loop, struct socket_slot *s) {
 	return false;
 }
 
+bool
+stream_has_unread(const struct socket_slot *s) {
+	int unread = 0;
+	return ioctl(s->fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
 void
 stream_read_rest(struct socket_loop *loop, struct socket_slot *s) {
-	int unread = 0;
 	for (int i = 0; i < REST_READS && s->reading && !atomic_load(&s->throttled); i++) {
-		if (ioctl(s->fd, FIONREAD, &unread) != 0 || unread <= 0 || !stream_read(loop, s)) {
+		if (!stream_has_unread(s) || !stream_read(loop, s)) {
 			return;
 		}
 	}

@@ -291,6 +291,22 @@ can_write_here(const struct socket_slot *s) {
 
 // With the lock, which it gives up. Never fails: a broken stream is discovered
 // again, and reported, by the loop.
+// A write is over that was made without the lock, which is held again. What did not go out,
+// if anything, is `rest`, and comes first; the piece is dropped unless the rest took it.
+static void
+finish_now(struct socket_server *ss, struct socket_slot *s, struct piece *p,
+           struct write_node *rest) {
+	if (rest != NULL) {
+		charge_owner(rest, s);
+		push_front(&s->high, rest);
+		add_backlog(s, rest->sz);
+	}
+	unlock_and_post_flush(s);
+	if (rest == NULL) {
+		piece_drop(ss, p);
+	}
+}
+
 static int
 write_stream_now(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
 	int fd = s->fd;
@@ -304,15 +320,7 @@ write_stream_now(struct socket_server *ss, struct socket_slot *s, struct piece *
 	s->writer_active = false;
 	s->backlog -= p->sz;
 	account(ss, s, done);
-	if (rest != NULL) {
-		charge_owner(rest, s);
-		push_front(&s->high, rest);
-		add_backlog(s, rest->sz);
-	}
-	unlock_and_post_flush(s);
-	if (rest == NULL) {
-		piece_drop(ss, p);
-	}
+	finish_now(ss, s, p, rest);
 	return 0;
 }
 
@@ -328,15 +336,7 @@ write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece
 	pthread_mutex_lock(&s->lock);
 	s->writer_active = false;
 	account(ss, s, r == DATAGRAM_SENT ? p->sz : 0);
-	if (rest != NULL) {
-		charge_owner(rest, s);
-		push_front(&s->high, rest);
-		add_backlog(s, rest->sz);
-	}
-	unlock_and_post_flush(s);
-	if (rest == NULL) {
-		piece_drop(ss, p);
-	}
+	finish_now(ss, s, p, rest);
 	return r == DATAGRAM_DROPPED ? -1 : 0;
 }
 
