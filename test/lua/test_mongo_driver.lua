@@ -49,8 +49,10 @@ test.case("bad replies raise", function()
 	test.err(function() driver.reply(reply {} .. "x") end, "Unsupported OP_MSG reply: >1 section")
 	test.err(function() driver.reply(reply { doc = "\9\0\0\0\0" }) end, "Unsupported OP_MSG reply: >1 section")
 	local whole = reply {}
+	local header = #reply { doc = "" }
 	for n = 16, #whole - 1 do
-		test.err(function() driver.reply(whole:sub(1, n)) end, "OP_MSG reply")
+		local reason = n < header + 5 and "Invalid OP_MSG reply: no document" or "Unsupported OP_MSG reply: >1 section"
+		test.err(function() driver.reply(whole:sub(1, n)) end, reason)
 	end
 end)
 
