@@ -47,7 +47,7 @@ struct snlua_quota {
 	size_t mark;      /* warn when the total exceeds it */
 	size_t others;    /* C memory and mailbox, as they were at the last look */
 	size_t unseen;    /* bytes allocated since then */
-	size_t grace;     /* bytes that may be allocated although it is too much */
+	size_t grace;     /* as far as the total may grow although that is too much */
 	uint8_t refusals; /* in a row */
 	bool is_over;     /* the hard limit was reached, which was logged */
 };

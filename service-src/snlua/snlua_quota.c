@@ -79,6 +79,12 @@ fits(struct snlua *l, size_t more) {
 	return l->quota.hard == 0 || total(l) + more <= l->quota.hard;
 }
 
+/* C memory counts here as well, or it could grow on while the small change lasts. */
+static bool
+is_small_change(struct snlua *l, size_t more) {
+	return total(l) + more <= l->quota.grace;
+}
+
 static bool
 refuse(struct snlua *l) {
 	struct snlua_quota *q = &l->quota;
@@ -88,7 +94,7 @@ refuse(struct snlua *l) {
 	}
 	if (++q->refusals == REFUSALS) {
 		q->refusals = 0;
-		q->grace = GRACE_BYTES;
+		q->grace = total(l) + GRACE_BYTES;
 	}
 	return false;
 }
@@ -102,13 +108,9 @@ allows(struct snlua *l, size_t more) {
 		check_warning(l);
 	}
 	if (!fits(l, more)) {
-		if (q->grace >= more) {
-			q->grace -= more;
-			return true;
-		}
 		look(l);
 		if (!fits(l, more)) {
-			return refuse(l);
+			return is_small_change(l, more) || refuse(l);
 		}
 	}
 	q->refusals = 0;

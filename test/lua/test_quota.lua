@@ -65,6 +65,9 @@ if has_accounts then
 			test.eq(err, "not enough memory")
 			test.ok(n * 32 * KIB > HARD / 2 and n * 32 * KIB < HARD + MIB, n)
 			test.ok(others_are_fine())
+			-- What is allowed beyond the limit is C memory's as well.
+			local _, _, more = skynet.call(handle, "lua", "c")
+			test.ok(more * 32 * KIB < MIB // 2, more)
 			skynet.call(handle, "lua", "free")
 			local _, _, total = skynet.call(handle, "lua", "quota")
 			test.ok(total < MIB, total)

@@ -34,11 +34,11 @@ function command.lua()
 	return ok, err, n
 end
 
--- The C memory stays until `free`.
+-- The C memory stays until `free`; more of it is added to what there is.
 function command.c()
 	local text = ("c"):rep(32 * KIB)
 	return grow(function(i)
-		hold[i] = table.pack(core.pack(text))
+		hold[#hold + 1] = table.pack(core.pack(text))
 		return ("s"):rep(100) .. i
 	end)
 end
