@@ -224,6 +224,25 @@ test.case("a peer that says twice that it closed", function()
 	test.eq(rt.lines("bad self", 1), {})
 end)
 
+test.case("a flood of bad datagrams is no flood of lines", function()
+	local N, MAX_LINES = 110, 100
+	local server, accepted = serve { max_per_address = N }
+	local clients = {}
+	for i = 1, N do
+		clients[i] = assert(kcp.connect(HOST, server.port))
+	end
+	test.wait_for(function() return #accepted == N end)
+	local from = rt.mark()
+	for i = 1, N do
+		accepted[i]:input "garbage"
+	end
+	test.eq(#rt.lines("datagram from", from), MAX_LINES)
+	for i = 1, N do
+		clients[i]:shutdown()
+	end
+	server:close()
+end)
+
 test.case("nobody answers: connect gives up", function()
 	-- What the cases before had open is closed in the background.
 	test.wait_for(function() return open_sockets() == 0 end)
