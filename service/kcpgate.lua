@@ -20,8 +20,6 @@ local DEFAULT_MAXCLIENT = 1024
 local DEFAULT_RATE = 1000
 -- Lines of a kind about what clients do, in a second.
 local MAX_LINES = 100
--- Bytes that may wait for an agent, as those of other gates.
-local DEFAULT_AGENT_LIMIT = 16 * 1024 * 1024
 
 local server
 local handler
@@ -183,7 +181,7 @@ function command.open(source, conf)
 	check(conf)
 	local rate = conf.rate or DEFAULT_RATE
 	settings = { rate = rate, burst = conf.burst or math.max(1, 2 * rate),
-		first_timeout = conf.first_timeout, agent_limit = conf.agent_limit or DEFAULT_AGENT_LIMIT }
+		first_timeout = conf.first_timeout, agent_limit = conf.agent_limit or gatelag.DEFAULT_LIMIT }
 	gatelag.set_limit(settings.agent_limit)
 	server = kcp.listen(address, port, kcp_options(conf), on_connection)
 	skynet.error(string.format("Listen on %s %d (KCP)", address, server.port))

@@ -289,8 +289,6 @@ can_write_here(const struct socket_slot *s) {
 	return s->kind != KIND_FOREIGN && is_flowing(s) && !s->writer_active && !s->write_polled;
 }
 
-// With the lock, which it gives up. Never fails: a broken stream is discovered
-// again, and reported, by the loop.
 // A write is over that was made without the lock, which is held again. What did not go out,
 // if anything, is `rest`, and comes first; the piece is dropped unless the rest took it.
 static void
@@ -307,6 +305,8 @@ finish_now(struct socket_server *ss, struct socket_slot *s, struct piece *p,
 	}
 }
 
+// With the lock, which it gives up. Never fails: a broken stream is discovered
+// again, and reported, by the loop.
 static int
 write_stream_now(struct socket_server *ss, struct socket_slot *s, struct piece *p) {
 	int fd = s->fd;

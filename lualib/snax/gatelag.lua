@@ -15,6 +15,10 @@ local PERIOD = 2
 -- So many packages are handed on between two looks at who gets them.
 local SHARE = 16
 
+-- Bytes that may wait for a service unless `open` says otherwise; service-src/gate has the
+-- same.
+gatelag.DEFAULT_LIMIT = 16 * 1024 * 1024
+
 -- Bytes that may wait for a service, 0 = any number.
 local limit = 0
 local handed_on = 0

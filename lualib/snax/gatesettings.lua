@@ -2,6 +2,8 @@
 -- are generous and on, the checks, and who enforces what. Numbers of 0 switch a limit
 -- off. Owns nothing.
 
+local gatelag = require "snax.gatelag"
+
 local gatesettings = {}
 
 local MiB = 1024 * 1024
@@ -20,7 +22,7 @@ local DEFAULTS = {
 	idle_timeout = 720000,
 	handshake_timeout = 1000,
 	max_pending = 1024,
-	agent_limit = 16 * MiB,
+	agent_limit = gatelag.DEFAULT_LIMIT,
 	package_rate = 50000,
 	package_burst = 100000,
 	byte_rate = 64 * MiB,
