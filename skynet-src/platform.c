@@ -4,6 +4,8 @@
  */
 #include "platform.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,7 +15,6 @@
 #include <unistd.h>
 
 #if defined(__linux__)
-#include <errno.h>
 #include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -101,6 +102,16 @@ platform_random(void) {
 void
 platform_yield(void) {
 	sched_yield();
+}
+
+int
+platform_lack_of_descriptors(void) {
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		close(fd);
+		return 0;
+	}
+	return errno == EMFILE || errno == ENFILE ? errno : 0;
 }
 
 void

@@ -55,6 +55,12 @@ platform_cpu_relax(void) {
 /* Let another thread run. */
 void platform_yield(void);
 
+/*
+ * EMFILE or ENFILE when no file can be opened at the moment, else 0. For those who were
+ * told that something does not exist, which the system says of that, too.
+ */
+int platform_lack_of_descriptors(void);
+
 /* Name of the calling thread for system tools; cut to 15 bytes. */
 void platform_thread_name(const char *name);
 

@@ -11,7 +11,6 @@
 #include <netdb.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "platform.h"
 #include "skynet_malloc.h"
@@ -104,18 +103,6 @@ resolver_release(struct resolver *r) {
 	release_locked(r);
 }
 
-// Without a descriptor for its files and sockets the system may say that there is no such
-// name. Gives 0 or errno.
-static int
-lack_of_descriptors(void) {
-	int fd = socket_spare();
-	if (fd < 0) {
-		return errno;
-	}
-	close(fd);
-	return 0;
-}
-
 static void
 lookup(struct resolve_job *job) {
 	struct addrinfo hints;
@@ -124,7 +111,7 @@ lookup(struct resolve_job *job) {
 	hints.ai_family = AF_UNSPEC;
 	job->error = getaddrinfo(job->host, NULL, &hints, &job->result);
 	if (job->error != 0) {
-		job->cause = job->error == EAI_SYSTEM ? errno : lack_of_descriptors();
+		job->cause = job->error == EAI_SYSTEM ? errno : platform_lack_of_descriptors();
 		job->result = NULL;
 	}
 }

@@ -12,14 +12,13 @@
 #include "snlua.h"
 
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
+
+#include "platform.h"
 
 #ifdef LUA_CACHELIB
 
@@ -237,11 +236,9 @@ push_loader(lua_State *L, const struct found *found) {
 /* A search that finds nothing for want of a descriptor would say that there are no files. */
 static void
 check_descriptors(lua_State *L, const char *name) {
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		close(fd);
-	} else if (errno == EMFILE || errno == ENFILE) {
-		luaL_error(L, "can't look for module '%s': %s", name, strerror(errno));
+	int why = platform_lack_of_descriptors();
+	if (why != 0) {
+		luaL_error(L, "can't look for module '%s': %s", name, strerror(why));
 	}
 }
 
