@@ -145,6 +145,15 @@ test.case("a missing name raises, and may be asked for again", function()
 	test.ok(rawequal(datasheet.query "later", datasheet.query "later"))
 end)
 
+test.case("tasks that ask for a name at once get one table", function()
+	builder.new("at once", { n = 1 })
+	local a, b = rt.start(datasheet.query, "at once"), rt.start(datasheet.query, "at once")
+	rt.join(a)
+	rt.join(b)
+	test.eq(a.value.n, 1)
+	test.ok(rawequal(a.value, b.value))
+end)
+
 test.case("values come back in full", function()
 	builder.new("exact", EXACT)
 	local t = datasheet.query "exact"

@@ -145,6 +145,69 @@ test.case("a shared table is packed and encoded like any other", function()
 	test.eq(cjson.decode(cjson.encode(t.sub)), plain.sub)
 end)
 
+-- What a service does that did not make the table.
+local READS = [[
+	local test, core = require "testlib", require "skynet.sharetable.core"
+	local t = require "skynet.sharetable".query "reads"
+	test.eq({ t[1], t.k, t[2.5], t[true], t.sub[1], t.missing }, { 10, "v", "f", "b", "s" })
+	test.eq({ rawget(t, "k"), rawlen(t), #t, #t.sub, type(t), next(t) }, { "v", 3, 3, 1, "table", 1, 10 })
+	test.eq({ table.unpack(t) }, { 10, 20, 30 })
+	test.eq(table.concat(t, ","), "10,20,30")
+	test.eq(table.move(t, 1, 3, 2, { 1 }), { 1, 10, 20, 30 })
+	test.eq(select("#", t, table.unpack(t)), 4)
+	test.match(string.format("%s", t), "^table: ")
+	local items, keys = {}, 0
+	for i, v in ipairs(t) do items[i] = v end
+	for k, v in pairs(t) do
+		keys = keys + 1
+		test.ok(rawequal(t[k], v))
+	end
+	test.eq({ items, keys }, { { 10, 20, 30 }, 9 })
+	test.eq({ getmetatable(t), getmetatable(t.sub) }, {})
+	test.eq(setmetatable({}, { __index = t }).k, "v")
+	test.eq(setmetatable({}, t.meta) .. "", "concatenated")
+	test.eq(({ [t] = 1, [t.sub] = 2 })[t.sub], 2)
+	local weak = setmetatable({ [t.sub] = t }, { __mode = "kv" })
+	collectgarbage()
+	test.eq({ rawequal(weak[t.sub], t), t.max(3, 4) }, { true, 4 })
+	test.eq({ core.is_sharedtable(t), core.is_sharedtable {} }, { core.is_shared, false })
+	skynet.ret()
+]]
+
+test.case("every way of reading works in a service that did not make the table", function()
+	publish("reads", [[return { 10, 20, 30, k = "v", [2.5] = "f", [true] = "b", sub = { "s" }, max = math.max,
+		meta = { __concat = function() return "concatenated" end } }]])
+	local agent = rt.agent()
+	rt.run(agent, READS)
+	rt.tell(agent, "skynet.exit()")
+end)
+
+test.case("loadtable packs: __pairs decides, metatables and what is too deep stay behind", function()
+	sharetable.loadtable("by pairs", setmetatable({ 1 }, { __pairs = function() return next, { a = 5 } end }))
+	test.eq({ sharetable.query "by pairs".a, #sharetable.query "by pairs" }, { 5, 0 })
+	sharetable.loadtable("plain", setmetatable({ x = 1 }, { __index = { y = 2 } }))
+	test.eq({ sharetable.query "plain".x, sharetable.query "plain".y }, { 1 })
+	local deep = {}
+	for _ = 1, 40 do deep = { deep } end
+	test.err(function() sharetable.loadtable("plain", deep) end, "too depth table")
+	test.err(function() sharetable.loadtable("plain", { print }) end, "Unsupport type function")
+	test.eq(sharetable.query "plain".x, 1)
+end)
+
+test.case("a chunk has the standard library, and nothing of the framework", function()
+	publish("vm", [[local found = {} for name in pairs(package.loaded) do found[name] = true end
+		return { found = found, has_skynet = pcall(require, "skynet.core") }]])
+	local t, standard = sharetable.query "vm", { "string", "table", "math", "io", "os", "utf8", "debug", "coroutine" }
+	for _, name in ipairs(standard) do
+		test.ok(t.found[name], name)
+	end
+	for name in pairs(t.found) do
+		-- The code cache belongs to the interpreter.
+		test.ok(not name:find "skynet" or name == "skynet.codecache", name)
+	end
+	test.eq(t.has_skynet, false)
+end)
+
 test.case("a loop has one order in all services", function()
 	local source = "local t = {} for i = 1, 200 do t['key ' .. i * 7919] = i t[i * 3.5] = i end return t"
 	publish("order", source)
@@ -285,6 +348,22 @@ test.case("update rebinds locals, globals, upvalues, values, keys and coroutines
 	test.eq(co(), 2)
 	test.ok(rawequal(weak[1], new.sub))
 	_G.u_global = nil
+end)
+
+test.case("update rebinds metatables of basic types, user values and loops that stand still", function()
+	publish("rest", "return { n = 1, sub = { 1, 1 } }")
+	local pattern = require "lpeg".P "x" + "y"
+	debug.setmetatable(true, sharetable.query "rest")
+	test.ok(debug.setuservalue(pattern, sharetable.query "rest", 1))
+	local loop = coroutine.wrap(function(sub)
+		for _, v in ipairs(sub) do coroutine.yield(v) end
+	end)
+	test.eq(loop(sharetable.query "rest".sub), 1)
+	publish("rest", "return { n = 2, sub = { 2, 2 } }")
+	sharetable.update "rest"
+	local meta = debug.getmetatable(true)
+	debug.setmetatable(true, nil)
+	test.eq({ meta.n, debug.getuservalue(pattern, 1).n, loop() }, { 2, 2, 2 })
 end)
 
 test.case("update reaches the locals of the coroutines that wait for the caller", function()

@@ -85,6 +85,10 @@ test.case("blanks may be missing where the text is clear", function()
 	test.eq(parser.parse ".a\r\n{ # one\n}\t.b{x 0 :integer( 2 ) y 1:integer}.c{}#end", want)
 end)
 
+test.case("of several parentheses of a field the first one counts", function()
+	test.eq(parser.parse ".a { x 0 : integer(2)(5) y 1 : integer }", parser.parse ".a { x 0 : integer(2) y 1 : integer }")
+end)
+
 test.case("keywords and built-in names are ordinary names of fields", function()
 	local sp = sproto.parse ".a { request 0 : integer  type 1 : string  integer 2 : boolean }"
 	local value = { request = 1, type = "t", integer = true }
