@@ -22,6 +22,8 @@
 
 #define QUEUE_META "skynet.netpack.queue"
 #define FIRST_PACKAGES 16
+// The route of a connection of which nothing more is wanted.
+#define NOWHERE UINT64_MAX
 
 // Upvalues of filter and feed. The last six come only to who asked for it.
 enum {
@@ -62,6 +64,7 @@ struct queue {
 	struct guard *guard; // NULL = no limits
 	bool is_raw;         // bytes are handed out as they come
 	size_t agent_limit;  // bytes that may wait for a service with a route, 0 = no limit
+	size_t unwanted;     // connections whose route is NOWHERE
 	struct outcome late; // of a read whose packages went their route
 	struct package *ring;
 	size_t cap;
@@ -225,9 +228,25 @@ collect(void *ud, int id, char *data, size_t size) {
 	d->n++;
 }
 
+static bool
+is_unwanted(const struct queue *q, int id) {
+	return q->unwanted > 0 && guard_note(q->guard, id) == NOWHERE;
+}
+
+static void
+set_route(struct queue *q, int id, uint64_t route) {
+	q->unwanted -= is_unwanted(q, id);
+	guard_set_note(q->guard, id, route);
+	q->unwanted += guard_note(q->guard, id) == NOWHERE;
+}
+
 // Cuts the block, which it frees, and pushes what came of it.
 static int
 feed_block(lua_State *L, struct queue *q, int id, char *block, size_t size) {
+	if (is_unwanted(q, id)) {
+		skynet_free(block);
+		return 0;
+	}
 	struct delivery d = {.q = q};
 	struct outcome o = cut(&d, id, block, size, collect);
 	if (o.kind != 0) {
@@ -264,6 +283,7 @@ static bool
 forget(struct queue *q, int id) {
 	bool is_cut = q != NULL && q->frames != NULL && frame_drop(q->frames, id);
 	if (q != NULL && q->guard != NULL) {
+		q->unwanted -= is_unwanted(q, id);
 		guard_leave(q->guard, id);
 	}
 	return is_cut;
@@ -398,6 +418,12 @@ route_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	if (route == 0 || m->buffer == NULL) {
 		return false;
 	}
+	if (route == NOWHERE) {
+		skynet_free(m->buffer);
+		m->buffer = NULL;
+		q->late.kind = 0;
+		return true;
+	}
 	struct delivery d = {.q = q, .ctx = ctx};
 	d.service = (uint32_t)(route >> 32);
 	d.source = (uint32_t)route;
@@ -435,7 +461,16 @@ lroute(lua_State *L) {
 		lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)lroute);
 		task_set_filter(L, PTYPE_SOCKET, route_data, q);
 	}
-	guard_set_note(q->guard, id, (uint64_t)service << 32 | source);
+	set_route(q, id, (uint64_t)service << 32 | source);
+	return 0;
+}
+
+// discard(queue, fd): of a connection that is closed nothing more is wanted. What there is
+// of it is freed, and what comes until its end is not even cut.
+static int
+ldiscard(lua_State *L) {
+	struct queue *q = check_guarded(L);
+	set_route(q, (int)luaL_checkinteger(L, 2), NOWHERE);
 	return 0;
 }
 
@@ -459,10 +494,14 @@ lwaiting(lua_State *L) {
 static int
 lpop(lua_State *L) {
 	struct queue *q = to_queue(L);
-	if (q == NULL || q->n == 0) {
-		return 0;
+	while (q != NULL && q->n > 0) {
+		struct package p = queue_pop(q);
+		if (!is_unwanted(q, p.id)) {
+			return push_package(L, p);
+		}
+		skynet_free(p.data);
 	}
-	return push_package(L, queue_pop(q));
+	return 0;
 }
 
 // clear(queue): frees everything it holds; it may be used again
@@ -653,9 +692,9 @@ add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
 int
 luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"pop", lpop},         {"pack", lpack}, {"clear", lclear}, {"tostring", ltostring},
-	    {"guard", lguard},     {"wait", lwait}, {"sweep", lsweep}, {"route", lroute},
-	    {"waiting", lwaiting}, {"peer", lpeer}, {NULL, NULL},
+	    {"pop", lpop},         {"pack", lpack}, {"clear", lclear},     {"tostring", ltostring},
+	    {"guard", lguard},     {"wait", lwait}, {"sweep", lsweep},     {"route", lroute},
+	    {"waiting", lwaiting}, {"peer", lpeer}, {"discard", ldiscard}, {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},

@@ -16,6 +16,7 @@ local notices = {}
 ---@param max integer
 ---@param fmt string as for string.format
 ---@param ... any
+---@return boolean # whether the line was written
 return function(kind, max, fmt, ...)
 	local n = notices[kind] or { since = -PERIOD, lines = 0, suppressed = 0 }
 	notices[kind] = n
@@ -25,7 +26,7 @@ return function(kind, max, fmt, ...)
 	end
 	if n.lines >= max then
 		n.suppressed = n.suppressed + 1
-		return
+		return false
 	end
 	n.lines = n.lines + 1
 	local text = string.format(fmt, ...)
@@ -34,4 +35,5 @@ return function(kind, max, fmt, ...)
 		n.suppressed = 0
 	end
 	skynet.error(text)
+	return true
 end

@@ -92,7 +92,10 @@ local function drop(fd, msg, sz)
 	if #text > MAX_DROP_TEXT then
 		text = text:sub(1, MAX_DROP_TEXT) .. "..."
 	end
-	notice("drop", MAX_DROP_LINES, "Drop message from fd (%d) : %s", fd, text)
+	if not notice("drop", MAX_DROP_LINES, "Drop message from fd (%d) : %s", fd, text) then
+		-- A peer may have sent a hundred thousand of them ahead.
+		netpack.discard(queue, fd)
+	end
 end
 
 -------------------------------------------------------------- connections

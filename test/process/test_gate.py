@@ -1,6 +1,9 @@
 """The gate as outside clients see it: resets, splits, many frames, the end of
 the gate, and what its log says."""
 
+import contextlib
+import re
+
 from harness import Client, Node, frame, wait_refused
 
 ALSO_WITH = "socket_thread = 3"
@@ -73,8 +76,8 @@ def test_reset_is_an_error_then_a_close():
         assert n.text.index(f"error {c.fd}") < n.text.index(f"close {c.fd}")
 
 
-def test_packages_behind_a_close_are_dropped_with_a_log_line():
-    closer = """
+# A gate that closes a connection at its first package.
+CLOSER = {"svc/closer.lua": """
 local skynet = require "skynet"
 local gateserver = require "snax.gateserver"
 local netpack = require "skynet.netpack"
@@ -87,14 +90,16 @@ function handler.message(fd, msg, sz)
 end
 function handler.disconnect() skynet.error "gone" end
 gateserver.start(handler)
-"""
-    go = """
+""", "svc/go.lua": """
 local skynet = require "skynet"
 skynet.start(function()
 	skynet.call(skynet.newservice "closer", "lua", "open", { address = "127.0.0.1", port = 0 })
 end)
-"""
-    with Node('start = "go"', files={"svc/closer.lua": closer, "svc/go.lua": go}) as n:
+"""}
+
+
+def test_packages_behind_a_close_are_dropped_with_a_log_line():
+    with Node('start = "go"', files=CLOSER) as n:
         with Client(int(n.wait_for(r"port (\d+)").group(1))) as c:
             c.send(frame(b"first") + frame(b"late 1") + frame(b"late 2"))
             assert c.recv_eof() == b""
@@ -102,6 +107,24 @@ end)
         for i in (1, 2):
             n.wait_for(rf"Drop message from fd \(\d+\) : late {i}$")
         assert n.text.count("] got ") == 1, n.text
+
+
+def test_a_flood_behind_a_close_is_not_even_cut():
+    with Node('start = "go"', files=CLOSER) as n:
+        port = int(n.wait_for(r"port (\d+)").group(1))
+
+        def flood():
+            with Client(port) as c:
+                with contextlib.suppress(OSError):
+                    c.send(frame(b"x") * 100000)
+                    c.recv_eof()
+        flood()
+        n.wait_for("gone")
+        # The lines of that second are used up; the next ones tell how many were left out.
+        while not (m := re.search(r"\(and (\d+) more of that kind before\)", n.text)):
+            flood()
+        assert int(m.group(1)) < 1000, m.group()
+        assert n.stop() == 0
 
 
 def test_closed_gate_ends_its_connections():

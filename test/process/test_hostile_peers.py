@@ -21,7 +21,8 @@ from test_tls import cert
 
 # Memory that a flood of one peer may cost, KiB.
 ROOM = 48 * 1024
-# How long an attack's line is awaited before it is tried again: longer than a second.
+# How long an attack's line is awaited, when the server has come to the others, before it is
+# tried again: longer than a second.
 PATIENCE = 1.2
 
 
@@ -304,7 +305,8 @@ def behave(port, begin, talk):
     return until_it_works(once)
 
 
-def attempt(node, port, kind, cell, begin):
+def attempt(node, port, kind, cell, begin, others):
+    """Whether the attack's line is there once `others` were served after it."""
     data, line, start = (*cell, None)[:3]
     c = Conn(port)
     try:
@@ -316,6 +318,7 @@ def attempt(node, port, kind, cell, begin):
     mark = len(node.text)
     KINDS[kind](c, data)
     c.close()
+    others()
     try:
         node.wait_for(line.replace("{a}", re.escape(c.addr)), limit=PATIENCE, start=mark)
         return True
@@ -340,10 +343,9 @@ def run_table(node, port, table, talk, begin=lambda c: None, start=None):
     said = len(node.text)
     for kind, cell in table.items():
         end = time.monotonic() + LIMIT
-        while not attempt(node, port, kind, cell, start):
+        while not attempt(node, port, kind, cell, start, lambda: talk(good)):
             assert time.monotonic() < end, f"{kind}: no line {cell[1]} in\n{node.text[-3000:]}"
             talk(good)
-        talk(good)
     end = time.monotonic() + LIMIT
     while descriptors(node) > open_before:
         assert time.monotonic() < end, "a connection is left"
