@@ -49,6 +49,9 @@ local POLICY, UNSUPPORTED, FAILURE = 1008, 1003, 1011
 local HANDSHAKE, OPEN, REFUSED, CLOSING, CLOSED = 1, 2, 3, 4, 5
 -- Of TLS: the handshake goes on, or is over.
 local SHAKING, SECURE = 1, 2
+-- Reasons not to deliver what a connection sends: its rate is over the limit, its agent
+-- lags behind.
+local SLOW, BEHIND = 1, 2
 
 ---@class wsgate.connection
 ---@field state integer
@@ -61,7 +64,7 @@ local SHAKING, SECURE = 1, 2
 ---@field is_pumping boolean? a task delivers messages
 ---@field is_paused boolean?
 ---@field is_failed boolean? it broke the protocol: nothing more is decoded
----@field is_slowed boolean? its rate is over the limit, or its agent lags behind: delivery waits
+---@field held integer reasons for which delivery waits
 ---@field meter wsgaterate.meter?
 ---@field code integer? of the close frame, either side's
 ---@field reason string?
@@ -203,17 +206,17 @@ end
 
 local pump
 
-local function hold_back(fd, c)
-	c.is_slowed = true
+local function hold(fd, c, reason)
+	c.held = c.held | reason
 	if not c.is_paused then
 		c.is_paused = true
 		driver.pause(fd)
 	end
 end
 
-local function go_on(fd, c)
-	c.is_slowed = false
-	if not c.is_pumping then
+local function release(fd, c, reason)
+	c.held = c.held & ~reason
+	if c.held == 0 and not c.is_pumping then
 		pump(fd, c)
 	end
 end
@@ -223,11 +226,11 @@ end
 ---@param service integer|string
 function wsgateserver.rest(fd, service)
 	local c = connections[fd]
-	if c and c.state == OPEN and not c.is_slowed then
+	if c and c.state == OPEN and c.held & BEHIND == 0 then
 		report("behind", "stop reading %s while more than %d bytes wait for %s (agent_limit)", c.addr,
 			settings.agent_limit, skynet.address(service))
-		hold_back(fd, c)
-		gatelag.wait(fd, service, function() go_on(fd, c) end)
+		hold(fd, c, BEHIND)
+		gatelag.wait(fd, service, function() release(fd, c, BEHIND) end)
 	end
 end
 
@@ -240,8 +243,8 @@ local function slow_down(fd, c, wait, name)
 		close_client(fd, c, POLICY, "too many messages", FAILED_TIMEOUT)
 		return
 	end
-	hold_back(fd, c)
-	skynet.timeout(wait, function() go_on(fd, c) end)
+	hold(fd, c, SLOW)
+	skynet.timeout(wait, function() release(fd, c, SLOW) end)
 end
 
 -- Hands a message over. The block is the handler's, or freed here.
@@ -309,7 +312,7 @@ end
 function pump(fd, c)
 	local codec = c.codec
 	c.is_pumping = true
-	while c.state == OPEN and not c.is_slowed do
+	while c.state == OPEN and c.held == 0 do
 		local kind, a, b = next_block(codec)
 		local name = KIND[kind]
 		if name then
@@ -326,7 +329,7 @@ function pump(fd, c)
 	c.is_pumping = false
 	if c.state == CLOSING then
 		drop_frames(fd, c)
-	elseif c.state == OPEN and c.is_paused and not c.is_slowed then
+	elseif c.state == OPEN and c.is_paused and c.held == 0 then
 		c.is_paused = false
 		driver.start(fd)
 	end
@@ -438,7 +441,7 @@ local function take_block(fd, c, size, data)
 	local state = c.state
 	if state == OPEN then
 		feed(c.codec, data, size)
-		if c.is_started and not c.is_pumping and not c.is_slowed then
+		if c.is_started and not c.is_pumping and c.held == 0 then
 			pump(fd, c)
 		elseif not c.is_paused and c.codec:pending() > MAX_PENDING then
 			c.is_paused = true
@@ -535,7 +538,7 @@ on[4] = function(_, fd, addr)
 		return
 	end
 	client_number = client_number + 1
-	local c = { state = HANDSHAKE, addr = addr, head = "", tls = tls_context and SHAKING or false }
+	local c = { state = HANDSHAKE, addr = addr, head = "", held = 0, tls = tls_context and SHAKING or false }
 	connections[fd] = c
 	if settings.handshake_timeout > 0 then
 		set_deadline(fd, settings.handshake_timeout)

@@ -10,7 +10,7 @@ from harness import LIMIT, Client, Node, frame, free_port
 from test_hostile_peers import begin_tls, upgrade
 from test_tls import cert
 
-# The watchdog and agent of a gate: says what it got when a package is `last`; hangs on the
+# The watchdog and agent of a gate, or the agent alone: says what it got when a package is `last`; hangs on the
 # package `stick` until somebody writes to a FIFO.
 AGENT = r"""
 local skynet = require "skynet.manager"
@@ -73,7 +73,9 @@ local function in_lua()
 end
 
 skynet.start(function()
-	(SERVICE == "cgate" and in_c or in_lua)()
+	if SERVICE then
+		(SERVICE == "cgate" and in_c or in_lua)()
+	end
 	skynet.error "ready"
 end)
 """
@@ -145,3 +147,54 @@ def test_an_agent_of_the_gate_in_c():
 
 def test_a_watchdog_of_the_gate_in_c():
     stuck_agent("cgate start PORT")
+
+
+# A websocket gate with a low rate; says how many bytes wait for its agent, again and again.
+SLOW = r"""
+local skynet = require "skynet"
+local netpack = require "skynet.netpack"
+local PORT = ...
+
+skynet.start(function()
+	local gate = skynet.newservice "wsgate"
+	local agent = skynet.newservice "behind"
+	skynet.dispatch("lua", function(_, _, _, what, fd)
+		if what == "open" then
+			skynet.send(gate, "lua", "forward", fd, 0, agent)
+		end
+	end)
+	local turn = 0
+	local function tell()
+		turn = turn + 1
+		skynet.error(string.format("turn %d, waiting: %d", turn, netpack.waiting(agent)))
+		skynet.timeout(10, tell)
+	end
+	skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = PORT, agent_limit = 1000,
+		package_rate = 20, package_burst = 15 })
+	tell()
+	skynet.error "open"
+end)
+"""
+
+
+def test_the_end_of_a_rate_pause_is_not_the_end_of_the_wait_for_an_agent():
+    port = free_port()
+    files = {"svc/slow.lua": SLOW, "svc/behind.lua": AGENT}
+    with Node(f'start = "slow {port}"\n', files=files) as n:
+        os.mkfifo(n.path("fifo"))
+        n.wait_for("open$")
+        with Client(port) as c:
+            upgrade(c)
+            data = [b"stick"] + [struct.pack(">I", i + 1) + b"x" * 996 for i in range(40)] + [b"last"]
+            c.send(b"".join(map(websocket_frame, data)))
+            with open(n.path("fifo"), "r+b", buffering=0) as fifo:
+                n.wait_for("stop reading .* wait for")
+                n.wait_for("slow down .* package_rate of 20")
+                # The pauses of 40 packages are over by then.
+                turn = n.text.count("waiting: ") + 25
+                waiting = int(n.wait_for(rf"turn {turn}, waiting: (\d+)$")[1])
+                # No more than between two looks at the agent.
+                assert waiting < 17 * 1100, waiting
+                fifo.write(b"go on\n")
+            n.wait_for("got 40 packages, 0 wrong$")
+        assert n.stop() == 0
