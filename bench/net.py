@@ -121,6 +121,7 @@ ALL = {
     "agent-1000x1": lambda: echo("netagent", 1000, 1),
     "ws-100x1": lambda: echo("wsecho", 100, 1, "wsecho"),
     "wsgate-100x1": lambda: echo("wsecho gate", 100, 1, "wsecho"),
+    "wsagent-100x1": lambda: echo("wsagent", 100, 1, "wsecho"),
     "accept": accept,
     "bare-100x1": lambda: echo(BARE, 100, 1),
     "bare-100x16": lambda: echo(BARE, 100, 16),
