@@ -515,6 +515,7 @@ fill_config(lua_State *L, struct skynet_config *config) {
 	is_true(L, "enablessl", "false");
 	check_number(L, "shutdown_timeout", 0, MAX_SECONDS);
 	check_number(L, "debug_console_timeout", 1, MAX_SECONDS);
+	check_number(L, "debug_console_wait", 0, MAX_SECONDS);
 	check_socket_options(L);
 	check_socket_thread(L);
 	check_number(L, "logqueue", 1, MAX_AMOUNT);

@@ -24,6 +24,7 @@ static const char *const keys[] = {
     "snax_interface_g",
     "debug_console_secret",
     "debug_console_timeout",
+    "debug_console_wait",
     "enablessl",
     "logger",
     "logservice",

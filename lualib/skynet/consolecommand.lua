@@ -7,11 +7,19 @@
 local skynet = require "skynet"
 require "skynet.manager"
 local core = require "skynet.core"
+local alive = require "skynet.alive"
 
 local M = {}
 
 -- Time limit of `stat`, `mem` and `gc` unless one is given, cs.
 local DEFAULT_LIMIT = 300
+-- Longest wait for what a command has started, cs; nil = for ever.
+local longest_wait = math.ceil(100 * (skynet.getenv "debug_console_wait" or 600))
+longest_wait = longest_wait > 0 and longest_wait or nil
+-- The same for facts that a service only has to look up.
+local fact_wait = math.min(3000, longest_wait or 3000)
+-- And for what a service in C may never answer.
+local c_wait = math.min(DEFAULT_LIMIT, fact_wait)
 
 ---@type table<string, fun(...: string): any>
 local command = {}
@@ -81,14 +89,61 @@ local function to_handle(word)
 	return handle | harbor << 24
 end
 
+local function is_in_c(handle)
+	local figures = require "skynet.memory".services()[handle]
+	return figures and figures.lua == 0
+end
+
 -- The handle of a service that can answer: one in C would never do.
 local function to_lua_service(word)
 	local handle = to_handle(word)
-	local figures = require "skynet.memory".services()[handle]
-	if figures and figures.lua == 0 then
+	if is_in_c(handle) then
 		error(skynet.address(handle) .. " is no Lua service", 0)
 	end
 	return handle
+end
+
+-- skynet.call with a limit in cs, nil = none; errors name the service, a handle or name. Yields.
+local function ask(limit, to, class, ...)
+	if not limit then
+		return skynet.call(to, class, ...)
+	end
+	local answer = table.pack(pcall(skynet.call_timeout, limit, to, class, ...))
+	if answer[1] then
+		return table.unpack(answer, 2, answer.n)
+	end
+	local err, handle = answer[2], math.tointeger(to)
+	local name = handle and skynet.address(handle) or to
+	if err ~= "call timeout" then
+		local has_ended = err == "call failed" and handle and not alive(handle)
+		error(has_ended and name .. " has ended meanwhile: call failed" or err, 0)
+	elseif handle and is_in_c(handle) then
+		error(string.format("%s gave no answer in %g s: it is written in C, and such a service answers "
+			.. "only what it was made for; list shows those in Lua", name, limit / 100), 0)
+	end
+	error(string.format("%s gave no answer in %g s: it is busy or stuck; memtop shows what waits for it, "
+		.. "signal %s 0 breaks off what it runs", name, limit / 100, name), 0)
+end
+
+-- f(...), awaited no longer than a command waits at most. Yields.
+local function within_limit(what, f, ...)
+	if not longest_wait then
+		return f(...)
+	end
+	local work = { f = f, arguments = table.pack(...) }
+	skynet.fork(function()
+		work.result = table.pack(pcall(f, table.unpack(work.arguments, 1, work.arguments.n)))
+		skynet.wakeup(work)
+	end)
+	skynet.sleep(longest_wait, work)
+	if not work.result then
+		error(string.format("%s takes more than %g s and goes on; list and task show it", what,
+			longest_wait / 100), 0)
+	end
+	if not work.result[1] then
+		error(work.result[2], 0)
+	end
+	return table.unpack(work.result, 2, work.result.n)
 end
 
 -- Time limit of a query to all services; nil waits for ever.
@@ -109,35 +164,47 @@ function command.help()
 end
 
 function command.list()
-	return skynet.call(".launcher", "lua", "LIST")
+	return ask(fact_wait, ".launcher", "lua", "LIST")
+end
+
+-- Ask all services by way of the launcher, which waits for them.
+local function ask_launcher(what, ti)
+	local limit = to_limit(ti)
+	return ask(limit and limit + fact_wait or longest_wait, ".launcher", "lua", what, limit)
 end
 
 function command.stat(ti)
-	return skynet.call(".launcher", "lua", "STAT", to_limit(ti))
+	return ask_launcher("STAT", ti)
 end
 
 function command.mem(ti)
-	return skynet.call(".launcher", "lua", "MEM", to_limit(ti))
+	return ask_launcher("MEM", ti)
 end
 
 function command.gc(ti)
-	return skynet.call(".launcher", "lua", "GC", to_limit(ti))
+	return ask_launcher("GC", ti)
+end
+
+-- One fact of a service.
+local function ask_service(handle, ...)
+	return (ask(fact_wait, handle, "debug", ...))
 end
 
 function command.info(address, ...)
-	return (skynet.call(to_lua_service(address), "debug", "INFO", ...))
+	return ask_service(to_lua_service(address), "INFO", ...)
 end
 
 function command.exit(address)
-	skynet.send(to_handle(address), "debug", "EXIT")
+	skynet.send(to_lua_service(address), "debug", "EXIT")
 end
 
 function command.kill(address)
-	return skynet.call(".launcher", "lua", "KILL", to_handle(address))
+	return ask(fact_wait, ".launcher", "lua", "KILL", to_handle(address))
 end
 
 function command.start(script, ...)
-	local ok, handle = pcall(skynet.newservice, need(script, "a script"), ...)
+	local ok, handle = within_limit("the start of " .. need(script, "a script"), pcall, skynet.newservice,
+		script, ...)
 	if not ok then
 		return "Failed"
 	end
@@ -145,8 +212,8 @@ function command.start(script, ...)
 end
 
 function command.log(script, ...)
-	local ok, handle = pcall(skynet.call, ".launcher", "lua", "LOGLAUNCH", "snlua",
-		need(script, "a script"), ...)
+	local ok, handle = within_limit("the start of " .. need(script, "a script"), pcall, skynet.call,
+		".launcher", "lua", "LOGLAUNCH", "snlua", script, ...)
 	if not ok or not handle then
 		return "Failed"
 	end
@@ -155,7 +222,8 @@ end
 
 function command.snax(name, ...)
 	local snax = require "skynet.snax"
-	local ok, object = pcall(snax.newservice, need(name, "a snax type"), ...)
+	local ok, object = within_limit("the start of " .. need(name, "a snax type"), pcall, snax.newservice,
+		name, ...)
 	if not ok then
 		return "Failed"
 	end
@@ -163,7 +231,7 @@ function command.snax(name, ...)
 end
 
 function command.service()
-	return skynet.call("SERVICE", "lua", "LIST")
+	return ask(fact_wait, "SERVICE", "lua", "LIST")
 end
 
 -- A session number reaches the service as a number.
@@ -172,15 +240,15 @@ local function to_task(word)
 end
 
 function command.task(address, task)
-	return (skynet.call(to_lua_service(address), "debug", "TASK", to_task(task)))
+	return ask_service(to_lua_service(address), "TASK", to_task(task))
 end
 
 function command.uniqtask(address)
-	return (skynet.call(to_lua_service(address), "debug", "UNIQTASK"))
+	return ask_service(to_lua_service(address), "UNIQTASK")
 end
 
 function command.killtask(address, thread)
-	return (skynet.call(to_lua_service(address), "debug", "KILLTASK", need(thread, "a thread name")))
+	return ask_service(to_lua_service(address), "KILLTASK", need(thread, "a thread name"))
 end
 
 function command.inject(address, filename, ...)
@@ -191,7 +259,7 @@ function command.inject(address, filename, ...)
 	end
 	local source = file:read "a"
 	file:close()
-	local ok, output = skynet.call(handle, "debug", "RUN", source, filename, ...)
+	local ok, output = ask(longest_wait, handle, "debug", "RUN", source, filename, ...)
 	if not ok then
 		error(output, 0)
 	end
@@ -202,15 +270,15 @@ function command.dbgcmd(address, cmd, ...)
 	local handle = to_lua_service(address)
 	need(cmd, "a debug command")
 	if cmd == "TASK" then
-		return (skynet.call(handle, "debug", cmd, to_task((...))))
+		return ask_service(handle, cmd, to_task((...)))
 	end
-	return (skynet.call(handle, "debug", cmd, ...))
+	return (ask(longest_wait, handle, "debug", cmd, ...))
 end
 
 function command.ping(address)
 	local handle = to_lua_service(address)
 	local start = skynet.now()
-	skynet.call(handle, "debug", "PING")
+	ask_service(handle, "PING")
 	return tostring(skynet.now() - start)
 end
 
@@ -229,9 +297,9 @@ function command.trace(address, proto, flag)
 		end
 	end
 	if proto then
-		skynet.call(handle, "debug", "TRACELOG", proto, value)
+		ask_service(handle, "TRACELOG", proto, value)
 	else
-		skynet.call(handle, "debug", "TRACELOG", value)
+		ask_service(handle, "TRACELOG", value)
 	end
 end
 
@@ -311,7 +379,7 @@ end
 
 function command.memquota(address, hard, warn)
 	local handle = to_lua_service(address)
-	return (skynet.call(handle, "debug", "MEMQUOTA", hard and to_bytes(hard), warn and to_bytes(warn)))
+	return ask_service(handle, "MEMQUOTA", hard and to_bytes(hard), warn and to_bytes(warn))
 end
 
 local function to_count(word, what)
@@ -319,7 +387,7 @@ local function to_count(word, what)
 end
 
 local function ask_heap(address, what, argument)
-	return (skynet.call(to_lua_service(address), "debug", "HEAP", what, argument))
+	return (ask(longest_wait, to_lua_service(address), "debug", "HEAP", what, argument))
 end
 
 function command.memsnap(address, limit)
@@ -471,7 +539,8 @@ function raw.call(_, line)
 	if not arguments[1] then
 		error(arguments[2], 0)
 	end
-	return table.pack(skynet.call(handle, "lua", table.unpack(arguments, 2, arguments.n)))
+	return table.pack(ask(is_in_c(handle) and c_wait or longest_wait, handle, "lua",
+		table.unpack(arguments, 2, arguments.n)))
 end
 
 -- Hand the connection's lines to a debugger session until it ends.
@@ -479,6 +548,10 @@ function raw.debug(conn, line)
 	local handle = to_lua_service(line:match "^%s*%S+%s+(%S+)")
 	if not conn.interactive then
 		error("debug needs a console connection", 0)
+	end
+	if alive(handle) then
+		-- Who does not answer would hold the connection and not be attached to.
+		ask_service(handle, "PING")
 	end
 	local agent = assert(skynet.newservice "debug_agent", "debug_agent exited")
 	local session = {}
@@ -501,11 +574,12 @@ function raw.debug(conn, line)
 			break
 		end
 	end
-	while not session.over do
-		skynet.wait(session)
+	if not session.over then
+		skynet.sleep(fact_wait, session)
 	end
-	if session.err then
-		error(session.err, 0)
+	if session.err or not session.over then
+		error(session.err or skynet.address(handle) .. " is still in the debugger: what it runs there does "
+			.. "not end", 0)
 	end
 end
 

@@ -67,7 +67,7 @@ def test_wrong_type_of_a_known_key():
 
 def test_numbers_out_of_range():
     ranges = {"shutdown_timeout": "[0.0,86400.0]", "endless_check": "[0.0,86400.0]", "idle_gc": "[0.0,86400.0]",
-              "debug_console_timeout": "[1.0,86400.0]", "logqueue": "[1.0,1e+15]",
+              "debug_console_timeout": "[1.0,86400.0]", "debug_console_wait": "[0.0,86400.0]", "logqueue": "[1.0,1e+15]",
               "memory_reserve": "[0.0,1e+15]", "memory_quarantine": "[0.0,1e+15]",
               "memory_quota": "[0.0,1e+15]", "memory_quota_warn": "[0.0,1e+15]"}
     for key, where in ranges.items():

@@ -1,5 +1,6 @@
 """The debug console over real sockets: lines, HTTP, limits, and every command."""
 
+import contextlib
 import re
 import subprocess
 import threading
@@ -21,6 +22,7 @@ local CMD = {}
 local waiting = {}
 function CMD.echo(...) return ... end
 function CMD.block() skynet.wait(waiting) end
+function CMD.spin() while true do end end
 skynet.info_func(function(...) return {"info", ...} end)
 skynet.start(function()
 	skynet.register ".target"
@@ -29,6 +31,7 @@ end)
 """,
     "svc/bad.lua": "error 'bad'",
     "svc/leaves.lua": 'local skynet = require "skynet" skynet.start(function() skynet.exit() end)',
+    "svc/lazy.lua": 'local skynet = require "skynet" skynet.start(function() skynet.wait {} end)',
     "svc/mute.lua": """
 local skynet = require "skynet"
 skynet.start(function()
@@ -176,6 +179,70 @@ def test_a_service_in_c_is_not_asked_for_what_it_never_answers():
         for line in ("info :1", "task :1", "task :1 5", "uniqtask :1", "killtask :1 thread", f"inject :1 {n.config}",
                      "dbgcmd :1 MEM", "ping :1", "trace :1", "debug :1"):
             c.fails(line, ":00000001 is no Lua service")
+        c.fails("exit :1", ":00000001 is no Lua service")
+
+
+def test_a_call_of_a_service_in_c_ends():
+    with start() as n, Console(n) as c:
+        c.fails('call :1 "hello"', ":00000001 gave no answer in 3 s: it is written in C")
+        assert c.ok("list")
+
+
+# Seconds that a console waits in the tests of that; others must manage to answer in them.
+WAIT = 2 if VARIANT == "release" else 6
+BOUNDED = f"debug_console_wait = {WAIT}\nendless_check = 0"
+
+
+def all_fail(node, lines):
+    """Each of the lines, at once on connections of their own, with the text of its error."""
+    with contextlib.ExitStack() as stack:
+        consoles = [stack.enter_context(Console(node)) for _ in lines]
+        for c, line in zip(consoles, lines):
+            c.send(line + "\n")
+        for c, (line, text) in zip(consoles, lines.items()):
+            out = c.recv_until("<CMD Error>\n").decode()
+            assert text in out, (line, out)
+            assert c.ok("list")
+
+
+def test_a_service_that_gives_no_answer_does_not_keep_the_connection():
+    with start(BOUNDED) as n, Console(n) as c:
+        mute = c.ok("start mute")[0].split("\t")[0]
+        silent = f"{mute} gave no answer in {WAIT} s: it is busy or stuck"
+        lines = {f"{word} {mute}{rest}": silent for word, rest in {
+            "ping": "", "info": "", "task": "", "dbgcmd": " MEM", "inject": " patch.lua", "memsnap": "",
+            "debug": ""}.items()}
+        lines['call .target "block"'] = f":{n.target} gave no answer in {WAIT} s"
+        lines["start lazy"] = f"the start of lazy takes more than {WAIT} s"
+        all_fail(n, lines)
+        # It never comes back to its messages.
+        all_fail(n, {'call .target "spin"': f"signal :{n.target} 0 breaks off"})
+        c.fails("ping .target", f":{n.target} gave no answer in {WAIT} s")
+        c.ok(f"signal :{n.target} 0")
+        assert c.ok('call .target "echo", 1') == ["1\t1", "n\t1"]
+
+
+def test_a_service_that_ends_meanwhile_is_named():
+    with start() as n, Console(n) as c, Console(n) as other:
+        c.send('call .target "block"\n')
+        while "target.lua" not in "\n".join(other.ok("task .target")):
+            pass
+        other.ok(f"kill {n.target}")
+        out = c.recv_until("<CMD Error>\n").decode()
+        assert out == f":{n.target} has ended meanwhile: call failed\n<CMD Error>\n", out
+        assert c.ok("list")
+
+
+def test_a_debugger_that_is_stuck_is_left():
+    with start(BOUNDED) as n, Console(n) as c:
+        prompt = f":{n.target}>".encode()
+        c.send("debug .target\n")
+        assert c.recv_exact(len(prompt)) == prompt
+        c.send("while true do end\ncont\n")
+        out = c.recv_until("<CMD Error>\n").decode()
+        assert f":{n.target} is still in the debugger" in out, out
+        c.ok(f"signal :{n.target} 0")
+        assert c.ok("ping .target")
 
 
 def test_tasks():
