@@ -34,6 +34,8 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field failure string? the error that ended the connection
 ---@field callback function?
 ---@field warning function?
+---@field running integer? callbacks of a UDP socket under way
+---@field most_running integer? how many may be
 ---@field addr string? where it is bound; the addresses of a name
 ---@field port integer?
 
@@ -301,8 +303,16 @@ on[6] = function(id, size, data, from)
 		driver.drop(data, size)
 		return
 	end
+	if s.running >= s.most_running then
+		driver.drop(data, size)
+		require "skynet.notice"("udp", 1, "socket: drop udp package of %s on %d, %d callbacks are under way; "
+			.. "raise its udp_limit if that is meant", table.concat({ driver.udp_address(from) }, ":"), id, s.running)
+		return
+	end
 	local text = skynet.tostring(data, size)
 	driver.drop(data, size)
+	s.running = s.running + 1
+	local _ <close> = s
 	s.callback(text, from)
 end
 

@@ -2,10 +2,17 @@
 -- functions is first used there.
 --
 -- Owns nothing: the sockets are records of skynet.socket as others are, and it hands each
--- datagram to the callback of its socket.
+-- datagram to the callback of its socket. So many of these calls may wait for something at a
+-- time; further datagrams are dropped, as UDP always may.
 
 local driver = require "skynet.socketdriver"
 local inbox = require "skynet.socketinbox"
+
+-- Callbacks of a socket under way, unless udp_limit says otherwise.
+local DEFAULT_LIMIT = 1024
+
+-- A callback has ended, however it did.
+local record_meta = { __close = function(s) s.running = s.running - 1 end }
 
 ---The functions for one service.
 ---@param pool table<integer, skynet.socket.record> its sockets
@@ -16,7 +23,8 @@ return function(pool, numeric)
 	local M = {}
 
 	local function new_udp(id, cb)
-		pool[id] = { id = id, kind = "udp", connected = true, callback = cb, inbox = inbox.open(nil) }
+		pool[id] = setmetatable({ id = id, kind = "udp", connected = true, callback = cb, inbox = inbox.open(nil),
+			running = 0, most_running = DEFAULT_LIMIT }, record_meta)
 		return id
 	end
 
@@ -66,6 +74,21 @@ return function(pool, numeric)
 	function M.udp_dial(addr, port, cb)
 		addr, port = numeric(addr, port, "udp dial host failed")
 		return new_udp(driver.udp_dial(addr, port), cb)
+	end
+
+	---How many callbacks of a socket may be under way because they yield, 1024 unless told;
+	---datagrams that come meanwhile are dropped with a log line. Does not yield.
+	---@param id integer
+	---@param n integer 0 = no limit
+	function M.udp_limit(id, n)
+		if math.type(n) ~= "integer" or n < 0 then
+			require "skynet.misuse"("socket.udp_limit", 2, "number of callbacks", n)
+		end
+		local s = pool[id]
+		if not s or s.kind ~= "udp" then
+			require "skynet.misuse"("socket.udp_limit", 1, "id of a UDP socket", id)
+		end
+		s.most_running = n > 0 and n or math.maxinteger
 	end
 
 	---Send a datagram to an address as callbacks get it. Does not yield.
