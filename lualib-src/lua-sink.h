@@ -3,7 +3,7 @@
  *
  * A userdata is one when its metatable has a field STREAM_SINK_FIELD, a light userdata
  * that points to a struct stream_sink that lives as long as the library. Its functions run
- * on the thread of the service; held and feed between two messages: they must not use Lua.
+ * on the thread of the service; held, feed and message between two messages: they must not use Lua.
  */
 #ifndef LUA_SINK_H
 #define LUA_SINK_H
@@ -24,6 +24,12 @@ struct stream_sink {
 	 * 0 = more has to come. The only one that a task calls, and that may raise.
 	 */
 	int (*next)(lua_State *L, void *ud);
+	/*
+	 * For gates, NULL if there is no such thing: the next item, if that is a message, as a
+	 * block of skynet_malloc, which is given. Returns its kind, more than 0; 0 = more has to
+	 * come; less than 0 = the next item is none, and is left to be taken another way.
+	 */
+	int (*message)(void *ud, char **block, size_t *size);
 };
 
 #endif

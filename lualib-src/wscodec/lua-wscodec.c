@@ -1,7 +1,7 @@
 // wscodec: WebSocket frames for Lua (doc/reference/websocket.md, "The codec").
 //
 // A codec is a userdata per connection. It owns what it was fed and has not decoded
-// yet, the message in the making, and the state of the compression, and frees all
+// yet (ws_input.h), the message in the making, and the state of the compression, and frees all
 // with its finaliser. Sending goes straight to the socket: no Lua string is made.
 #include <lauxlib.h>
 #include <lua.h>
@@ -14,8 +14,8 @@
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
 #include "ws_closing.h"
-#include "ws_decode.h"
 #include "ws_encode.h"
+#include "ws_input.h"
 
 #define CODEC_META "skynet.wscodec"
 #define DEFAULT_MESSAGE (256 * 1024)
@@ -27,12 +27,7 @@
 #define DEFAULT_LEVEL 6
 
 struct codec {
-	struct ws_decoder decoder;
-	// Input not decoded yet: `left` bytes at `at` in the block, which is NULL without any.
-	const char *at;
-	size_t left;
-	char *block;
-	size_t capacity;
+	struct ws_input input;
 	// Output.
 	struct ws_flate deflate;
 	size_t threshold;
@@ -95,12 +90,12 @@ lnew(lua_State *L) {
 	bool is_server = boolean_field(L, 1, "server");
 	struct codec *c = lua_newuserdatauv(L, sizeof(*c), 0);
 	memset(c, 0, sizeof(*c));
-	ws_decoder_init(&c->decoder, is_server, (size_t)max);
+	ws_decoder_init(&c->input.decoder, is_server, (size_t)max);
 	luaL_setmetatable(L, CODEC_META);
 	c->masks = !is_server;
-	c->decoder.accepts_unmasked = boolean_field(L, 1, "unmasked");
-	c->decoder.checks_utf8 = !boolean_field(L, 1, "any_text");
-	c->decoder.has_deflate = flate_field(L, 1, "inflate", &c->decoder.inflate, &unused);
+	c->input.decoder.accepts_unmasked = boolean_field(L, 1, "unmasked");
+	c->input.decoder.checks_utf8 = !boolean_field(L, 1, "any_text");
+	c->input.decoder.has_deflate = flate_field(L, 1, "inflate", &c->input.decoder.inflate, &unused);
 	c->compresses = flate_field(L, 1, "deflate", &c->deflate, &c->threshold);
 	return 1;
 }
@@ -114,19 +109,11 @@ check_codec(lua_State *L) {
 	return c;
 }
 
-static void
-drop_input(struct codec *c) {
-	skynet_free(c->block);
-	c->block = NULL;
-	c->at = NULL;
-	c->left = c->capacity = 0;
-}
-
 static int
 lgc(lua_State *L) {
 	struct codec *c = check_codec(L);
-	drop_input(c);
-	ws_decoder_free(&c->decoder);
+	ws_input_drop(&c->input);
+	ws_decoder_free(&c->input.decoder);
 	ws_deflate_free(&c->deflate);
 	return 0;
 }
@@ -171,53 +158,17 @@ check_size(lua_State *L, int arg) {
 
 //-------------------------------------------------------------------- receive
 
-// Puts what is left and n bytes more into one block. Many small pieces cost no more
-// than a large one.
-static void
-append_input(struct codec *c, const char *bytes, size_t n) {
-	size_t left = c->left;
-	size_t used = left == 0 ? 0 : (size_t)(c->at - c->block) + left;
-	if (c->capacity - used < n) {
-		size_t capacity = left < n ? left + n : 2 * left;
-		char *block = skynet_malloc(capacity);
-		if (left > 0) {
-			memcpy(block, c->at, left);
-		}
-		drop_input(c);
-		c->block = block;
-		c->capacity = capacity;
-		c->at = block;
-		used = left;
-	}
-	memcpy(c->block + used, bytes, n);
-	c->left = left + n;
-}
-
-// A block that arrived. Takes it.
-static void
-feed_block(struct codec *c, char *block, size_t n) {
-	if (c->left > 0) {
-		append_input(c, block, n);
-		skynet_free(block);
-		return;
-	}
-	drop_input(c);
-	c->block = block;
-	c->at = block;
-	c->left = c->capacity = n;
-}
-
 // The string at 2, or the block at 2 with its size at 3: bytes that arrived.
 static void
 feed(lua_State *L, struct codec *c) {
 	if (lua_islightuserdata(L, 2)) {
 		size_t size = check_size(L, 3);
-		feed_block(c, lua_touserdata(L, 2), size);
+		ws_input_feed(&c->input, lua_touserdata(L, 2), size);
 		return;
 	}
 	size_t n;
 	const char *bytes = luaL_checklstring(L, 2, &n);
-	append_input(c, bytes, n);
+	ws_input_append(&c->input, bytes, n);
 }
 
 // feed(string) or feed(block, size) -> bytes held: what arrived. Takes the block.
@@ -225,32 +176,39 @@ static int
 lfeed(lua_State *L) {
 	struct codec *c = check_codec(L);
 	feed(L, c);
-	lua_pushinteger(L, (lua_Integer)c->left);
+	lua_pushinteger(L, (lua_Integer)c->input.left);
 	return 1;
 }
 
 // As a sink of skynet.socket, see lua-sink.h.
 static size_t
 sink_held(const void *ud) {
-	return ((const struct codec *)ud)->left;
+	return ((const struct codec *)ud)->input.left;
 }
 
 static void
 sink_feed(void *ud, char *block, size_t size) {
-	feed_block(ud, block, size);
+	struct codec *c = ud;
+	ws_input_feed(&c->input, block, size);
+}
+
+static int
+sink_message(void *ud, char **block, size_t *size) {
+	struct codec *c = ud;
+	return ws_input_message(&c->input, block, size);
 }
 
 // Number of bytes that were fed and not decoded.
 static int
 lpending(lua_State *L) {
-	lua_pushinteger(L, (lua_Integer)check_codec(L)->left);
+	lua_pushinteger(L, (lua_Integer)check_codec(L)->input.left);
 	return 1;
 }
 
 // within(codec) -> whether the beginning of a frame or of a message has come, and not its end
 static int
 lwithin(lua_State *L) {
-	lua_pushboolean(L, ws_is_within(&check_codec(L)->decoder));
+	lua_pushboolean(L, ws_is_within(&check_codec(L)->input.decoder));
 	return 1;
 }
 
@@ -276,24 +234,12 @@ push_event(lua_State *L, int kind, const struct ws_event *ev) {
 	}
 }
 
-static int
-decode(struct codec *c, struct ws_event *ev) {
-	if (c->left == 0 && !c->decoder.is_failed) {
-		return WS_MORE;
-	}
-	int kind = ws_decode(&c->decoder, &c->at, &c->left, ev);
-	if (kind == WS_FAILED || c->left == 0) {
-		drop_input(c);
-	}
-	return kind;
-}
-
 // Decode on. True when a message is complete, whose kind is pushed; else what there is
 // instead is pushed, an event or nothing, and its number of values is in *n.
 static bool
 next_message(lua_State *L, struct codec *c, int *n) {
 	struct ws_event ev;
-	int kind = decode(c, &ev);
+	int kind = ws_input_next(&c->input, &ev);
 	if (kind == WS_TEXT || kind == WS_BINARY) {
 		lua_pushinteger(L, kind);
 		return true;
@@ -310,13 +256,13 @@ sink_next(lua_State *L, void *ud) {
 	if (!next_message(L, c, &n)) {
 		return n;
 	}
-	struct ws_buffer *message = &c->decoder.message;
+	struct ws_buffer *message = &c->input.decoder.message;
 	lua_pushlstring(L, message->size > 0 ? message->data : "", message->size);
 	ws_buffer_clear(message);
 	return 2;
 }
 
-static const struct stream_sink sink = {sink_held, sink_feed, sink_next};
+static const struct stream_sink sink = {sink_held, sink_feed, sink_next, sink_message};
 
 // next() -> kind, ...: the next message or control frame, nothing = needs more bytes
 static int
@@ -333,7 +279,7 @@ lnextblock(lua_State *L) {
 		return n;
 	}
 	size_t size;
-	lua_pushlightuserdata(L, ws_buffer_take(&c->decoder.message, &size));
+	lua_pushlightuserdata(L, ws_buffer_take(&c->input.decoder.message, &size));
 	lua_pushinteger(L, (lua_Integer)size);
 	return 3;
 }
@@ -404,7 +350,7 @@ compress(struct ws_flate *f, struct payload *p) {
 // never compressed. Raises, after freeing the payload.
 static uint8_t
 prepare(lua_State *L, struct codec *c, int op, struct payload *p) {
-	const char *wrong = check_content(op, p, c == NULL || c->decoder.checks_utf8);
+	const char *wrong = check_content(op, p, c == NULL || c->input.decoder.checks_utf8);
 	uint8_t start = (uint8_t)(WS_FIN | op);
 	if (wrong == NULL && c != NULL && c->compresses && op < WS_CLOSE && p->size >= c->threshold) {
 		start |= WS_COMPRESSED;

@@ -1,15 +1,17 @@
 /*
  * Fuzzer of the WebSocket decoder and the compression behind it. The first two bytes
- * choose the settings; the rest is the stream. Fed whole and byte by byte it must give
- * the same messages, within the limit, and what comes out is sent to another decoder,
- * which must get the same.
+ * choose the settings; the rest is the stream. Fed whole, byte by byte, and as a gate
+ * takes it in, in blocks whose sizes it chooses itself, it must give the same messages,
+ * within the limit, and what comes out is sent to another decoder, which must get the same.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "wscodec/ws_decode.h"
+#include "skynet_malloc.h"
 #include "wscodec/ws_encode.h"
+#include "wscodec/ws_input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -107,9 +109,72 @@ drain(struct ws_decoder *d, uint8_t flags, const char *at, size_t n, struct trac
 	return 1;
 }
 
+/* What is there, as a gate takes it: messages as blocks, else what was put back. 0: failed. */
+static int
+take_all(struct ws_input *in, struct trace *t) {
+	char *block;
+	size_t n;
+	int kind;
+	while ((kind = ws_input_message(in, &block, &n)) != WS_MORE) {
+		struct ws_event ev;
+		t->events++;
+		if (kind > 0) {
+			if (n > in->decoder.max_message) {
+				abort();
+			}
+			mix(t, (const char *)&kind, sizeof(kind));
+			mix(t, block, n);
+			skynet_free(block);
+		} else {
+			/* To ask again changes nothing. */
+			if (ws_input_message(in, &block, &n) != WS_FAILED) {
+				abort();
+			}
+			kind = ws_input_next(in, &ev);
+			if (kind == WS_FAILED) {
+				t->last = kind;
+				return 0;
+			}
+			if (kind < WS_CLOSE || ev.size > WS_CONTROL_MAX) {
+				abort();
+			}
+			mix(t, (const char *)&kind, sizeof(kind));
+			mix(t, ev.data, ev.size);
+		}
+		t->last = kind;
+	}
+	return 1;
+}
+
+/* The stream in blocks; after some of them nothing is taken, so that bytes gather. */
+static void
+as_a_gate(uint8_t flags, size_t max, const char *stream, size_t size, struct trace *t) {
+	struct ws_input in;
+	memset(&in, 0, sizeof(in));
+	init(&in.decoder, flags, max);
+	while (size > 0) {
+		size_t n = (uint8_t)*stream % 97u + 1;
+		n = n < size ? n : size;
+		if (n % 5 == 0) {
+			ws_input_append(&in, stream, n);
+		} else {
+			char *block = skynet_malloc(n);
+			memcpy(block, stream, n);
+			ws_input_feed(&in, block, n);
+		}
+		stream += n;
+		size -= n;
+		if ((n % 3 != 0 || size == 0) && !take_all(&in, t)) {
+			break;
+		}
+	}
+	ws_input_drop(&in);
+	ws_decoder_free(&in.decoder);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	struct trace whole = {0, 0, 0}, pieces = {0, 0, 0};
+	struct trace whole = {0, 0, 0}, pieces = {0, 0, 0}, blocks = {0, 0, 0};
 	struct ws_decoder d;
 	if (size < 2) {
 		return 0;
@@ -128,6 +193,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		}
 	}
 	ws_decoder_free(&d);
+	as_a_gate(flags, max, stream, size, &blocks);
+	if (whole.hash != blocks.hash || whole.events != blocks.events || whole.last != blocks.last) {
+		abort();
+	}
 	if (whole.hash != pieces.hash || whole.events != pieces.events || whole.last != pieces.last) {
 		abort();
 	}
