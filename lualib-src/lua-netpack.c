@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "lua-guard.h"
 #include "lua-task.h"
 #include "netpack_frame.h"
 #include "netpack_guard.h"
@@ -562,34 +563,9 @@ ltostring(lua_State *L) {
 
 //------------------------------------------------------------------- limits
 
-// A limit in field `key` of the table at `index`, 0 without one.
-static int64_t
-limit_field(lua_State *L, int index, const char *key) {
-	lua_getfield(L, index, key);
-	lua_Integer v = luaL_optinteger(L, -1, 0);
-	lua_pop(L, 1);
-	if (v < 0 || v > GUARD_MAX) {
-		luaL_error(L, "limit %s is out of range", key);
-	}
-	return v;
-}
-
-static void
-read_limits(lua_State *L, int index, struct guard_limits *l) {
-	luaL_checktype(L, index, LUA_TTABLE);
-	l->connection.packages = limit_field(L, index, "package_rate");
-	l->connection.package_burst = limit_field(L, index, "package_burst");
-	l->connection.bytes = limit_field(L, index, "byte_rate");
-	l->connection.byte_burst = limit_field(L, index, "byte_burst");
-	l->address.packages = limit_field(L, index, "address_package_rate");
-	l->address.package_burst = limit_field(L, index, "address_package_burst");
-	l->address.bytes = limit_field(L, index, "address_byte_rate");
-	l->address.byte_burst = limit_field(L, index, "address_byte_burst");
-}
-
 static uint32_t
 time_field(lua_State *L, int index, const char *key) {
-	int64_t t = limit_field(L, index, key);
+	int64_t t = guard_limit_field(L, index, key);
 	return t > UINT32_MAX ? UINT32_MAX : (uint32_t)t;
 }
 
@@ -601,12 +577,12 @@ static int
 lguard(lua_State *L) {
 	struct guard_limits limits;
 	struct guard_limits local;
-	read_limits(L, 2, &limits);
-	read_limits(L, 3, &local);
+	guard_read_limits(L, 2, &limits);
+	guard_read_limits(L, 3, &local);
 	uint32_t first = time_field(L, 2, "first_timeout");
 	uint32_t idle = time_field(L, 2, "idle_timeout");
-	int64_t max = limit_field(L, 2, "maxpackage");
-	size_t agent_limit = (size_t)limit_field(L, 2, "agent_limit");
+	int64_t max = guard_limit_field(L, 2, "maxpackage");
+	size_t agent_limit = (size_t)guard_limit_field(L, 2, "agent_limit");
 	lua_getfield(L, 2, "raw");
 	bool is_raw = lua_toboolean(L, -1);
 	lua_settop(L, 1);
@@ -619,18 +595,6 @@ lguard(lua_State *L) {
 	q->is_raw = is_raw;
 	q->agent_limit = agent_limit;
 	return 1;
-}
-
-// peer(address: "ip:port") -> what stands for it in limits of addresses, see guard_peer;
-// whether that is on this machine
-static int
-lpeer(lua_State *L) {
-	size_t n;
-	const char *address = luaL_checklstring(L, 1, &n);
-	struct guard_peer peer = guard_peer_of(address, n);
-	lua_pushlstring(L, (const char *)peer.network, peer.is_v6 ? sizeof(peer.network) : 4);
-	lua_pushboolean(L, peer.is_local);
-	return 2;
 }
 
 // wait(queue, fd) -> 1/100 s until a slow connection may be read again, why
@@ -692,9 +656,9 @@ add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
 int
 luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"pop", lpop},         {"pack", lpack}, {"clear", lclear},     {"tostring", ltostring},
-	    {"guard", lguard},     {"wait", lwait}, {"sweep", lsweep},     {"route", lroute},
-	    {"waiting", lwaiting}, {"peer", lpeer}, {"discard", ldiscard}, {NULL, NULL},
+	    {"pop", lpop},         {"pack", lpack},       {"clear", lclear}, {"tostring", ltostring},
+	    {"guard", lguard},     {"wait", lwait},       {"sweep", lsweep}, {"route", lroute},
+	    {"waiting", lwaiting}, {"discard", ldiscard}, {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},

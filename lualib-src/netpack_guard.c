@@ -11,6 +11,14 @@
 #define SCALE 100
 #define ADDRESS_MAX 64
 
+// Who is behind an address, as the limits of addresses see it. Text that is none is one of
+// its own.
+struct peer {
+	uint8_t network[8]; // the IPv4 address and zeros, or the /64 network of an IPv6 one
+	bool is_v6;
+	bool is_local; // on the loopback interface
+};
+
 struct bucket {
 	int64_t packages;
 	int64_t bytes;
@@ -19,7 +27,7 @@ struct bucket {
 
 struct address {
 	struct address *next;
-	struct guard_peer peer;
+	struct peer peer;
 	int n; // connections; kept for a while without any
 	struct bucket bucket;
 };
@@ -128,13 +136,13 @@ wait_for(struct bucket *b, const struct guard_rate *r, struct load l, uint64_t n
 //----------------------------------------------------------------- addresses
 
 static void
-take_v4(struct guard_peer *p, const void *bytes) {
+take_v4(struct peer *p, const void *bytes) {
 	memcpy(p->network, bytes, sizeof(struct in_addr));
 	p->is_local = p->network[0] == 127;
 }
 
 static void
-parse_ip(struct guard_peer *p, const char *text) {
+parse_ip(struct peer *p, const char *text) {
 	struct in_addr v4;
 	struct in6_addr v6;
 	if (inet_pton(AF_INET, text, &v4) == 1) {
@@ -150,9 +158,10 @@ parse_ip(struct guard_peer *p, const char *text) {
 	}
 }
 
-struct guard_peer
-guard_peer_of(const char *text, size_t n) {
-	struct guard_peer p = {.is_v6 = false};
+// Of "ip:port" or "[ip]:port".
+static struct peer
+peer_of(const char *text, size_t n) {
+	struct peer p = {.is_v6 = false};
 	char ip[ADDRESS_MAX];
 	while (n > 0 && text[n - 1] != ':') {
 		n--;
@@ -238,7 +247,7 @@ make_room(struct guard *g, uint64_t now) {
 }
 
 static struct address *
-find_address(struct guard *g, const struct guard_peer *key) {
+find_address(struct guard *g, const struct peer *key) {
 	struct address *a = g->address[hash_network(key->network) & g->address_mask];
 	while (a != NULL && (a->peer.is_v6 != key->is_v6 || a->peer.is_local != key->is_local ||
 	                     memcmp(a->peer.network, key->network, sizeof(key->network)) != 0)) {
@@ -249,7 +258,7 @@ find_address(struct guard *g, const struct guard_peer *key) {
 
 static struct address *
 enter_address(struct guard *g, const char *text, size_t n, uint64_t now) {
-	struct guard_peer peer = guard_peer_of(text, n);
+	struct peer peer = peer_of(text, n);
 	struct address *a = find_address(g, &peer);
 	if (a == NULL) {
 		make_room(g, now);
@@ -342,16 +351,10 @@ guard_note(struct guard *g, int id) {
 	return c != NULL ? c->note : 0;
 }
 
-int64_t
-guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_reason *why) {
-	struct connection *c = *find(g, id);
-	*why = GUARD_NONE;
-	if (c == NULL) {
-		return 0;
-	}
+static int64_t
+count(struct guard *g, struct connection *c, struct load load, enum guard_reason *why) {
 	const struct guard_limits *l = &g->limits[c->address->peer.is_local];
-	struct load load = {(int64_t)packages, (int64_t)bytes};
-	c->is_marked |= packages > 0;
+	c->is_marked |= load.packages > 0;
 	bool is_fine = take(&c->bucket, &l->connection, load);
 	is_fine &= take(&c->address->bucket, &l->address, load);
 	if (is_fine) {
@@ -367,6 +370,27 @@ guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_r
 		return address_wait;
 	}
 	return wait;
+}
+
+int64_t
+guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_reason *why) {
+	struct connection *c = *find(g, id);
+	*why = GUARD_NONE;
+	return c != NULL ? count(g, c, (struct load){(int64_t)packages, (int64_t)bytes}, why) : 0;
+}
+
+int64_t
+guard_take(struct guard *g, int id, size_t bytes, enum guard_reason *why) {
+	struct connection *c = *find(g, id);
+	*why = GUARD_NONE;
+	if (c == NULL) {
+		return 0;
+	}
+	const struct guard_limits *l = &g->limits[c->address->peer.is_local];
+	uint64_t now = g->clock();
+	bucket_fill(&c->bucket, &l->connection, now);
+	bucket_fill(&c->address->bucket, &l->address, now);
+	return count(g, c, (struct load){1, (int64_t)bytes}, why);
 }
 
 //--------------------------------------------------------------------- sweep

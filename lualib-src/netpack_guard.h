@@ -42,16 +42,6 @@ enum guard_reason {
 	GUARD_ADDRESS_BYTES,
 };
 
-// Who is behind "ip:port" or "[ip]:port", n bytes, as the limits of addresses see it. Text
-// that is none of these is one of its own.
-struct guard_peer {
-	uint8_t network[8]; // the IPv4 address and zeros, or the /64 network of an IPv6 one
-	bool is_v6;
-	bool is_local; // on the loopback interface
-};
-
-struct guard_peer guard_peer_of(const char *address, size_t n);
-
 struct guard;
 
 // `clock` returns 1/100 s.
@@ -71,6 +61,9 @@ uint64_t guard_note(struct guard *g, int id);
 // The connection has sent that much. Returns 0, or how long not to read it, 1/100 s, and
 // sets why. With zeros: how long still. Unknown ids may do everything.
 int64_t guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_reason *why);
+// One package of that size, as guard_count, for who counts each by itself: the clock is read
+// every time, and a burst is never had twice.
+int64_t guard_take(struct guard *g, int id, size_t bytes, enum guard_reason *why);
 // Calls `expired` for each connection that has been silent for too long, which may not
 // call back. Returns when to look again, 1/100 s from now, -1 = when there are
 // connections.

@@ -13,24 +13,30 @@
 -- and waits a moment for the peer's.
 
 local skynet = require "skynet"
+local inbox = require "skynet.gateinbox"
 local driver = require "skynet.socketdriver"
 local handshake = require "http.wshandshake"
 local gatelag = require "snax.gatelag"
 local gatelistener = require "snax.gatelistener"
 local gatetls = require "snax.gatetls"
 local notice = require "skynet.notice"
-local wsgaterate = require "snax.wsgaterate"
 local wsgatesettings = require "snax.wsgatesettings"
 local wscodec = require "wscodec"
 
 -- What every message needs.
 local feed, next_block = wscodec.codec.feed, wscodec.codec.nextblock
+local take = inbox.take
 local traceback, xpcall = debug.traceback, xpcall
 
 local wsgateserver = {}
 
 local TEXT, BINARY, CLOSE, PING, PONG, FAILED = 1, 2, 8, 9, 10, -1
 local KIND = { [TEXT] = "text", [BINARY] = "binary" }
+local OPCODE = { text = TEXT, binary = BINARY }
+-- What the inbox tells beside messages: another frame; a limit; that the agent is gone.
+local OTHER, HELD, LOST = -1, -2, -3
+-- The limits of rates as the inbox tells them.
+local RATES = { "package_rate", "byte_rate", "address_package_rate", "address_byte_rate" }
 
 -- How long the peer's close frame is awaited, 1/100 s.
 local CLOSE_TIMEOUT = 200
@@ -65,7 +71,7 @@ local SLOW, BEHIND = 1, 2
 ---@field is_paused boolean?
 ---@field is_failed boolean? it broke the protocol: nothing more is decoded
 ---@field held integer reasons for which delivery waits
----@field meter wsgaterate.meter?
+---@field line userdata? of the inbox, which delivers what it can
 ---@field code integer? of the close frame, either side's
 ---@field reason string?
 
@@ -118,10 +124,18 @@ end
 
 -------------------------------------------------------------------- closing
 
+-- From now on nothing is delivered.
+local function leave_open(c, state)
+	c.state = state
+	if c.line then
+		inbox.halt(c.line)
+	end
+end
+
 -- With TLS, what was sent up to now is still on its way through the mailbox, where a
 -- timeout of 0 queues behind it.
 local function close_now(fd, c)
-	c.state = CLOSED
+	leave_open(c, CLOSED)
 	deadline[fd] = nil
 	if not gatetls.has(fd) then
 		driver.close(fd)
@@ -135,7 +149,7 @@ end
 
 -- Sends a close frame; the rest is dropped until the peer's arrives or time is over.
 local function close_client(fd, c, code, reason, wait)
-	c.state = CLOSING
+	leave_open(c, CLOSING)
 	c.code, c.reason = c.code or code, c.reason or reason
 	local payload = code and string.pack(">I2", code) .. (reason or "") or ""
 	if wscodec.close(fd, payload) then
@@ -193,8 +207,8 @@ local function report_gone(fd, c)
 	connections[fd] = nil
 	deadline[fd] = nil
 	gatetls.forget(fd)
-	if c.meter then
-		wsgaterate.free(c.meter)
+	if c.line then
+		inbox.leave(c.line)
 	end
 	client_number = client_number - 1
 	if c.is_announced and handler.disconnect then
@@ -208,6 +222,7 @@ local pump
 
 local function hold(fd, c, reason)
 	c.held = c.held | reason
+	inbox.halt(c.line)
 	if not c.is_paused then
 		c.is_paused = true
 		driver.pause(fd)
@@ -234,8 +249,21 @@ function wsgateserver.rest(fd, service)
 	end
 end
 
+---See gateserver.route: messages of the connection go straight to a service, except for the
+---first one, of which first_timeout has to know.
+---@param fd integer unknown or closed: no effect
+---@param service integer? its handle; nil = messages go to `message` again
+---@param source integer? handle that the messages come from, default: this service
+function wsgateserver.route(fd, service, source)
+	local c = connections[fd]
+	if c and c.state == OPEN then
+		inbox.route(c.line, service, source)
+	end
+end
+
 -- The connection has sent more than it may: it is closed, or not read for a while.
-local function slow_down(fd, c, wait, name)
+local function slow_down(fd, c, wait, why)
+	local name = RATES[why]
 	local closes = settings.rate_policy == "close"
 	report("rate", "%s %s: it sends more than its %s of %d per second; raise it if that is meant",
 		closes and "close" or "slow down", c.addr, name, settings[name])
@@ -285,9 +313,19 @@ local function take_frame(fd, c, kind, a, b)
 end
 
 local function count(fd, c, size)
-	local wait, name = wsgaterate.take(c.meter, size)
+	local wait, why = inbox.count(c.line, size)
 	if wait > 0 then
-		slow_down(fd, c, wait, name)
+		slow_down(fd, c, wait, why)
+	end
+end
+
+-- Why the inbox has stopped. `service`: the one that lags behind, or 0.
+local function take_limit(fd, c, wait, why, service)
+	if service and service ~= 0 then
+		wsgateserver.rest(fd, service)
+	end
+	if wait > 0 then
+		slow_down(fd, c, wait, why)
 	end
 end
 
@@ -307,24 +345,41 @@ local function drop_frames(fd, c)
 	end
 end
 
--- Delivers all that has arrived. May yield with the handler; what arrives meanwhile
--- waits in the codec.
-function pump(fd, c)
-	local codec = c.codec
+-- One thing that the inbox leaves to Lua. What is to be counted, as a size.
+local function take_found(fd, c, kind, a, b, service)
+	local name = KIND[kind]
+	if name then
+		deliver(fd, c, name, a, b)
+		return b
+	elseif kind == OTHER then
+		take_frame(fd, c, next_block(c.codec))
+		return 0
+	elseif kind == HELD then
+		take_limit(fd, c, a, b, service)
+	elseif kind == LOST and handler.lost then
+		handler.lost(fd, a)
+	end
+end
+
+-- Delivers all that has arrived, beginning with what was found. May yield with the handler;
+-- what arrives meanwhile waits in the codec.
+function pump(fd, c, kind, a, b, service)
+	local line = c.line
 	c.is_pumping = true
-	while c.state == OPEN and c.held == 0 do
-		local kind, a, b = next_block(codec)
-		local name = KIND[kind]
-		if name then
-			deliver(fd, c, name, a, b)
-		elseif kind then
-			take_frame(fd, c, kind, a, b)
-		else
+	if not kind and c.state == OPEN and c.held == 0 then
+		kind, a, b, service = take(line)
+	end
+	while kind do
+		local size = take_found(fd, c, kind, a, b, service)
+		if c.state ~= OPEN then
+			break
+		elseif c.held ~= 0 then
+			if size then
+				count(fd, c, size)
+			end
 			break
 		end
-		if c.meter and c.state == OPEN then
-			count(fd, c, name and b or 0)
-		end
+		kind, a, b, service = take(line, size)
 	end
 	c.is_pumping = false
 	if c.state == CLOSING then
@@ -395,7 +450,7 @@ local function upgrade(fd, c, request, rest)
 		any_text = settings.any_text,
 		inflate = agreed.inflate,
 	}
-	c.meter = wsgaterate.new(c.addr, settings)
+	c.line = inbox.enter(fd, c.addr, c.codec, not c.tls)
 	driver.send(fd, response)
 	if rest ~= "" then
 		c.codec:feed(rest)
@@ -565,7 +620,7 @@ on[5] = function(fd, _, text)
 	end
 	-- CLOSE will follow.
 	c.tls = c.tls and SECURE
-	c.state = CLOSED
+	leave_open(c, CLOSED)
 	deadline[fd] = nil
 	if c.is_announced and handler.error then
 		handler.error(fd, text)
@@ -588,6 +643,11 @@ end
 -- SEND: what somebody, or this gate, has sent to a connection with TLS
 on[8] = function(fd, size, data)
 	gatetls.send(fd, data, size)
+end
+
+-- FOUND: what the inbox leaves to Lua of an open connection's data
+on[9] = function(fd, kind, a, b, service)
+	pump(fd, connections[fd], kind, a, b, service)
 end
 
 ------------------------------------------------------------------- settings
@@ -619,6 +679,7 @@ local function prepare(conf)
 	return wsgatesettings.of_listener(conf, new), function()
 		settings, tls_context = new, ctx
 		only_kind = new.kind
+		inbox.limit(new.limits, new.near_limits, OPCODE[only_kind])
 		gatelag.set_limit(new.agent_limit)
 	end
 end
@@ -629,6 +690,7 @@ end
 ---@field disconnect fun(fd: integer, code: integer?, reason: string?)?
 ---@field error fun(fd: integer, text: string)?
 ---@field warning fun(fd: integer, kib: integer)?
+---@field lost (fun(fd: integer, service: integer))? messages were routed to it, and it is gone
 ---@field open (fun(source: integer, conf: wsgate.conf): ...)?
 ---@field command (fun(cmd: string, source: integer, ...): ...)?
 ---@field embed boolean? the caller starts the service
@@ -643,9 +705,9 @@ function wsgateserver.start(h)
 	skynet.register_protocol {
 		name = "socket",
 		id = skynet.PTYPE_SOCKET,
-		unpack = driver.unpack,
-		dispatch = function(_, _, event, fd, size, data)
-			on[event](fd, size, data)
+		unpack = inbox.receive,
+		dispatch = function(_, _, event, fd, a, b, c, d)
+			on[event](fd, a, b, c, d)
 		end,
 	}
 	gatelistener.start { name = "wsgate", handler = h, prepare = prepare, opened = keep_pinging }

@@ -10,6 +10,8 @@ local wsgatesettings = {}
 
 -- What a codec can count.
 local MOST_PACKAGE = 0x7fffffff
+-- What the limits of rates can count (netpack_guard.h).
+local MOST_RATE = 1 << 40
 
 ---@class wsgate.conf
 ---@field address string? default 0.0.0.0
@@ -39,6 +41,15 @@ local MOST_PACKAGE = 0x7fffffff
 
 local function wrong(name, what, v)
 	error(string.format("gate option '%s' must be %s, got %s", name, what, tostring(v)), 0)
+end
+
+-- The limits as they are counted: without a limit above what can be counted, and with a burst
+-- of one at least.
+local function countable(limits)
+	for name, v in pairs(limits) do
+		limits[name] = math.min(math.max(v, name:find "_burst$" and 1 or 0), MOST_RATE)
+	end
+	return limits
 end
 
 local function check_list(conf, name)
@@ -82,7 +93,8 @@ function wsgatesettings.new(conf)
 		"any_text" } do
 		s[name] = conf[name]
 	end
-	s.limits, s.near_limits = gatesettings.of_guard(conf, s)
+	local limits, near = gatesettings.of_guard(conf, s)
+	s.limits, s.near_limits = countable(limits), countable(near)
 	return s
 end
 

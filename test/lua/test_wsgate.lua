@@ -4,7 +4,6 @@
 local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
 local wsgate = require "snax.wsgate"
-local wsgaterate = require "snax.wsgaterate"
 local test = require "testlib"
 local watchdog = require "watchdog"
 local raw = require "wsraw"
@@ -345,36 +344,6 @@ test.case("who comes back finds what is left of its address's share", function()
 	socket.close(id)
 	expect("close", fd)
 	skynet.kill(gate)
-end)
-
-test.case("an address is that of IPv4, or a network of IPv6; full shares are forgotten", function()
-	local limits = { address_package_rate = 1, address_package_burst = 2 }
-	local settings = { limits = limits, near_limits = {} }
-	local function take(addr)
-		local meter = wsgaterate.new(addr, settings)
-		local wait = wsgaterate.take(meter, 0)
-		wsgaterate.free(meter)
-		return wait
-	end
-	for _, pair in ipairs {
-		{ "192.0.2.1:1", "192.0.2.1:2", true },
-		{ "192.0.2.2:1", "::ffff:192.0.2.2:1", true },
-		{ "192.0.2.3:1", "192.0.2.4:1", false },
-		{ "2001:db8:1:1::1:80", "2001:db8:1:1:ffff::2:80", true },
-		{ "2001:db8:1:2::1:80", "2001:db8:1:3::1:80", false },
-	} do
-		test.eq({ take(pair[1]), take(pair[1]) }, { 0, 0 })
-		test.eq(take(pair[2]) > 0, pair[3])
-	end
-	test.eq(wsgaterate.new("127.0.0.1:1", settings), nil)
-	test.eq(wsgaterate.new("::1:1", settings), nil)
-	-- Those that have connections stay, whatever comes and goes.
-	local kept = wsgaterate.new("198.51.100.1:1", settings)
-	test.eq({ wsgaterate.take(kept, 0), wsgaterate.take(kept, 0) }, { 0, 0 })
-	for i = 1, 1000 do
-		wsgaterate.free(wsgaterate.new(string.format("203.0.%d.%d:1", i // 250, i % 250), settings))
-	end
-	test.ok(take "198.51.100.1:2" > 0)
 end)
 
 test.case("bad input: each is answered with its code, and others go on", function()

@@ -141,6 +141,20 @@ def test_an_agent_of_a_websocket_gate():
     stuck_agent("wsgate forward PORT", pack=websocket_frame, begin=upgrade)
 
 
+def test_an_agent_of_a_websocket_gate_whose_client_pings_after_every_message():
+    ping = b"\x89\x80\0\0\0\0"
+    stuck_agent("wsgate forward PORT", pack=lambda data: websocket_frame(data) + ping, begin=upgrade)
+
+
+def test_an_agent_of_a_websocket_gate_with_tls():
+    def begin(c):
+        begin_tls(c)
+        upgrade(c)
+
+    certs = os.path.dirname(cert("ca.pem"))
+    stuck_agent(f"wsgate forward PORT {certs}", pack=websocket_frame, begin=begin)
+
+
 def test_an_agent_of_the_gate_in_c():
     stuck_agent("cgate forward PORT")
 

@@ -199,6 +199,73 @@ well_behaved_ones_cost_no_clock(void **state) {
 	assert_int_equal(clock_calls, before);
 }
 
+static int64_t
+take(int id, size_t bytes, enum guard_reason *why) {
+	return guard_take(g, id, bytes, why);
+}
+
+static void
+packages_one_by_one_have_their_burst_once(void **state) {
+	(void)state;
+	enum guard_reason why;
+	set((struct guard_limits){.connection = {.packages = 10, .package_burst = 20}});
+	enter(1, "1.2.3.4:5");
+	// Slowly, which would leave the bucket of guard_count to be filled at once later.
+	for (int i = 0; i < 15; i++) {
+		now += 10;
+		assert_int_equal(take(1, 0, &why), 0);
+	}
+	for (int i = 0; i < 19; i++) {
+		assert_int_equal(take(1, 0, &why), 0);
+	}
+	assert_int_equal(take(1, 0, &why), 10);
+	assert_int_equal(take(1, 0, &why), 20);
+	assert_int_equal(why, GUARD_PACKAGES);
+	now += 20;
+	assert_int_equal(take(1, 0, &why), 10);
+	assert_int_equal(take(77, 1000, &why), 0);
+}
+
+static void
+the_longest_wait_of_one_package_is_told(void **state) {
+	(void)state;
+	enum guard_reason why;
+	set((struct guard_limits){.connection = {.packages = 100, .package_burst = 1},
+	                          .address = {.bytes = 1000, .byte_burst = 500}});
+	enter(1, "1.2.3.4:5");
+	enter(2, "1.2.3.4:6");
+	assert_int_equal(take(1, 400, &why), 0);
+	assert_int_equal(take(1, 0, &why), 1);
+	assert_int_equal(why, GUARD_PACKAGES);
+	assert_int_equal(take(2, 200, &why), 10);
+	assert_int_equal(why, GUARD_ADDRESS_BYTES);
+}
+
+// Whether two texts are the same address.
+static bool
+share(int id, const char *a, const char *b) {
+	enum guard_reason why;
+	enter(id, a);
+	enter(id + 1, b);
+	assert_int_equal(take(id, 0, &why), 0);
+	assert_int_equal(take(id, 0, &why), 0);
+	return take(id + 1, 0, &why) > 0;
+}
+
+static void
+an_address_is_a_host_or_a_network(void **state) {
+	(void)state;
+	struct guard_limits far = {.address = {.packages = 1, .package_burst = 2}};
+	guard_set(g, &far, &none, 0, 0);
+	assert_true(share(1, "192.0.2.1:1", "192.0.2.1:2"));
+	assert_true(share(3, "192.0.2.2:1", "::ffff:192.0.2.2:1"));
+	assert_false(share(5, "192.0.2.3:1", "192.0.2.4:1"));
+	assert_true(share(7, "2001:db8:1:1::1:80", "2001:db8:1:1:ffff::2:80"));
+	assert_false(share(9, "2001:db8:1:2::1:80", "2001:db8:1:3::1:80"));
+	assert_false(share(11, "127.0.0.1:1", "127.0.0.1:2"));
+	assert_false(share(13, "::1:1", "::1:2"));
+}
+
 static struct {
 	int n;
 	int id[100];
@@ -313,6 +380,9 @@ main(void) {
 	    CLAIM(local_peers_have_their_own_limits),
 	    CLAIM(coming_back_does_not_fill_an_address),
 	    CLAIM(well_behaved_ones_cost_no_clock),
+	    CLAIM(packages_one_by_one_have_their_burst_once),
+	    CLAIM(the_longest_wait_of_one_package_is_told),
+	    CLAIM(an_address_is_a_host_or_a_network),
 	    CLAIM(silence_is_noticed),
 	    CLAIM(silence_may_be_allowed),
 	    CLAIM(many_connections_are_found_again),
