@@ -7,6 +7,7 @@
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"
+local notice = require "skynet.notice"
 local console = require "skynet.consolecommand"
 
 local BANNER = "Welcome to skynet console"
@@ -21,6 +22,8 @@ local HTTP_BODY_BYTES = 8192
 -- banner; a program has sent its request by then, and gets the banner as part
 -- of the answer. Centiseconds.
 local BANNER_DELAY = 20
+-- Lines of a kind about connections in a second.
+local MAX_LINES = 100
 -- Wrong secrets after which a connection is closed.
 local AUTH_ATTEMPTS = 3
 
@@ -69,7 +72,7 @@ function connection:received(data, why)
 end
 
 function connection:log(text)
-	skynet.error(string.format("debug_console: %s: %s", self.peer, text))
+	notice("console", MAX_LINES, "debug_console: %s: %s", self.peer, text)
 end
 
 -- The next line without its end, nil when the peer is gone or late. Yields.
@@ -301,7 +304,7 @@ local function serve(fd, peer)
 		return
 	end
 	socket.limit(fd, INPUT_LIMIT)
-	skynet.error(peer .. " connected")
+	notice("connected", MAX_LINES, "%s connected", peer)
 	local conn = setmetatable({
 		fd = fd,
 		peer = peer,
@@ -322,7 +325,7 @@ local function serve(fd, peer)
 		conn:log(err)
 	end
 	conn.closed = true
-	skynet.error(peer .. " disconnect")
+	notice("disconnect", MAX_LINES, "%s disconnect", peer)
 	socket.close(fd)
 end
 

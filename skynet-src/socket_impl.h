@@ -167,6 +167,7 @@ enum notice_kind {
 	NOTICE_LINGER,
 	NOTICE_ADMISSION,
 	NOTICE_DESCRIPTORS,
+	NOTICE_DATAGRAM, // a peer may have an address that nothing can be sent to
 	NOTICE_KINDS
 };
 
@@ -536,8 +537,8 @@ void write_discard(struct socket_server *ss, struct socket_slot *s);
 void write_refuse(struct socket_server *ss, struct socket_sendbuffer *b);
 // One datagram; see socket_udp.c.
 enum datagram_result { DATAGRAM_SENT, DATAGRAM_BLOCKED, DATAGRAM_DROPPED };
-enum datagram_result udp_send_now(int id, int fd, const struct socket_udp_address *to,
-                                  const void *buf, size_t sz);
+enum datagram_result udp_send_now(struct socket_server *ss, int id, int fd,
+                                  const struct socket_udp_address *to, const void *buf, size_t sz);
 enum send_mode { SEND_HIGH, SEND_LOW, SEND_LATER };
 // The send of both protocols: to is NULL for streams. 0 or -1. Unlocks.
 int write_submit(struct socket_server *ss, struct socket_slot *s, struct socket_sendbuffer *b,

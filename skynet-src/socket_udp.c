@@ -134,7 +134,8 @@ socket_server_udp_connect(struct socket_server *ss, int id, const char *addr, in
 //------------------------------------------------------------------- sending
 
 enum datagram_result
-udp_send_now(int id, int fd, const struct socket_udp_address *to, const void *buf, size_t sz) {
+udp_send_now(struct socket_server *ss, int id, int fd, const struct socket_udp_address *to,
+             const void *buf, size_t sz) {
 	union socket_addr addr;
 	socklen_t len = address_to_sockaddr(to, &addr);
 	ssize_t n;
@@ -147,7 +148,7 @@ udp_send_now(int id, int fd, const struct socket_udp_address *to, const void *bu
 	if (errno == EAGAIN || errno == EWOULDBLOCK) {
 		return DATAGRAM_BLOCKED;
 	}
-	skynet_error(NULL, "socket-server : udp (%d) sendto error %s.", id, strerror(errno));
+	notice_log(ss, NOTICE_DATAGRAM, "udp (%d) sendto error %s.", id, strerror(errno));
 	return DATAGRAM_DROPPED;
 }
 

@@ -331,7 +331,7 @@ write_datagram_now(struct socket_server *ss, struct socket_slot *s, struct piece
 	int fd = s->fd;
 	s->writer_active = true;
 	slot_unlock(s);
-	enum datagram_result r = udp_send_now(id, fd, to, p->ptr, p->sz);
+	enum datagram_result r = udp_send_now(ss, id, fd, to, p->ptr, p->sz);
 	struct write_node *rest = r == DATAGRAM_BLOCKED ? node_from(p, 0, to) : NULL;
 	pthread_mutex_lock(&s->lock);
 	s->writer_active = false;
@@ -493,7 +493,7 @@ flush_datagram(struct socket_server *ss, struct socket_slot *s) {
 	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
 	s->writer_active = true;
 	slot_unlock(s);
-	enum datagram_result r = udp_send_now(id, s->fd, &w->to, w->ptr, w->sz);
+	enum datagram_result r = udp_send_now(ss, id, s->fd, &w->to, w->ptr, w->sz);
 	pthread_mutex_lock(&s->lock);
 	s->writer_active = false;
 	if (r == DATAGRAM_BLOCKED) {

@@ -217,6 +217,21 @@ def wait_refused(port):
     raise AssertionError(f"port {port} still has a listener")
 
 
+def flood_of_lines(node, connect, *lines):
+    """Let connections come and go in crowds until the node has left out log lines about them,
+    of each kind that matches; it may write a hundred of one in a second."""
+    begin = time.monotonic()
+    while not all(re.search(line + r" \(and \d+ more of that kind before\)", node.text) for line in lines):
+        assert time.monotonic() < begin + LIMIT, f"nothing was left out of\n{node.text[-3000:]}"
+        crowd = [connect() for _ in range(300)]
+        for c in crowd:
+            c.close()
+    seconds = int(time.monotonic() - begin) + 2
+    for line in lines:
+        n = len(re.findall(line, node.text))
+        assert n <= 100 * seconds, f"{n} lines {line} in {seconds} s"
+
+
 class Client:
     """A TCP client with bounded waits."""
 

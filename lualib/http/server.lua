@@ -207,8 +207,8 @@ local function end_request(conn, res)
 	local req = res.req
 	if not res.finished then
 		if not res.status_sent and not conn.detached then
-			skynet.error(string.format("http: %s: the handler gave no response to %s %s", conn.peer,
-				req.method, req.url))
+			notice("http no response", MAX_LINES, "http: %s: the handler gave no response to %s %s", conn.peer,
+				req.method, req.url)
 			res:send(500)
 		end
 		if conn.detached then
@@ -390,7 +390,7 @@ local function serve_connection(self, fd, peer)
 		ok, err = xpcall(serve_requests, traceback, conn, err)
 	end
 	if not ok then
-		skynet.error(string.format("http: %s: %s", peer, tostring(err)))
+		notice("http error", MAX_LINES, "http: %s: %s", peer, tostring(err))
 	end
 	close(conn)
 end
@@ -430,7 +430,7 @@ function methods:close()
 end
 
 local function log_error(err, req)
-	skynet.error(string.format("http: %s: %s %s: %s", req.peer, req.method, req.url, tostring(err)))
+	notice("http handler", MAX_LINES, "http: %s: %s %s: %s", req.peer, req.method, req.url, tostring(err))
 end
 
 ---A server without a listener, for connections that another service accepts. See

@@ -7,7 +7,11 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
+local notice = require "skynet.notice"
 local gatelag = require "snax.gatelag"
+
+-- Lines of a kind about what peers do, in a second.
+local MAX_LINES = 100
 
 ---@class snax.gateagents.server
 ---@field openclient fun(fd: integer)
@@ -47,8 +51,7 @@ return function(name, server, gone)
 	end
 
 	function handler.lost(fd, agent)
-		skynet.error(string.format("%s: agent %s of fd (%d) is gone", name,
-			skynet.address(agent), fd))
+		notice("gone", MAX_LINES, "%s: agent %s of fd (%d) is gone", name, skynet.address(agent), fd)
 		server.closeclient(fd, gone)
 	end
 

@@ -6,9 +6,13 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
+local notice = require "skynet.notice"
 local gatesettings = require "snax.gatesettings"
 
 local gatelistener = {}
+
+-- Lines of a kind in a second.
+local MAX_LINES = 100
 
 ---@class snax.gatelistener.gate
 ---@field name string in log lines
@@ -114,7 +118,7 @@ function gatelistener.failed(id, text)
 	if not listener or id ~= listener.id then
 		return false
 	end
-	skynet.error(gate.name .. " accept error: " .. text)
+	notice("accept", MAX_LINES, "%s accept error: %s", gate.name, text)
 	if not listener.port then
 		listener.err = text
 		skynet.wakeup(listener)

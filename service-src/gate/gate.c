@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gate_notice.h"
 #include "gate_stream.h"
 #include "skynet.h"
 #include "skynet_imp.h"
@@ -43,8 +44,20 @@ struct connection {
 	char address[]; /* ip:port, for the log */
 };
 
+/* What peers can make the gate say. */
+enum notice_kind {
+	NOTICE_OPEN,
+	NOTICE_HUGE,
+	NOTICE_LOSS,
+	NOTICE_STRAY,   /* data of a connection that is gone */
+	NOTICE_BACKLOG, /* it reads too slowly */
+	NOTICE_CLIENT,  /* an agent writes to one that is gone */
+	NOTICE_KINDS,
+};
+
 struct gate {
 	struct skynet_context *ctx;
+	struct gate_notice notice[NOTICE_KINDS];
 	int listener; /* -1 = none */
 	uint32_t watchdog;
 	uint32_t broker;
@@ -226,14 +239,15 @@ look(struct gate *g) {
 static int
 write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
 	if (sz <= 4) {
-		skynet_error(g->ctx, "Invalid client message from %x", source);
+		gate_notice(g->ctx, &g->notice[NOTICE_CLIENT], "Invalid client message from %x", source);
 		return 0;
 	}
 	const uint8_t *tail = (const uint8_t *)msg + sz - 4;
 	uint32_t id =
 	    tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 | (uint32_t)tail[3] << 24;
 	if (id > INT32_MAX || find(g, (int)id) == NULL) {
-		skynet_error(g->ctx, "Invalid client id %d from %x", (int)id, source);
+		gate_notice(g->ctx, &g->notice[NOTICE_CLIENT], "Invalid client id %d from %x", (int)id,
+		            source);
 		return 0;
 	}
 	skynet_socket_send(g->ctx, (int)id, msg, (int)(sz - 4));
@@ -245,11 +259,12 @@ write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
 static void
 report_huge(struct gate *g, const struct connection *c) {
 	if (g->format.limit == GATE_PACKAGE_LIMIT) {
-		skynet_error(g->ctx, "Recv socket message > 16M from %d (%s)", c->id, c->address);
+		gate_notice(g->ctx, &g->notice[NOTICE_HUGE], "Recv socket message > 16M from %d (%s)",
+		            c->id, c->address);
 	} else {
-		skynet_error(g->ctx,
-		             "Recv socket message > %zu from %d (%s): raise the sixth word of the launch",
-		             g->format.limit - 1, c->id, c->address);
+		gate_notice(g->ctx, &g->notice[NOTICE_HUGE],
+		            "Recv socket message > %zu from %d (%s): raise the sixth word of the launch",
+		            g->format.limit - 1, c->id, c->address);
 	}
 }
 
@@ -258,10 +273,11 @@ static void
 report_loss(struct gate *g, const struct connection *c, const struct skynet_socket_message *m,
             size_t text_size) {
 	if (m->type == SKYNET_SOCKET_TYPE_ERROR) {
-		skynet_error(g->ctx, "fd (%d) of %s: %.*s", c->id, c->address, (int)text_size,
-		             (const char *)(m + 1));
+		gate_notice(g->ctx, &g->notice[NOTICE_LOSS], "fd (%d) of %s: %.*s", c->id, c->address,
+		            (int)text_size, (const char *)(m + 1));
 	} else if (c->stream.header_n > 0 && !c->is_broken && !c->is_kicked) {
-		skynet_error(g->ctx, "fd (%d) of %s ended within a package", c->id, c->address);
+		gate_notice(g->ctx, &g->notice[NOTICE_LOSS], "fd (%d) of %s ended within a package", c->id,
+		            c->address);
 	}
 }
 
@@ -270,7 +286,7 @@ on_data(struct gate *g, const struct skynet_socket_message *m) {
 	struct connection *c = find(g, m->id);
 	struct delivery d = {g, c};
 	if (c == NULL) {
-		skynet_error(g->ctx, "Drop unknown connection %d message", m->id);
+		gate_notice(g->ctx, &g->notice[NOTICE_STRAY], "Drop unknown connection %d message", m->id);
 		skynet_socket_close(g->ctx, m->id);
 	} else if (!c->is_broken && gate_stream_feed(&c->stream, &g->format, m->buffer, (size_t)m->ud,
 	                                             deliver, &d) != 0) {
@@ -294,7 +310,7 @@ on_accept(struct gate *g, const struct skynet_socket_message *m, size_t text_siz
 	char text[256];
 	snprintf(text, sizeof(text), "%d open %d %.*s:0", m->ud, m->ud, (int)text_size, address);
 	report(g, text);
-	skynet_error(g->ctx, "socket open: %x", m->ud);
+	gate_notice(g->ctx, &g->notice[NOTICE_OPEN], "socket open: %x", m->ud);
 }
 
 static void
@@ -318,8 +334,8 @@ on_end(struct gate *g, const struct skynet_socket_message *m, size_t text_size) 
 static void
 on_warning(struct gate *g, const struct skynet_socket_message *m) {
 	const struct connection *c = find(g, m->id);
-	skynet_error(g->ctx, "fd (%d) send buffer (%d)K to %s", m->id, m->ud,
-	             c == NULL ? "a closed one" : c->address);
+	gate_notice(g->ctx, &g->notice[NOTICE_BACKLOG], "fd (%d) send buffer (%d)K to %s", m->id, m->ud,
+	            c == NULL ? "a closed one" : c->address);
 }
 
 static void

@@ -60,12 +60,33 @@ test.case("datagrams without a destination, of another family, or too long", fun
 	local four = "\1\0\9\127\0\0\1"
 	eq_line(function() test.eq(socket.sendto(id, four, long), false) end, too_long)
 	socket.udp_connect(id, "127.0.0.1", 9)
-	eq_line(function() test.eq(socket.write(id, long), false) end, too_long)
+	test.eq(socket.write(id, long), false)
 	-- A datagram as such is no mismatch; a stream has no use for one.
 	local stream = socket.listen("127.0.0.1", 0)
 	eq_line(function() test.eq(socket.sendto(stream, four, "x"), false) end,
 		("socket-server: udp socket (%d) error: type mismatch."):format(stream))
 	close(id, stream)
+end)
+
+test.case("datagrams that can't be sent are told once a second", function()
+	local id = socket.udp(function() end)
+	local function fail(n)
+		for _ = 1, n do
+			test.eq(socket.sendto(id, "\1\0\0\127\0\0\1", "to port 0"), false)
+		end
+	end
+	local begin, mark = skynet.now(), rt.mark()
+	fail(1000)
+	local lines = rt.lines(("udp %%(%d%%) sendto error"):format(id), mark)
+	test.ok(#lines <= (skynet.now() - begin) // 100 + 2, "a line for each")
+	-- The next one says how many there were.
+	test.wait_for(function()
+		fail(1)
+		lines = rt.lines("more since the last such line", mark)
+		return #lines > 0
+	end)
+	test.match(lines[1], ("udp %%(%d%%) sendto error Invalid argument%%. %%(and %%d+ times more"):format(id))
+	socket.close(id)
 end)
 
 test.case("the longest datagram arrives, and says nothing", function()

@@ -2,7 +2,7 @@
 
 import re
 
-from harness import Client, Node, frame, free_port, wait_refused
+from harness import Client, Node, flood_of_lines, frame, free_port, wait_refused
 
 ALSO_WITH = "socket_thread = 3"
 
@@ -98,6 +98,17 @@ def test_bad_parameters_fail_the_launch_with_a_line():
         with Gate(param=param) as n:
             assert n.gate == "nil", (param, n.text)
             assert line in n.text, (param, n.text)
+
+
+def cut_client(port):
+    c = Client(port)
+    c.send(b"\0\5cut")
+    return c
+
+
+def test_a_flood_of_connections_is_no_flood_of_lines():
+    with Gate(tail="0 1024") as n:
+        flood_of_lines(n, lambda: cut_client(n.port), r"socket open: \w+", r"fd .* ended within a package")
 
 
 def test_packages_reach_the_watchdog_and_empty_ones_do_not():

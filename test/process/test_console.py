@@ -5,7 +5,7 @@ import re
 import subprocess
 import threading
 
-from harness import LIMIT, VARIANT, Client, Node, Skip
+from harness import LIMIT, VARIANT, Client, Node, Skip, flood_of_lines
 
 SCRIPTS = {
     "svc/start.lua": """
@@ -551,6 +551,12 @@ def test_who_does_not_say_the_secret_in_time_is_closed():
             assert silent.recv_eof() == b""
         n.wait_for(r"debug_console: 127\.0\.0\.1:\d+: no secret in time$")
         assert trusted.ok("list")
+
+
+def test_a_flood_of_connections_is_no_flood_of_lines():
+    with start() as n:
+        flood_of_lines(n, lambda: Console(n, banner=False), r"127\.0\.0\.1:\d+ connected",
+                       r"127\.0\.0\.1:\d+ disconnect")
 
 
 def test_too_many_arguments_are_refused():

@@ -4,9 +4,10 @@ notice, and what they took comes back."""
 import os
 import resource
 import socket
+import struct
 import threading
 
-from harness import Client, Node, reset
+from harness import Client, Node, flood_of_lines, reset
 
 ALSO_WITH = "socket_thread = 3"
 
@@ -157,6 +158,22 @@ def test_resets_in_the_middle_of_a_message_disturb_nobody():
             if i % 20 == 0:
                 friend.echo(b"meanwhile %d" % i)
         friend.wait_for_sockets(2, before)
+
+
+def test_a_flood_of_resets_is_no_flood_of_lines():
+    with Victim() as node:
+        port = node.port()
+
+        def broken():
+            s = connect(port)
+            # It is read: what ends earlier is no error.
+            s.sendall(b"echo x\n")
+            assert s.recv(2) == b"x\n"
+            s.sendall(b"half a line")
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return s
+        flood_of_lines(node, broken, r"socket: error on \d+ Connection reset by peer( peer=\S+)?")
+        Friend(port).echo(b"served")
 
 
 def test_running_out_of_descriptors_is_told_and_passes():

@@ -14,6 +14,8 @@ local wait = inbox.wait
 
 -- Buffered bytes that nobody asked for; beyond, the socket is paused.
 local PAUSE_SIZE = inbox.PAUSE_SIZE
+-- Lines of a kind about what peers do, in a second.
+local MAX_LINES = 100
 -- A line may not be longer than this, unless socket.limit says otherwise.
 local LINE_LIMIT = 16 * 1024 * 1024
 
@@ -67,10 +69,15 @@ local function wake_closers(s)
 	end
 end
 
+-- A line about what a peer did. Whatever it does, there are so many of a kind in a second.
+local function tell(kind, fmt, ...)
+	require "skynet.notice"("socket " .. kind, MAX_LINES, fmt, ...)
+end
+
 local function resume_reading(s)
 	if s.connected then
 		s.paused = false
-		skynet.error(string.format("Resume socket (%d)", s.id))
+		tell("resume", "Resume socket (%d)", s.id)
 		driver.start(s.id)
 	end
 end
@@ -108,9 +115,9 @@ local function pause(s, size)
 	end
 	s.paused = true
 	if size then
-		skynet.error(string.format("Pause socket (%d) size : %d", s.id, size))
+		tell("pause", "Pause socket (%d) size : %d", s.id, size)
 	else
-		skynet.error(string.format("Pause socket (%d)", s.id))
+		tell("pause", "Pause socket (%d)", s.id)
 	end
 	driver.pause(s.id)
 	-- What is in the mailbox already is taken in before anybody goes on.
@@ -126,8 +133,7 @@ end
 local function overflow(s, size)
 	if not s.overflow then
 		s.overflow = true
-		skynet.error(string.format("socket buffer overflow: fd=%d size=%d%s", s.id, size,
-			peer_text(s.id)))
+		tell("overflow", "socket buffer overflow: fd=%d size=%d%s", s.id, size, peer_text(s.id))
 		driver.close(s.id)
 	end
 end
@@ -160,7 +166,7 @@ on[1] = function(id, size, data)
 	local target = s and s.kind == "stream" and s.inbox
 	if not target then
 		if not (s and s.is_refused) then
-			skynet.error("socket: drop package from " .. id)
+			tell("drop", "socket: drop package from %d", id)
 		end
 		driver.drop(data, size)
 		return
@@ -275,16 +281,16 @@ on[5] = function(id, _, text)
 	local s = pool[id]
 	if s == nil then
 		driver.shutdown(id)
-		skynet.error("socket: error on unknown", id, text)
+		tell("unknown", "socket: error on unknown %d %s", id, text)
 		return
 	end
 	if s.connecting == true then
 		s.connecting = text
 	elseif s.kind == "listener" then
-		skynet.error("socket: accept error:", text)
+		tell("accept", "socket: accept error: %s", text)
 		return
 	else
-		skynet.error(string.format("socket: error on %d %s%s", id, text, peer_text(id)))
+		tell("error", "socket: error on %d %s%s", id, text, peer_text(id))
 		if s.kind == "udp" then
 			return
 		end
@@ -299,13 +305,13 @@ end
 on[6] = function(id, size, data, from)
 	local s = pool[id]
 	if s == nil or s.callback == nil then
-		skynet.error("socket: drop udp package from " .. id)
+		tell("drop udp", "socket: drop udp package from %d", id)
 		driver.drop(data, size)
 		return
 	end
 	if s.running >= s.most_running then
 		driver.drop(data, size)
-		require "skynet.notice"("udp", 1, "socket: drop udp package of %s on %d, %d callbacks are under way; "
+		require "skynet.notice"("socket udp", 1, "socket: drop udp package of %s on %d, %d callbacks are under way; "
 			.. "raise its udp_limit if that is meant", table.concat({ driver.udp_address(from) }, ":"), id, s.running)
 		return
 	end
@@ -325,8 +331,7 @@ on[7] = function(id, kib)
 	if s.warning then
 		s.warning(id, kib)
 	else
-		skynet.error(string.format("WARNING: %d K bytes need to send out (fd = %d)%s", kib, id,
-			peer_text(id)))
+		tell("backlog", "WARNING: %d K bytes need to send out (fd = %d)%s", kib, id, peer_text(id))
 	end
 end
 

@@ -1,0 +1,36 @@
+/* See gate_notice.h. */
+#include "gate_notice.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "skynet.h"
+
+#define PERIOD 100 /* 1/100 s */
+#define MAX_LINES 100
+#define MAX_TEXT 512
+
+void
+gate_notice(struct skynet_context *ctx, struct gate_notice *n, const char *format, ...) {
+	uint64_t now = skynet_now();
+	if (now - n->since >= PERIOD) {
+		n->since = now;
+		n->lines = 0;
+	}
+	if (n->lines >= MAX_LINES) {
+		n->hidden++;
+		return;
+	}
+	n->lines++;
+	char text[MAX_TEXT];
+	va_list ap;
+	va_start(ap, format);
+	vsnprintf(text, sizeof(text), format, ap);
+	va_end(ap);
+	if (n->hidden > 0) {
+		skynet_error(ctx, "%s (and %u more of that kind before)", text, n->hidden);
+		n->hidden = 0;
+	} else {
+		skynet_error(ctx, "%s", text);
+	}
+}
