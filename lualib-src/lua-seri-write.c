@@ -165,15 +165,75 @@ seri_put_long_string(struct writer *w, const char *s, size_t len) {
 	memcpy(seri_reserve(w, len), s, len);
 }
 
+/* ------------------------------------------------------------------ refusals */
+
+/* Push how the key at `index` is written after a table: .name or [key]. */
+static void
+push_step(lua_State *L, int index) {
+	if (lua_type(L, index) == LUA_TSTRING) {
+		lua_pushfstring(L, ".%s", lua_tostring(L, index));
+	} else if (lua_isinteger(L, index)) {
+		lua_pushfstring(L, "[%I]", lua_tointeger(L, index));
+	} else {
+		lua_pushfstring(L, "[a %s]", luaL_typename(L, index));
+	}
+}
+
+/*
+ * Look for a value of the type in the value at the top, which is popped. Pushes the steps that
+ * lead to it, or returns false. What only a __pairs metamethod would tell is not looked at.
+ */
+static bool
+push_path(lua_State *L, int type, int depth) {
+	if (lua_type(L, -1) == type) {
+		lua_pop(L, 1);
+		lua_pushliteral(L, "");
+		return true;
+	}
+	int table = lua_gettop(L);
+	if (lua_type(L, table) != LUA_TTABLE || depth > LUASERI_MAX_DEPTH ||
+	    !lua_checkstack(L, PACK_SLOTS) || luaL_getmetafield(L, table, "__pairs") != LUA_TNIL) {
+		lua_settop(L, table - 1);
+		return false;
+	}
+	lua_pushnil(L);
+	while (lua_next(L, table)) {
+		if (lua_type(L, -2) == type) {
+			lua_settop(L, table - 1);
+			lua_pushliteral(L, ", a key");
+			return true;
+		}
+		if (push_path(L, type, depth + 1)) {
+			push_step(L, table + 1);
+			lua_insert(L, -2);
+			lua_concat(L, 2);
+			lua_replace(L, table);
+			lua_settop(L, table);
+			return true;
+		}
+	}
+	lua_settop(L, table - 1);
+	return false;
+}
+
 void
 seri_fail_depth(struct writer *w) {
-	luaL_error(w->L, "serialize can't pack too depth table");
+	luaL_error(
+	    w->L, "serialize can't pack too depth table (value %d has more than %d levels, or a cycle)",
+	    w->index - w->from + 1, LUASERI_MAX_DEPTH);
 	abort(); /* luaL_error does not return */
 }
 
 void
 seri_fail_type(struct writer *w, int type) {
-	luaL_error(w->L, "Unsupport type %s to serialize", lua_typename(w->L, type));
+	lua_State *L = w->L;
+	if (!lua_checkstack(L, PACK_SLOTS)) {
+		luaL_error(L, "Unsupport type %s to serialize", lua_typename(L, type));
+	}
+	lua_pushvalue(L, w->index);
+	const char *path = push_path(L, type, 0) ? lua_tostring(L, -1) : "";
+	luaL_error(L, "Unsupport type %s to serialize (value %d%s)", lua_typename(L, type),
+	           w->index - w->from + 1, path);
 	abort(); /* luaL_error does not return */
 }
 
@@ -299,7 +359,9 @@ static void
 pack_stack(struct writer *w, lua_State *L, int from) {
 	int top = lua_gettop(L);
 	writer_open(w, L);
+	w->from = from;
 	for (int i = from; i <= top; i++) {
+		w->index = i;
 		size_t start = w->len;
 		if (!seri_walk(w, i)) {
 			w->len = start;

@@ -22,6 +22,8 @@ struct writer {
 	size_t len;
 	size_t cap; /* = block->cap */
 	int anchor; /* stack slot that keeps that userdata alive */
+	int from;   /* stack slots of the first value, and of the one that is packed */
+	int index;
 };
 
 /* Make room for `need` bytes in all, or raise. */

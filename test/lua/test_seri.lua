@@ -86,6 +86,27 @@ test.case("values nested 20000 deep raise in both directions", function()
 	test.err(function() skynet.call(me, "lua", root) end, "serialize can't pack too depth table")
 end)
 
+test.case("what cannot be packed is named: which value, and where in it", function()
+	local function refused(text, ...)
+		local args = table.pack(...)
+		test.err(function() core.packstring(table.unpack(args, 1, args.n)) end, text)
+		test.err(function() core.pack(table.unpack(args, 1, args.n)) end, text)
+		test.err(function() skynet.send(skynet.self(), "lua", table.unpack(args, 1, args.n)) end, text)
+	end
+	refused("Unsupport type function to serialize (value 1)", print)
+	refused("Unsupport type function to serialize (value 3)", 1, nil, print)
+	refused("Unsupport type thread to serialize (value 2.list[3].co)", "set",
+		{ n = 1, list = { 1, {}, { co = coroutine.create(print) } } })
+	refused("Unsupport type userdata to serialize (value 1[a boolean])", { [true] = io.stdout })
+	refused("Unsupport type function to serialize (value 1.x, a key)", { x = { [print] = 1 } })
+	-- What a metamethod gives cannot be looked for.
+	local by_pairs = setmetatable({}, { __pairs = function() return next, { f = print } end })
+	refused("Unsupport type function to serialize (value 2)", 1, { by_pairs })
+	local cycle = {}
+	cycle.me = cycle
+	refused("serialize can't pack too depth table (value 2 has more than 32 levels, or a cycle)", 1, cycle)
+end)
+
 test.case("NaN is no key, whoever packed it", function()
 	local nan = string.pack("<d", 0 / 0)
 	test.err(function() core.unpack("\x06\x42" .. nan .. "\x09\x00") end, "table index is NaN")

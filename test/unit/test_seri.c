@@ -253,7 +253,7 @@ depth_is_limited_both_ways(void **state) {
 	    "unpack(packstring(nest(1, 32))) "
 	    "for _, t in ipairs {nest({}, 33), nest({1}, 32), nest(1, 33)} do "
 	    "  local ok, msg = pcall(packstring, t) "
-	    "  assert(not ok and msg == \"serialize can't pack too depth table\", msg) end";
+	    "  assert(not ok and msg:find(\"serialize can't pack too depth table\", 1, true), msg) end";
 	if (luaL_dostring(L, check) != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
@@ -355,10 +355,10 @@ what_cannot_be_packed_is_named(void **state) {
 	(void)state;
 	struct heap h;
 	lua_State *L = new_state(&h);
-	static const char check[] =
-	    "for _, v in ipairs {print, coroutine.create(print), io.stdout} do "
-	    "  local ok, msg = pcall(packstring, 'x', {v}) "
-	    "  assert(not ok and msg == 'Unsupport type ' .. type(v) .. ' to serialize', msg) end";
+	static const char check[] = "for _, v in ipairs {print, coroutine.create(print), io.stdout} do "
+	                            "  local ok, msg = pcall(packstring, 'x', {v}) "
+	                            "  assert(not ok and msg:find('Unsupport type ' .. type(v) .. ' to "
+	                            "serialize (value ', 1, true), msg) end";
 	if (luaL_dostring(L, check) != LUA_OK) {
 		fail_msg("%s", lua_tostring(L, -1));
 	}
