@@ -26,7 +26,11 @@ local function start(main, folder, is_own, ...)
 	local preload = LUA_PRELOAD
 	if preload then
 		LUA_PRELOAD = nil
-		assert(loadfile(preload))(...)
+		local chunk, why = loadfile(preload)
+		if not chunk then
+			error("preload: " .. why, 0)
+		end
+		chunk(...)
 	end
 
 	require = service.require

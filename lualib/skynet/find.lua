@@ -16,10 +16,14 @@ function M.newservice(name, ...)
 end
 
 local function ask(global_cmd, local_cmd, global, ...)
+	local handle, why
 	if global == true then
-		return assert(skynet.call(".service", "lua", global_cmd, ...))
+		handle, why = skynet.call(".service", "lua", global_cmd, ...)
+	else
+		handle, why = skynet.call(".service", "lua", local_cmd, global, ...)
 	end
-	return assert(skynet.call(".service", "lua", local_cmd, global, ...))
+	-- The public function has left its place to this one.
+	return handle or error(why, 2)
 end
 
 ---The one instance of a service on this node, launched if it is not there yet;

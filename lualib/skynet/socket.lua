@@ -184,7 +184,10 @@ end
 ---@return integer? # bound port
 function socket.listen(host, port, backlog)
 	host, port = load_names().numeric(host, port, "Listen error")
-	local id = driver.listen(host, port, backlog)
+	local listens, id = pcall(driver.listen, host, port, backlog)
+	if not listens then
+		error(id, 2)
+	end
 	local ok, err = connect(id, "listener")
 	if not ok then
 		return nil, err --[[@as string]]

@@ -1,0 +1,69 @@
+"""Errors that reach a user through the framework name his own line, not the framework's."""
+
+import re
+
+from harness import Node
+
+USER = """
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+local function tell(line, f, ...)
+	local _, message = pcall(f, ...)
+	skynet.error(line, message)
+end
+skynet.start(function()
+	tell("service", function()
+		local s = skynet.newservice "refuses"
+		return s
+	end)
+	tell("unique", function()
+		local s = skynet.uniqueservice "refuses"
+		return s
+	end)
+	tell("nameless", function()
+		local s = skynet.uniqueservice()
+		return s
+	end)
+	tell("module", function()
+		local s = skynet.newservice "lacks"
+		return s
+	end)
+	tell("data", function()
+		local v = require "skynet.sharedata".query "nothing"
+		return v
+	end)
+	tell("listen", function()
+		local id = socket.listen("10.9.8.7", 1)
+		return id
+	end)
+	skynet.error "all told"
+end)
+"""
+FILES = {
+    "svc/user.lua": USER,
+    "svc/refuses.lua": "local skynet = require 'skynet'\nskynet.start(function() error 'my reason' end)\n",
+    "svc/lacks.lua": "require 'no.such.module'\n",
+}
+
+
+def line_of(text):
+    return next(n for n, line in enumerate(USER.split("\n"), 1) if text in line)
+
+
+def test_the_place_is_the_users():
+    with Node('start = "user"', files=FILES) as n:
+        n.wait_for("all told")
+        for name, call, reason in (
+                ("service", 'newservice "refuses"', r"\./svc/refuses\.lua:2: my reason: call failed"),
+                ("unique", 'uniqueservice "refuses"', r".*my reason: call failed"),
+                ("nameless", "uniqueservice()", "service name must be a string, got nil"),
+                ("module", 'newservice "lacks"', "module 'no.such.module' not found: call failed"),
+                ("data", 'query "nothing"', "no shared data 'nothing': call failed"),
+                ("listen", "socket.listen", "Listen error: 10.9.8.7:1: Cannot assign requested address")):
+            want = rf"\] {name} \./svc/user\.lua:{line_of(call)}: {reason}$"
+            assert re.search(want, n.text, re.M), (want, n.text)
+
+
+def test_a_preload_that_is_not_there_is_named():
+    with Node('preload = "./no/such.lua"') as n:
+        n.wait_for(r"lua loader error : preload: cannot open \./no/such\.lua: No such file or directory")
