@@ -21,14 +21,38 @@ skynet.register_protocol {
 	unpack = skynet.tostring,
 }
 
--- The harbor service asks by text for names it does not know; here it will be
--- told anyway as soon as they are registered.
+-- cs after which somebody is told that a message waits for a name, which may be a typo.
+local PATIENCE <const> = 200
+
+-- Unregistered names that were asked for -> true.
+local awaited = {}
+
+local function await(name)
+	if awaited[name] then
+		return
+	end
+	awaited[name] = true
+	skynet.timeout(PATIENCE, function()
+		if not globalname[name] then
+			skynet.error(string.format("error: no service has registered the name %s so far, "
+				.. "what is sent to it waits", name))
+		end
+	end)
+end
+
+-- The harbor service asks by text for names it does not know, "Q name"; here it will
+-- be told anyway as soon as they are registered.
 skynet.register_protocol {
 	name = "text",
 	id = skynet.PTYPE_TEXT,
 	pack = function(...) return ... end,
 	unpack = skynet.tostring,
-	dispatch = function() end,
+	dispatch = function(_, _, text)
+		local name = text:match "^Q (.+)$"
+		if name and not globalname[name] then
+			await(name)
+		end
+	end,
 }
 
 function command.REGISTER(name, handle)
@@ -55,6 +79,7 @@ function command.QUERYNAME(name)
 	else
 		queries[name] = queries[name] or {}
 		table.insert(queries[name], skynet.response())
+		await(name)
 	end
 end
 

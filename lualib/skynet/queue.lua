@@ -71,10 +71,14 @@ local function enter(queue, guard)
 	queue.depth = 1
 end
 
----Make a queue.
+---Make a queue. It is not the queue: what it returns is to be called with functions.
 ---@return fun(f: function, ...): any # run f alone; results of f. Yields. Errors
 ---of f are raised again, strings with a traceback.
-local function new_queue()
+local function new_queue(f)
+	if type(f) == "function" then
+		-- Nobody would ever run it.
+		error("skynet.queue makes a queue and runs nothing: local cs = queue(), then cs(f)", 2)
+	end
 	local queue = { first = 1, last = 0, depth = 0 }
 	return function(f, ...)
 		local guard <close> = setmetatable({

@@ -1,3 +1,5 @@
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 -- Global names and skynet.harbor on a single node.
 
 local skynet = require "skynet"
@@ -35,6 +37,21 @@ test.case("a call and a send by a name not registered yet are delivered later", 
 	test.eq(call.value, "hello")
 	test.ok(skynet.call(handle, "debug", "STAT").message >= 4)
 	test.eq(skynet.call("SOON", "lua", "echo", 1), 1)
+end)
+
+test.case("a name that nobody registers is told once, with what waits for it", function()
+	local from = rt.mark()
+	local text = "no service has registered the name %s so far, what is sent to it waits"
+	skynet.send("TYPO", "lua", "echo", 1)
+	skynet.send("TYPO", "lua", "echo", 2)
+	local query = rt.start(harbor.queryname, "NOBODY")
+	skynet.send("IN_TIME", "lua", "echo", 3)
+	harbor.globalname("IN_TIME", skynet.newservice "sv_helper")
+	rt.logged(text:format "TYPO", from)
+	rt.logged(text:format "NOBODY", from)
+	test.eq(#rt.lines("so far, what is sent to it waits", from), 2)
+	harbor.globalname("NOBODY", skynet.self())
+	test.eq(select(2, rt.join(query)), skynet.self())
 end)
 
 test.case("globalname names the own service unless told otherwise", function()

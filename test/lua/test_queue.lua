@@ -9,6 +9,11 @@ local sc = require "skynet.coroutine"
 local test = require "testlib"
 local rt = require "rt"
 
+test.case("a function given to the maker of queues is refused, for nobody would run it", function()
+	test.err(function() queue(print) end, "skynet.queue makes a queue and runs nothing")
+	test.eq(type(queue()), "function")
+end)
+
 test.case("tasks are served one at a time, in order, also when one raises", function()
 	local cs = queue()
 	local log = {}
