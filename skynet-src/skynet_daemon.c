@@ -70,8 +70,10 @@ static int
 write_pidfile(const char *pidfile) {
 	int fd = open(pidfile, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
 	if (fd < 0) {
+		int why = errno;
 		const char *what = access(pidfile, F_OK) == 0 ? "open" : "create";
-		fprintf(stderr, "Can't %s pidfile [%s].\n", what, pidfile);
+		fprintf(stderr, "Can't %s pidfile [%s]. (%s, see daemon in the configuration)\n", what,
+		        pidfile, strerror(why));
 		return -1;
 	}
 	if (lock_pidfile(fd) != 0) {

@@ -142,7 +142,8 @@ open_library(const char *name) {
 		template += length;
 	}
 	if (library == NULL) {
-		report("try open %s failed : %s", name, messages == NULL ? "empty path" : messages);
+		report("try open %s failed : %s (see cpath in the configuration)", name,
+		       messages == NULL ? "empty path" : messages);
 	}
 	skynet_free(messages);
 	return library;

@@ -223,7 +223,8 @@ core_loadproto(lua_State *L) {
 	int index = check_slot(L, 1);
 	struct sproto_schema *s = sproto_slot_load(index);
 	if (s == NULL) {
-		return luaL_error(L, "nil sproto at index %d", index);
+		return luaL_error(L, "nil sproto at index %d: nothing was saved or registered there so far",
+		                  index);
 	}
 	lua_pushlightuserdata(L, s);
 	return 1;

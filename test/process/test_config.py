@@ -88,7 +88,7 @@ def test_search_path_without_question_mark():
 
 def test_bootstrap_that_does_not_exist():
     text = refuse('bootstrap = "nosuch arg"', "[:00000000] Bootstrap error : nosuch arg",
-                  "try open nosuch failed : ")
+                  "try open nosuch failed : ", "(see cpath in the configuration)")
     must_not_contain(text, "LAUNCH nosuch")
 
 

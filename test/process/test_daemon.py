@@ -114,7 +114,7 @@ def test_pidfile_stays_after_a_kill_and_does_not_block():
 def test_pidfile_that_cannot_be_created():
     with Node(CONFIG.replace("./skynet.pid", "./no/dir/x.pid")) as node:
         assert node.wait_exit() == 1
-        must_contain(node.text, "Can't create pidfile [./no/dir/x.pid].")
+        must_contain(node.text, "Can't create pidfile [./no/dir/x.pid]. (No such file or directory, see daemon in the configuration)")
 
 
 def test_pidfile_that_cannot_be_opened():
