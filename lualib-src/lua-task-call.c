@@ -14,7 +14,6 @@
 
 #include "lua-seri.h"
 #include "lua-skynet.h"
-#include "skynet_env.h"
 #include "skynet_malloc.h"
 
 /* A message that is ready to be sent. tag: PTYPE_TAG_DONTCOPY if it is ours. */
@@ -199,42 +198,13 @@ address_text(lua_State *L, int arg) {
 	return luaL_tolstring(L, arg, NULL);
 }
 
-/*
- * Push where the service called, like luaL_where. Functions of the framework that called for it,
- * which are in the loader's folder, are passed over: their lines tell a user nothing.
- */
-static void
-push_place(lua_State *L) {
-	const char *loader = skynet_getenv("lualoader");
-	if (loader == NULL) {
-		loader = "./lualib/loader.lua";
-	}
-	const char *slash = strrchr(loader, '/');
-	size_t n = slash != NULL ? (size_t)(slash + 1 - loader) : 0;
-	lua_Debug ar;
-	for (int level = 1; n > 0 && lua_getstack(L, level, &ar); level++) {
-		lua_getinfo(L, "Sl", &ar);
-		if (ar.source[0] == '@' && strncmp(ar.source + 1, loader, n) == 0) {
-			continue;
-		}
-		if (level == 1) {
-			break;
-		}
-		if (ar.currentline > 0) {
-			lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
-			return;
-		}
-	}
-	luaL_where(L, 1);
-}
-
 /* The call of t has failed; its task runs again to raise that. */
 static int
 raise_failure(lua_State *L, struct task *t) {
 	char *cause = t->cause;
 	bool timed_out = t->timed_out;
 	t->failed = t->timed_out = false;
-	push_place(L);
+	task_push_place(L);
 	if (timed_out) {
 		lua_pushliteral(L, "call timeout");
 	} else if (cause != NULL) {

@@ -166,7 +166,7 @@ describe_failure(lua_State *L) {
 	}
 	lua_pushvalue(t->L, -1);
 	lua_xmove(t->L, L, 1);
-	const char *msg = luaL_tolstring(L, -1, NULL);
+	const char *msg = task_hint(L, luaL_tolstring(L, -1, NULL));
 	task_fail_debt(S, t, msg);
 	luaL_traceback(L, t->L, msg, 0);
 	sched_add_failure(S, lua_tostring(L, -1));

@@ -398,6 +398,20 @@ bool sched_send_error(struct sched *S, uint32_t dest, int session, const char *c
 void task_failed(struct sched *S, struct task *t);
 /* Record a text for the error entry of this message. */
 void sched_add_failure(struct sched *S, const char *text);
+
+/*
+ * Push where the service called, like luaL_where(L, 1). Functions of the framework that called for
+ * it, which are in the loader's folder, are passed over: their lines tell a user nothing.
+ */
+void task_push_place(lua_State *L);
+
+/* Whether skynet has no such function for want of skynet.manager. */
+bool sched_needs_manager(const struct sched *S, const char *name);
+
+/* The message, or a longer one, which is pushed, when what is missing is in a module that was not
+ * required. */
+const char *task_hint(lua_State *L, const char *message);
+
 /* Record that t was suspended by a yield that nobody will undo. */
 void sched_park_failure(struct sched *S, struct task *t, const char *what);
 /* Log the collected failures as one entry. */

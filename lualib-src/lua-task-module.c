@@ -164,12 +164,25 @@ push_constant(lua_State *L, const char *name) {
 	return false;
 }
 
+static bool
+is_managing(const char *name) {
+	for (size_t i = 0; i < COUNT(managing); i++) {
+		if (is_name(managing[i], name)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+sched_needs_manager(const struct sched *S, const char *name) {
+	return !S->has_manager && is_managing(name);
+}
+
 static const char *
 home_module(const struct sched *S, const char *name) {
-	for (size_t i = 0; S->has_manager && i < COUNT(managing); i++) {
-		if (is_name(managing[i], name)) {
-			return MANAGING_MODULE;
-		}
+	if (S->has_manager && is_managing(name)) {
+		return MANAGING_MODULE;
 	}
 	for (size_t i = 0; i < COUNT(borrowed); i++) {
 		if (is_name(borrowed[i].name, name)) {

@@ -454,7 +454,11 @@ task_blocking(lua_State *L, const char *what) {
 		return t;
 	}
 	if (S->running == NULL) {
-		luaL_error(L, "attempt to yield from outside a coroutine (%s)", what);
+		task_push_place(L);
+		lua_pushfstring(
+		    L, "attempt to yield from outside a coroutine (%s), wait inside skynet.start", what);
+		lua_concat(L, 2);
+		lua_error(L);
 	}
 	if (t != S->running || t->top != L) {
 		luaL_error(L, "%s in a coroutine that is not a task, use skynet.coroutine", what);

@@ -222,7 +222,7 @@ class_dispatch(lua_State *L) {
 
 static int
 traceback(lua_State *L) {
-	luaL_traceback(L, L, luaL_tolstring(L, 1, NULL), 1);
+	luaL_traceback(L, L, task_hint(L, luaL_tolstring(L, 1, NULL)), 1);
 	return 1;
 }
 

@@ -64,6 +64,35 @@ def test_the_place_is_the_users():
             assert re.search(want, n.text, re.M), (want, n.text)
 
 
+def test_what_waits_too_early_is_placed_and_told_where_it_may():
+    files = {"svc/early.lua": "local skynet = require 'skynet'\nlocal s = skynet.newservice 'x'\nskynet.start(print)\n"}
+    with Node('start = "early"', files=files) as n:
+        n.wait_for(r"lua loader error : \./svc/early\.lua:2: attempt to yield from outside a coroutine "
+                   r"\(skynet\.call\), wait inside skynet\.start$")
+
+
+def test_the_module_with_the_missing_function_is_named():
+    script = """
+local skynet = require "skynet"
+skynet.start(function()
+	skynet.fork(function() skynet.kill(5) end)
+	skynet.fork(function() local t = {} t.kilt(5) end)
+	skynet.fork(function() require "skynet.manager" local t = {} t.name(5) end)
+	skynet.sleep(0)
+	skynet.error "all failed"
+end)
+"""
+    with Node('start = "forgets"', files={"svc/forgets.lua": script}) as n:
+        n.wait_for("all failed")
+        hint = r""", skynet\.kill comes with require "skynet\.manager"$"""
+        assert re.search(r"svc/forgets\.lua:4: attempt to call a nil value \(field 'kill'\)" + hint, n.text, re.M), n.text
+        assert n.text.count("comes with require") == 1, n.text
+    files = {"svc/named.lua": "local skynet = require 'skynet'\nskynet.start(function() skynet.register '.x' end)\n"}
+    with Node('start = "named"', files=files) as n:
+        n.wait_for(r"""init service failed: \./svc/named\.lua:2: .*, skynet\.register comes with require "skynet\.manager"$""")
+        n.wait_for(r"""start script 'named' failed: .*, skynet\.register comes with require "skynet\.manager": call failed""")
+
+
 def test_a_preload_that_is_not_there_is_named():
     with Node('preload = "./no/such.lua"') as n:
         n.wait_for(r"lua loader error : preload: cannot open \./no/such\.lua: No such file or directory")
