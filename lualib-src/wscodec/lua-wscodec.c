@@ -416,18 +416,59 @@ lcodec_send(lua_State *L) {
 	return send_frame(L, c, id, op, &p, c->masks ? key : NULL);
 }
 
-// send(id, kind [, string | block, size]) -> boolean: a server's frame; none after close
+// A server's frame with the payload at `index`; none after close.
 static int
-lsend(lua_State *L) {
-	int id = check_id(L, 1, 3);
-	int op = check_opcode(L, 2, 3);
-	struct payload p = check_payload(L, 3);
+answer(lua_State *L, int id, int op, int index) {
+	struct payload p = check_payload(L, index);
 	if (ws_closing_has(id)) {
 		skynet_free(p.owned);
 		lua_pushboolean(L, 0);
 		return 1;
 	}
 	return send_frame(L, NULL, id, op, &p, NULL);
+}
+
+// send(id, kind [, string | block, size]) -> boolean: a server's frame; none after close
+static int
+lsend(lua_State *L) {
+	int id = check_id(L, 1, 3);
+	return answer(L, id, check_opcode(L, 2, 3), 3);
+}
+
+// The opcode of a kind of message by name, default binary.
+static int
+check_kind(lua_State *L, int arg, int block) {
+	if (!lua_toboolean(L, arg)) {
+		return WS_BINARY;
+	}
+	if (lua_type(L, arg) == LUA_TSTRING) {
+		const char *kind = lua_tostring(L, arg);
+		if (strcmp(kind, "text") == 0) {
+			return WS_TEXT;
+		}
+		if (strcmp(kind, "binary") == 0) {
+			return WS_BINARY;
+		}
+	}
+	free_block(L, block);
+	return luaL_error(L, "wsgate: kind must be text or binary, not %s",
+	                  luaL_tolstring(L, arg, NULL));
+}
+
+// opcode([kind: "text" | "binary"]) -> the opcode
+static int
+lopcode(lua_State *L) {
+	lua_pushinteger(L, check_kind(L, 1, 0));
+	return 1;
+}
+
+// answer(id, string [, kind]) or (id, block, size [, kind]) -> boolean: send for snax.wsgate,
+// with the kind of the message as lopcode takes it
+static int
+lanswer(lua_State *L) {
+	int id = check_id(L, 1, 2);
+	int op = check_kind(L, lua_islightuserdata(L, 2) ? 4 : 3, 2);
+	return answer(L, id, op, 2);
 }
 
 // close(id [, payload]) -> boolean: a server's close frame, its last one
@@ -508,9 +549,10 @@ lis_close_code(lua_State *L) {
 int
 luaopen_wscodec(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"new", lnew},     {"send", lsend},
-	    {"close", lclose}, {"sendframe", lsendframe},
-	    {"frame", lframe}, {"is_close_code", lis_close_code},
+	    {"new", lnew},       {"send", lsend},
+	    {"answer", lanswer}, {"opcode", lopcode},
+	    {"close", lclose},   {"sendframe", lsendframe},
+	    {"frame", lframe},   {"is_close_code", lis_close_code},
 	    {NULL, NULL},
 	};
 	static const luaL_Reg methods[] = {

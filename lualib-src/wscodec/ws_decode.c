@@ -160,10 +160,14 @@ begin_frame(struct ws_decoder *d, struct ws_event *ev) {
 static int
 decode_header(struct ws_decoder *d, const char **bytes, size_t *n, struct ws_event *ev) {
 	while (*n > 0) {
-		d->header[d->header_size++] = (uint8_t) * *bytes;
-		++*bytes;
-		--*n;
-		if (d->header_size == 2) {
+		bool is_start = d->header_size < 2;
+		size_t lacks = header_length(d) - d->header_size;
+		size_t k = lacks < *n ? lacks : *n;
+		memcpy(d->header + d->header_size, *bytes, k);
+		d->header_size = (uint8_t)(d->header_size + k);
+		*bytes += k;
+		*n -= k;
+		if (is_start && d->header_size == 2) {
 			int r = check_start(d, ev);
 			if (r != WS_MORE) {
 				return r;

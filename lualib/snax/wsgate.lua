@@ -4,38 +4,17 @@
 -- Owns nothing, keeps no state, never yields. A message is sent as one frame, not
 -- compressed. After the gate has closed a connection, sending returns false.
 
-local core = require "skynet.core"
 local wscodec = require "wscodec"
-
-local send, type = wscodec.send, type
 
 ---@class snax.wsgate
 local wsgate = {}
 
-local BINARY = 2
-local OPCODE = { text = 1, binary = BINARY }
-
--- A block is taken, also where the kind is wrong.
-local function refuse(kind, block)
-	if block then
-		core.trash(block, 0)
-	end
-	error("wsgate: kind must be text or binary, not " .. tostring(kind), 3)
-end
-
+-- In C, as every answer of an agent comes here.
 ---Send a message.
----@param fd integer
----@param data string|lightuserdata a string, or a block, which is taken, with its size
----@param kind "text"|"binary"|integer|nil default binary; for a block its size
----@param block_kind "text"|"binary"|nil for a block
----@return boolean # false: the connection is gone, or takes no more
-function wsgate.send(fd, data, kind, block_kind)
-	if type(data) == "userdata" then
-		local op = block_kind and (OPCODE[block_kind] or refuse(block_kind, data)) or BINARY
-		return send(fd, op, data, kind)
-	end
-	return send(fd, kind and (OPCODE[kind] or refuse(kind)) or BINARY, data)
-end
+---@type fun(fd: integer, data: string|lightuserdata, kind: "text"|"binary"|integer|nil, block_kind: "text"|"binary"|nil): boolean
+---data: a string, or a block, which is taken, with its size. kind: default binary; for a block its
+---size, and block_kind is its kind. False: the connection is gone, or takes no more.
+wsgate.send = wscodec.answer
 
 ---Send one message to many connections; it is framed once.
 ---@param fds integer[]
@@ -47,7 +26,7 @@ function wsgate.broadcast(fds, data, kind)
 	elseif type(data) ~= "string" then
 		require "skynet.misuse"("wsgate.broadcast", 2, "string", data)
 	end
-	local frame = wscodec.frame(kind and (OPCODE[kind] or refuse(kind)) or BINARY, data)
+	local frame = wscodec.frame(wscodec.opcode(kind), data)
 	for _, fd in ipairs(fds) do
 		wscodec.sendframe(fd, frame)
 	end

@@ -275,20 +275,10 @@ local function slow_down(fd, c, wait, why)
 	skynet.timeout(wait, function() release(fd, c, SLOW) end)
 end
 
--- Hands a message over. The block is the handler's, or freed here.
-local function deliver(fd, c, kind, msg, sz)
-	if only_kind and only_kind ~= kind then
-		driver.drop(msg, sz)
-		close_client(fd, c, UNSUPPORTED, "only " .. only_kind)
-		return
-	end
-	if deadline[fd] then
-		deadline[fd] = nil -- the first message
-	end
-	local ok, err = xpcall(on_message, traceback, fd, msg, sz, kind)
-	if not ok then
-		skynet.error(err)
-	end
+-- A message of the wrong kind, which is dropped.
+local function refuse_kind(fd, c, msg, sz)
+	driver.drop(msg, sz)
+	close_client(fd, c, UNSUPPORTED, "only " .. only_kind)
 end
 
 local function take_close(fd, c, code, reason)
@@ -345,13 +335,9 @@ local function drop_frames(fd, c)
 	end
 end
 
--- One thing that the inbox leaves to Lua. What is to be counted, as a size.
+-- What the inbox leaves to Lua beside messages. What is to be counted, as a size.
 local function take_found(fd, c, kind, a, b, service)
-	local name = KIND[kind]
-	if name then
-		deliver(fd, c, name, a, b)
-		return b
-	elseif kind == OTHER then
+	if kind == OTHER then
 		take_frame(fd, c, next_block(c.codec))
 		return 0
 	elseif kind == HELD then
@@ -361,8 +347,19 @@ local function take_found(fd, c, kind, a, b, service)
 	end
 end
 
+-- What follows the last thing that was delivered.
+local function end_pump(fd, c)
+	c.is_pumping = false
+	if c.state == CLOSING then
+		drop_frames(fd, c)
+	elseif c.is_paused and c.state == OPEN and c.held == 0 then
+		c.is_paused = false
+		driver.start(fd)
+	end
+end
+
 -- Delivers all that has arrived, beginning with what was found. May yield with the handler;
--- what arrives meanwhile waits in the codec.
+-- what arrives meanwhile waits in the codec. Every message passes here: it is written out.
 function pump(fd, c, kind, a, b, service)
 	local line = c.line
 	c.is_pumping = true
@@ -370,7 +367,20 @@ function pump(fd, c, kind, a, b, service)
 		kind, a, b, service = take(line)
 	end
 	while kind do
-		local size = take_found(fd, c, kind, a, b, service)
+		local name, size = KIND[kind], b
+		if not name then
+			size = take_found(fd, c, kind, a, b, service)
+		elseif only_kind and only_kind ~= name then
+			refuse_kind(fd, c, a, b)
+		else
+			if deadline[fd] then
+				deadline[fd] = nil -- the first message
+			end
+			local ok, err = xpcall(on_message, traceback, fd, a, b, name)
+			if not ok then
+				skynet.error(err)
+			end
+		end
 		if c.state ~= OPEN then
 			break
 		elseif c.held ~= 0 then
@@ -381,13 +391,7 @@ function pump(fd, c, kind, a, b, service)
 		end
 		kind, a, b, service = take(line, size)
 	end
-	c.is_pumping = false
-	if c.state == CLOSING then
-		drop_frames(fd, c)
-	elseif c.state == OPEN and c.is_paused and c.held == 0 then
-		c.is_paused = false
-		driver.start(fd)
-	end
+	end_pump(fd, c)
 end
 
 ---Deliver the messages of a connection that was announced by `connect`.
