@@ -1,8 +1,6 @@
 /*
  * The common part of pools: dispatch to the kinds, reports, and where memory
- * comes from. A shared pool owns one mapping, in which an arena hands out pieces:
- * first fit over a list of free ones in the order of their addresses, neighbours
- * joined. It serves whole blocks, not single objects, so it need not be fast.
+ * comes from: skynet_malloc, or the arena of a shared pool (pool_arena.c).
  */
 #include "pool_internal.h"
 
@@ -11,101 +9,11 @@
 #include "skynet_malloc.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define DEFAULT_SHARED (16u << 20)
-
-struct piece {
-	size_t size; /* this header included */
-	struct piece *next;
-};
-
-/* Begins the mapping; pieces follow. */
-struct pool_arena {
-	pthread_mutex_t lock; /* of all processes; guards the list */
-	struct piece *free;
-	size_t size; /* of the mapping */
-};
-
-#define PIECE_UNIT (sizeof(struct piece) > POOL_ALIGN ? sizeof(struct piece) : POOL_ALIGN)
-
-/*--------------------------------------------------------------------- arena */
-
-static struct pool_arena *
-arena_new(size_t size) {
-	size_t head = pool_round(sizeof(struct pool_arena), PIECE_UNIT);
-	pthread_mutexattr_t attr;
-	struct pool_arena *a =
-	    mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	if (a == MAP_FAILED) {
-		return NULL;
-	}
-	pthread_mutexattr_init(&attr);
-	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-	pthread_mutex_init(&a->lock, &attr);
-	pthread_mutexattr_destroy(&attr);
-	a->size = size;
-	a->free = (struct piece *)((char *)a + head);
-	a->free->size = (size - head) & ~(PIECE_UNIT - 1);
-	return a;
-}
-
-/* The first piece that is large enough; its rest stays free. */
-static void *
-arena_take(struct pool_arena *a, size_t size) {
-	struct piece **at = &a->free;
-	struct piece *p;
-
-	while (*at && (*at)->size < size) {
-		at = &(*at)->next;
-	}
-	p = *at;
-	if (p == NULL) {
-		return NULL;
-	}
-	if (p->size == size) {
-		*at = p->next;
-		return p;
-	}
-	p->size -= size;
-	return (char *)p + p->size;
-}
-
-static bool
-is_adjacent(const struct piece *p, const struct piece *next) {
-	return next && (const char *)p + p->size == (const char *)next;
-}
-
-static void
-arena_give(struct pool_arena *a, void *block, size_t size) {
-	struct piece *p = block;
-	struct piece *before = NULL;
-	struct piece *next = a->free;
-
-	while (next && next < p) {
-		before = next;
-		next = next->next;
-	}
-	p->size = size;
-	p->next = next;
-	if (is_adjacent(p, next)) {
-		p->size += next->size;
-		p->next = next->next;
-	}
-	if (before == NULL) {
-		a->free = p;
-	} else if (is_adjacent(before, p)) {
-		before->size += p->size;
-		before->next = p->next;
-	} else {
-		before->next = p;
-	}
-}
 
 void *
 pool_draw(struct pool *pool, size_t size) {
@@ -119,17 +27,7 @@ pool_draw(struct pool *pool, size_t size) {
 		malloc_set_owner(owner);
 		return p;
 	}
-	if (size > pool->arena->size) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	pthread_mutex_lock(&pool->arena->lock);
-	p = arena_take(pool->arena, pool_round(size, PIECE_UNIT));
-	pthread_mutex_unlock(&pool->arena->lock);
-	if (p == NULL) {
-		errno = ENOMEM;
-	}
-	return p;
+	return pool_arena_take(pool, size);
 }
 
 void
@@ -139,11 +37,9 @@ pool_return(struct pool *pool, void *p, size_t size) {
 	}
 	if (pool->arena == NULL) {
 		skynet_free(p);
-		return;
+	} else {
+		pool_arena_give(pool, p, size);
 	}
-	pthread_mutex_lock(&pool->arena->lock);
-	arena_give(pool->arena, p, pool_round(size, PIECE_UNIT));
-	pthread_mutex_unlock(&pool->arena->lock);
 }
 
 /*-------------------------------------------------------------------- object */
@@ -155,11 +51,7 @@ pool_create(const struct pool_ops *ops, const struct pool_options *options, size
 	struct pool *pool;
 
 	if (options->flags & POOL_SHARED) {
-		if (shared < size + sizeof(struct pool_arena) + 2 * PIECE_UNIT) {
-			errno = EINVAL;
-			return NULL;
-		}
-		head.arena = arena_new(shared);
+		head.arena = pool_arena_new(shared, size);
 		if (head.arena == NULL) {
 			return NULL;
 		}
@@ -180,7 +72,7 @@ pool_create(const struct pool_ops *ops, const struct pool_options *options, size
 void
 pool_discard(struct pool *pool) {
 	if (pool->arena) {
-		munmap(pool->arena, pool->arena->size);
+		pool_arena_unmap(pool->arena);
 	} else {
 		skynet_free(pool);
 	}

@@ -12,7 +12,12 @@
  *
  * A pool draws its memory from skynet_malloc, charged to the service that makes
  * it; or (POOL_SHARED) from one anonymous shared mapping of a given size, so that
- * processes forked afterwards work on the same pool.
+ * processes forked afterwards work on the same pool. One of them may be killed at
+ * any instant: the others are not held up, and no block is handed out twice. What
+ * the dead one had stays taken (a ring takes it back, see there), and so may what
+ * it was about to get or to give back. Should the pool make no sense afterwards,
+ * since somebody wrote where nothing was his, allocations give ENOTRECOVERABLE,
+ * frees do nothing, and each process is told so on stderr, once.
  *
  * Checked builds (MEMORY_CHECK) poison what is freed and stop the process at a
  * double free, a foreign pointer or an overrun, naming the pool and the service.

@@ -18,11 +18,16 @@
  * can hold at once. Threads with higher numbers than there are stocks use the
  * shared list.
  *
+ * A shared pool has no stocks, and one block. A slice changes its mark and its
+ * place under the lock, so that after the death of a process that held the lock
+ * the marks alone tell what the list is, which is then made anew (mend).
+ *
  * Owns: its blocks of slices. Invariant: a slice that was ever cut is in use, or
  * on the shared list, or in one stock.
  */
 #include "pool_fixed.h"
 
+#include "platform_process.h"
 #include "pool_internal.h"
 
 #include <errno.h>
@@ -30,6 +35,8 @@
 #include <string.h>
 
 #define STOCKS 64
+/* A slice that a checked build is freeing: not in use, on no list yet. */
+#define MARK_CLAIMED ((uint64_t)0x0dead00d)
 #define MAX_STOCK 256 /* slices a stock may hold: a burst of a busy service */
 #define SHARE 32      /* of a pool that cannot grow, a stock holds 1/SHARE */
 
@@ -81,11 +88,18 @@ mark_in_use(const struct fixed *f) {
 	return (uintptr_t)f ^ POOL_MARK_IN_USE;
 }
 
-static void
+static bool mend(struct pool *pool);
+
+/* False with errno for a broken pool only, which is a shared one. */
+static bool
 lock(struct fixed *f) {
+	if (f->head.arena) {
+		return pool_lock(&f->head, &f->lock, mend);
+	}
 	if (is_threaded(f)) {
 		pthread_mutex_lock(&f->lock);
 	}
+	return true;
 }
 
 static void
@@ -169,12 +183,17 @@ slice_of(void *p) {
 	return (struct pool_slice *)p - 1;
 }
 
+static char *
+first_slice(struct chunk *c) {
+	return (char *)c + pool_round(sizeof(*c), POOL_ALIGN);
+}
+
 /* Makes a new block the one that slices are cut off. */
 static void
 add_chunk(struct fixed *f, struct chunk *c) {
 	c->next = f->chunks;
 	f->chunks = c;
-	f->fresh = (char *)c + pool_round(sizeof(*c), POOL_ALIGN);
+	f->fresh = first_slice(c);
 	f->fresh_end = f->fresh + f->batch * f->stride;
 	atomic_fetch_add_explicit(&f->slices, f->batch, memory_order_relaxed);
 }
@@ -214,11 +233,13 @@ cut(struct fixed *f) {
 		return NULL;
 	}
 	struct pool_slice *s = (struct pool_slice *)f->fresh;
-	f->fresh += f->stride;
-	f->cut++;
 	if (POOL_IS_CHECKED) {
 		memset(user_of(s), POOL_POISON, f->stride - sizeof(*s));
 	}
+	pool_set_mark(s, POOL_MARK_FREE);
+	POOL_STEP();
+	f->fresh += f->stride;
+	f->cut++;
 	return s;
 }
 
@@ -295,19 +316,12 @@ check_untouched(struct fixed *f, struct pool_slice *s) {
 	}
 }
 
-static SLOW struct pool_slice *
-pop_locked(struct fixed *f) {
-	lock(f);
-	struct pool_slice *s = shared_pop(f);
-	unlock(f);
-	return s;
-}
-
 static SLOW void
 push_locked(struct fixed *f, struct pool_slice *s) {
-	lock(f);
-	pool_list_push(&f->shared, s);
-	unlock(f);
+	if (lock(f)) {
+		pool_list_push(&f->shared, s);
+		unlock(f);
+	}
 }
 
 static inline void *
@@ -316,16 +330,35 @@ hand_out(struct fixed *f, struct pool_slice *s) {
 		check_untouched(f, s);
 		memset(user_of(s), POOL_GUARD, f->stride - sizeof(*s));
 	}
+	POOL_STEP();
 	pool_set_mark(s, mark_in_use(f));
 	return user_of(s);
+}
+
+static SLOW void *
+alloc_locked(struct fixed *f) {
+	if (!lock(f)) {
+		return NULL;
+	}
+	struct pool_slice *s = shared_pop(f);
+	POOL_STEP();
+	void *p = s ? hand_out(f, s) : NULL;
+	unlock(f);
+	if (p == NULL) {
+		errno = ENOMEM;
+	}
+	return p;
 }
 
 /* A pool for many threads, or one whose list is empty. */
 static SLOW void *
 alloc_elsewhere(struct fixed *f) {
 	struct stock *k = my_stock(f);
-	struct pool_slice *s = k ? stock_pop(f, k) : is_threaded(f) ? pop_locked(f) : cut(f);
 
+	if (k == NULL && is_threaded(f)) {
+		return alloc_locked(f);
+	}
+	struct pool_slice *s = k ? stock_pop(f, k) : cut(f);
 	if (s == NULL) {
 		errno = ENOMEM;
 		return NULL;
@@ -352,7 +385,7 @@ static inline bool
 claim(struct fixed *f, struct pool_slice *s) {
 	if (POOL_IS_CHECKED) {
 		uint64_t in_use = mark_in_use(f);
-		return atomic_compare_exchange_strong_explicit(&s->mark, &in_use, POOL_MARK_FREE,
+		return atomic_compare_exchange_strong_explicit(&s->mark, &in_use, MARK_CLAIMED,
 		                                               memory_order_relaxed, memory_order_relaxed);
 	}
 	return pool_mark_of(s) == mark_in_use(f);
@@ -370,8 +403,8 @@ check_overrun(struct fixed *f, void *p) {
 
 static SLOW void
 refuse(struct pool *pool, void *p) {
-	bool is_free =
-	    (uintptr_t)p % POOL_ALIGN == 0 && (uint32_t)pool_mark_of(slice_of(p)) == POOL_MARK_FREE;
+	uint32_t mark = (uintptr_t)p % POOL_ALIGN == 0 ? (uint32_t)pool_mark_of(slice_of(p)) : 0;
+	bool is_free = mark == POOL_MARK_FREE || mark == MARK_CLAIMED;
 
 	pool_complain(pool, is_free ? "double free" : "free of a foreign pointer", p);
 }
@@ -406,6 +439,35 @@ pool_fixed_free(struct pool *pool, void *p) {
 	}
 }
 
+/*------------------------------------------------------------------- deaths */
+
+/* A process died under the lock of a shared pool: what its list was is told by the
+ * marks of the slices. One that the process was putting there or taking off may
+ * be on it or not; it was no other's. */
+static bool
+mend(struct pool *pool) {
+	struct fixed *f = fixed_of(pool);
+	char *first = first_slice(f->chunks);
+	size_t done = (size_t)(f->fresh - first);
+
+	if (f->fresh < first || f->fresh > f->fresh_end || done % f->stride != 0) {
+		return false;
+	}
+	f->shared = NULL;
+	f->cut = done / f->stride;
+	for (char *at = first; at < f->fresh; at += f->stride) {
+		struct pool_slice *s = (struct pool_slice *)at;
+		if ((uint32_t)pool_mark_of(s) != POOL_MARK_FREE) {
+			continue;
+		}
+		if (POOL_IS_CHECKED) {
+			memset(user_of(s), POOL_POISON, f->stride - sizeof(*s));
+		}
+		pool_list_push(&f->shared, s);
+	}
+	return true;
+}
+
 /*------------------------------------------------------------------- the pool */
 
 static void *
@@ -421,7 +483,9 @@ size_t
 pool_fixed_slice_use(struct pool *pool) {
 	struct fixed *f = fixed_of(pool);
 
-	lock(f);
+	if (!lock(f)) {
+		return 0;
+	}
 	size_t n = f->cut - pool_list_length(f->head.fast.list) - pool_list_length(f->shared);
 	unlock(f);
 	for (int i = 0; f->stocks && i < STOCKS; i++) {
@@ -445,8 +509,10 @@ static void
 fixed_stats(struct pool *pool, struct pool_stats *out) {
 	struct fixed *f = fixed_of(pool);
 
-	lock(f);
 	out->reserved = sizeof(*f) + pool_fixed_slice_num(pool) * f->stride;
+	if (!lock(f)) {
+		return;
+	}
 	out->peak = f->cut * f->slice_size;
 	unlock(f);
 	out->blocks = pool_fixed_slice_use(pool);
@@ -502,16 +568,10 @@ open_stocks(struct fixed *f) {
 	return true;
 }
 
-static void
+static bool
 init_lock(struct fixed *f) {
-	pthread_mutexattr_t attr;
-
-	pthread_mutexattr_init(&attr);
-	if (f->head.arena) {
-		pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-	}
-	pthread_mutex_init(&f->lock, &attr);
-	pthread_mutexattr_destroy(&attr);
+	return f->head.arena ? platform_shared_mutex_init(&f->lock)
+	                     : pthread_mutex_init(&f->lock, NULL) == 0;
 }
 
 static bool
@@ -542,9 +602,8 @@ pool_fixed_create(const struct pool_options *options, size_t slice_size, size_t 
 	f->stride = stride_of(slice_size);
 	f->batch = slices;
 	f->head.fast.in_use = is_threaded(f) ? ~mark_in_use(f) : mark_in_use(f);
-	init_lock(f);
 	bool wants_stocks = (options->flags & POOL_THREADS) && !is_shared;
-	if ((wants_stocks && !open_stocks(f)) || !add_first(f, memory)) {
+	if (!init_lock(f) || (wants_stocks && !open_stocks(f)) || !add_first(f, memory)) {
 		fixed_destroy(&f->head);
 		errno = ENOMEM;
 		return NULL;

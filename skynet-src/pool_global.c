@@ -5,8 +5,12 @@
  * small request failed only because of somebody's addition not yet taken back
  * tries once more before that.
  *
- * Owns: its pages, all on one list that only grows. Invariant: `current` is on
- * the list; room below a page's fill belongs to exactly one block.
+ * A process that is killed between an addition and its taking back leaves the page
+ * full and a block too many in the counts; before an installation, its page lost.
+ *
+ * Owns: its pages: those that were current, the newest first, and those of single
+ * blocks; both lists only grow. Invariant: room below a page's fill belongs to
+ * exactly one block.
  */
 #include "pool_global.h"
 
@@ -33,10 +37,15 @@ struct page {
 struct global {
 	struct pool head;
 	size_t page_size;
-	_Atomic(struct page *) current;
-	_Atomic(struct page *) pages; /* all, the newest first */
+	_Atomic(struct page *) current; /* the first page is the last on this list */
+	_Atomic(struct page *) single;
 	atomic_size_t oversize;
 };
+
+static struct page *
+first_page(struct global *g) {
+	return (struct page *)((char *)g + pool_round(sizeof(*g), POOL_ALIGN));
+}
 
 static size_t
 room_of(const struct page *page) {
@@ -68,15 +77,6 @@ page_new(struct global *g, size_t size) {
 	return page;
 }
 
-static void
-publish(struct global *g, struct page *page) {
-	page->next = atomic_load_explicit(&g->pages, memory_order_relaxed);
-	/* Release: pairs with the acquire in global_stats. */
-	while (!atomic_compare_exchange_weak_explicit(&g->pages, &page->next, page,
-	                                              memory_order_release, memory_order_relaxed)) {
-	}
-}
-
 /* A page of its own, for what no page holds. */
 static void *
 alloc_oversize(struct global *g, size_t need) {
@@ -86,7 +86,11 @@ alloc_oversize(struct global *g, size_t need) {
 		return NULL;
 	}
 	void *p = take(page, need);
-	publish(g, page);
+	page->next = atomic_load_explicit(&g->single, memory_order_relaxed);
+	/* Release: pairs with the acquire of those that walk the list. */
+	while (!atomic_compare_exchange_weak_explicit(&g->single, &page->next, page,
+	                                              memory_order_release, memory_order_relaxed)) {
+	}
 	atomic_fetch_add_explicit(&g->oversize, 1, memory_order_relaxed);
 	return p;
 }
@@ -101,11 +105,11 @@ alloc_slow(struct global *g, struct page *full, size_t need) {
 		if (page == NULL) {
 			return NULL;
 		}
+		page->next = full;
 		/* Release: pairs with the acquire in pool_global_alloc; who sees the page
 		 * sees its header and zeros. Acquire: so do we when somebody was faster. */
 		if (atomic_compare_exchange_strong_explicit(&g->current, &full, page, memory_order_acq_rel,
 		                                            memory_order_acquire)) {
-			publish(g, page);
 			full = page;
 		} else {
 			pool_return(&g->head, page, g->page_size);
@@ -132,19 +136,28 @@ pool_global_alloc(struct pool *pool, size_t size) {
 	return p ? p : alloc_slow(g, page, need);
 }
 
+static struct page *
+pages_of(_Atomic(struct page *) *list) {
+	return atomic_load_explicit(list, memory_order_acquire);
+}
+
+static bool
+is_inside(struct page *page, const void *p) {
+	for (; page; page = page->next) {
+		if ((char *)p > (char *)page && (char *)p < (char *)page + page->size) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* Blocks live until the pool goes; all that can be done is to count. */
 static void
 global_free(struct pool *pool, void *p) {
 	struct global *g = (struct global *)pool;
-	struct page *page = atomic_load_explicit(&g->pages, memory_order_acquire);
 
-	while (POOL_IS_CHECKED && page) {
-		if ((char *)p > (char *)page && (char *)p < (char *)page + page->size) {
-			break;
-		}
-		page = page->next;
-	}
-	if (page == NULL) {
+	if (POOL_IS_CHECKED && !is_inside(pages_of(&g->current), p) &&
+	    !is_inside(pages_of(&g->single), p)) {
 		pool_complain(pool, "free of a foreign pointer", p);
 		return;
 	}
@@ -152,10 +165,7 @@ global_free(struct pool *pool, void *p) {
 }
 
 static void
-global_stats(struct pool *pool, struct pool_stats *out) {
-	struct global *g = (struct global *)pool;
-	struct page *page = atomic_load_explicit(&g->pages, memory_order_acquire);
-
+add_pages(struct page *page, struct pool_stats *out) {
 	for (; page; page = page->next) {
 		uint64_t word = atomic_load_explicit(&page->fill, memory_order_relaxed);
 		size_t fill = word & FILL_MASK;
@@ -163,20 +173,35 @@ global_stats(struct pool *pool, struct pool_stats *out) {
 		out->blocks += word >> FILL_BITS;
 		out->used += (fill > room_of(page) ? room_of(page) : fill);
 	}
+}
+
+static void
+global_stats(struct pool *pool, struct pool_stats *out) {
+	struct global *g = (struct global *)pool;
+
+	add_pages(pages_of(&g->current), out);
+	add_pages(pages_of(&g->single), out);
 	out->peak = out->used;
 	out->oversize = atomic_load_explicit(&g->oversize, memory_order_relaxed);
+}
+
+/* From a page up to `last`, which stays. */
+static void
+return_pages(struct global *g, struct page *page, const struct page *last) {
+	while (page != last) {
+		struct page *next = page->next;
+		pool_return(&g->head, page, page->size);
+		page = next;
+	}
 }
 
 static void
 global_destroy(struct pool *pool) {
 	struct global *g = (struct global *)pool;
-	struct page *page = atomic_load_explicit(&g->pages, memory_order_relaxed);
 
-	/* The first page, last on the list, goes with the object. */
-	while (pool->arena == NULL && page->next) {
-		struct page *next = page->next;
-		pool_return(pool, page, page->size);
-		page = next;
+	if (pool->arena == NULL) {
+		return_pages(g, pages_of(&g->current), first_page(g));
+		return_pages(g, pages_of(&g->single), NULL);
 	}
 	pool_discard(pool);
 }
@@ -205,12 +230,10 @@ pool_global_create(const struct pool_options *options, size_t page_size) {
 	if (g == NULL) {
 		return NULL;
 	}
-	size_t head = pool_round(sizeof(*g), POOL_ALIGN);
-	struct page *first = (struct page *)((char *)g + head);
-	first->size = page_size - head;
+	struct page *first = first_page(g);
+	first->size = page_size - (size_t)((char *)first - (char *)g);
 	g->page_size = page_size;
 	atomic_init(&g->current, first);
-	atomic_init(&g->pages, first);
 	return &g->head;
 }
 

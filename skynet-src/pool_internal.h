@@ -7,6 +7,8 @@
 #include "pool.h"
 #include "pool_fast.h"
 
+#include <pthread.h>
+
 #define POOL_NAME_SIZE 32
 
 /* Bytes of freed memory, and of the guard behind a block, in checked builds. */
@@ -50,10 +52,37 @@ void *pool_create(const struct pool_ops *ops, const struct pool_options *options
 /* Gives the object of pool_create back, and with it all memory of a shared one. */
 void pool_discard(struct pool *pool);
 
-/* Memory for the pool's blocks, aligned to POOL_ALIGN; NULL and ENOMEM. Shared
- * memory is safe for several processes at once. */
+/* Memory for the pool's blocks, aligned to POOL_ALIGN; NULL and ENOMEM, or as
+ * pool_lock. Shared memory is safe for several processes at once. What a broken
+ * pool is given back is lost. */
 void *pool_draw(struct pool *pool, size_t size);
 void pool_return(struct pool *pool, void *p, size_t size);
+
+/*--------------------------------------------------------------- shared pools */
+
+/*
+ * A process can be killed between any two instructions, and others go on with the
+ * shared pools it was changing. So each change is a row of stores of which one
+ * makes it valid, and POOL_STEP stands between stores whose order matters: what is
+ * above it is in memory when what is below it is. It costs no instruction. Where
+ * one store can't do it, the change is under a lock and can be mended.
+ */
+#define POOL_STEP() atomic_signal_fence(memory_order_seq_cst)
+
+/*
+ * Locks a mutex (of platform_shared_mutex_init) of a shared pool. When a process
+ * died under it, mend makes whole what it guards, without an order of its own:
+ * whoever mends can be killed as well. False with ENOTRECOVERABLE, now and ever
+ * after, when mend gives false; each process says so once on stderr.
+ */
+bool pool_lock(struct pool *pool, pthread_mutex_t *lock, bool (*mend)(struct pool *));
+
+/* A mapping with room for at least `size` bytes; NULL and EINVAL when it is too
+ * small for that, or errno of the system. */
+struct pool_arena *pool_arena_new(size_t mapping, size_t size);
+void pool_arena_unmap(struct pool_arena *arena);
+void *pool_arena_take(struct pool *pool, size_t size);
+void pool_arena_give(struct pool *pool, void *p, size_t size);
 
 /* Counts a free that made no sense and says so on stderr; a checked build aborts. */
 void pool_complain(struct pool *pool, const char *what, const void *p);

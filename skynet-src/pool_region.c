@@ -10,6 +10,12 @@
  * What is left of `current` lies where pool_fast.h sees it while nobody looks at
  * the chain; see park and unpark.
  *
+ * In a shared region a process can be killed anywhere, and another go on. So what
+ * is chained or linked is whole before, a block is out of the list before its
+ * memory is given back, and a region that is found parked is taken as its blocks
+ * say. Only pool_stats may count too much until the next reset: what the process
+ * did last.
+ *
  * A checked build links all small blocks and puts a guard behind each; they are
  * looked at on reset and destroy.
  */
@@ -77,15 +83,31 @@ start_of(struct region *r, struct block *b) {
 	return (char *)pool_round((uintptr_t)start, POOL_ALIGN);
 }
 
-/* Writes into `current` how far it is used, and takes it out again. */
+/* An `end` of 0, beyond which everything lies: parked. */
+#define PARKED 0
+
+/* Writes into `current` how far it is used. */
+static void
+note_use(struct region *r) {
+	if (r->head.fast.end != PARKED) {
+		r->current->next = (char *)r->head.fast.next;
+	}
+}
+
+/* What is said of `current` is in the block from here on, until unpark. A process
+ * that died in between leaves it so. */
 static void
 park(struct region *r) {
-	r->current->next = (char *)r->head.fast.next;
+	note_use(r);
+	POOL_STEP();
+	r->head.fast.end = PARKED;
+	POOL_STEP();
 }
 
 static void
 unpark(struct region *r) {
 	r->head.fast.next = (uintptr_t)r->current->next;
+	POOL_STEP();
 	r->head.fast.end = (uintptr_t)r->current->end;
 }
 
@@ -95,7 +117,7 @@ static size_t
 used_now(struct region *r) {
 	size_t used = r->large_used;
 
-	park(r);
+	note_use(r);
 	for (struct block *b = &r->first; b; b = b->link) {
 		used += (size_t)(b->next - start_of(r, b));
 	}
@@ -122,7 +144,8 @@ bump(struct block *b, size_t align, size_t size) {
 static void *
 chain_block(struct region *r, size_t align, size_t size) {
 	struct block *b = pool_draw(&r->head, r->block_size);
-	struct block *last = NULL;
+	struct block *last = r->current;
+	struct block *current = r->current;
 
 	if (b == NULL) {
 		return NULL;
@@ -130,16 +153,18 @@ chain_block(struct region *r, size_t align, size_t size) {
 	r->reserved += r->block_size;
 	*b = (struct block){.end = (char *)b + r->block_size};
 	b->next = start_of(r, b);
-	for (struct block *old = r->current; old; old = old->link) {
-		last = old;
+	while (last->link) {
+		last = last->link;
+	}
+	POOL_STEP();
+	last->link = b;
+	POOL_STEP();
+	for (struct block *old = current; old != b; old = old->link) {
 		if (++old->failures > MAX_FAILURES) {
-			r->current = old->link;
+			current = old->link;
 		}
 	}
-	last->link = b;
-	if (r->current == NULL) {
-		r->current = b;
-	}
+	r->current = current;
 	return bump(b, align, size);
 }
 
@@ -156,6 +181,13 @@ find_small(struct region *r, size_t align, size_t size) {
 
 static void *
 take_small(struct region *r, size_t align, size_t size) {
+	struct pool_fast *f = &r->head.fast;
+	uintptr_t at = pool_round(f->next, align);
+
+	if (at <= f->end && size <= f->end - at) {
+		f->next = at + size;
+		return (void *)at;
+	}
 	park(r);
 	void *p = find_small(r, align, size);
 	unpark(r);
@@ -176,8 +208,9 @@ take_checked(struct region *r, size_t align, size_t size) {
 	c = (struct check *)p - 1;
 	c->before = r->checks;
 	c->size = size;
-	r->checks = c;
 	memset(p + size, POOL_GUARD, GUARD);
+	POOL_STEP();
+	r->checks = c;
 	return p;
 }
 
@@ -206,6 +239,7 @@ large_header(struct region *r) {
 	struct large *l = take_small(r, POOL_ALIGN, sizeof(*l));
 	if (l) {
 		*l = (struct large){.link = r->large};
+		POOL_STEP();
 		r->large = l;
 	}
 	return l;
@@ -221,32 +255,37 @@ take_large(struct region *r, size_t align, size_t size) {
 		return NULL;
 	}
 	l->size = size + extra + GUARD;
-	l->p = pool_draw(&r->head, l->size);
-	if (l->p == NULL) {
+	char *p = pool_draw(&r->head, l->size);
+	if (p == NULL) {
 		return NULL;
 	}
+	memset(p + l->size - GUARD, POOL_GUARD, GUARD);
+	l->user = (void *)pool_round((uintptr_t)p, align);
 	r->reserved += l->size;
 	r->large_used += l->size;
 	r->head.fast.blocks++;
-	memset((char *)l->p + l->size - GUARD, POOL_GUARD, GUARD);
-	l->user = (void *)pool_round((uintptr_t)l->p, align);
+	POOL_STEP();
+	l->p = p;
 	return l->user;
 }
 
 static void
 drop_large(struct region *r, struct large *l) {
-	if (!pool_is_filled((char *)l->p + l->size - GUARD, POOL_GUARD, GUARD)) {
-		pool_complain(&r->head, "overrun", l->p);
-	}
-	if (POOL_IS_CHECKED) {
-		memset(l->p, POOL_POISON, l->size);
+	char *p = l->p;
+
+	if (!pool_is_filled(p + l->size - GUARD, POOL_GUARD, GUARD)) {
+		pool_complain(&r->head, "overrun", p);
 	}
 	used_now(r);
+	l->p = NULL;
+	POOL_STEP();
 	r->reserved -= l->size;
 	r->large_used -= l->size;
 	r->head.fast.blocks--;
-	pool_return(&r->head, l->p, l->size);
-	l->p = NULL;
+	if (POOL_IS_CHECKED) {
+		memset(p, POOL_POISON, l->size);
+	}
+	pool_return(&r->head, p, l->size);
 }
 
 bool
@@ -358,11 +397,13 @@ pool_region_extend(struct pool *pool, void *p, size_t old_size, size_t new_size)
 		b->next += new_size - old_size;
 		unpark(r);
 		if (POOL_IS_CHECKED) {
-			((struct check *)p - 1)->size = new_size;
 			memset((char *)p + new_size, POOL_GUARD, GUARD);
+			POOL_STEP();
+			((struct check *)p - 1)->size = new_size;
 		}
 		return true;
 	}
+	unpark(r);
 	return false;
 }
 
@@ -384,6 +425,7 @@ pool_region_cleanup(struct pool *pool, size_t data_size) {
 		}
 	}
 	c->next = r->cleanup;
+	POOL_STEP();
 	r->cleanup = c;
 	return c;
 }
@@ -467,9 +509,14 @@ pool_region_reset(struct pool *pool) {
 
 	empty(r);
 	r->large = NULL;
+	r->large_used = 0;
+	r->reserved = 0;
 	r->head.fast.blocks = 0;
+	park(r);
 	r->current = &r->first;
+	POOL_STEP();
 	for (struct block *b = &r->first; b; b = b->link) {
+		r->reserved += r->block_size;
 		b->next = start_of(r, b);
 		b->failures = 0;
 		if (POOL_IS_CHECKED) {
