@@ -46,7 +46,8 @@ end
 
 local function launch_user()
 	local start = skynet.getenv "start" or "main"
-	local ok, err = pcall(skynet.newservice, start)
+	-- As skynet.newservice, whose error would begin with a line of this file.
+	local ok, err = pcall(skynet.call, ".launcher", "lua", "LAUNCH", "snlua", start)
 	if ok then
 		return
 	end
