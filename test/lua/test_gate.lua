@@ -211,6 +211,27 @@ test.case("close refuses new connections, serves the old, and open works again",
 	skynet.kill(gate)
 end)
 
+test.case("1024 clients fit unless told otherwise", function()
+	local gate, port = open_gate()
+	local mark = rt.mark()
+	local ids = {}
+	for i = 1, 1024 do
+		ids[i] = assert(socket.open("127.0.0.1", port))
+	end
+	test.wait_for(function() return #told == 1024 end)
+	local refused = socket.open("127.0.0.1", port)
+	test.ok(not refused or is_closed(refused))
+	rt.logged("refuse 127.0.0.1:%d+, 1024 clients are connected; raise maxclient", mark)
+	if refused then
+		socket.close(refused)
+	end
+	test.eq(#told, 1024)
+	for _, id in ipairs(ids) do
+		socket.close(id)
+	end
+	skynet.kill(gate)
+end)
+
 test.case("exactly maxclient fit, and the refused are never announced", function()
 	local gate, port = open_gate { maxclient = 3 }
 	local ids, fds = {}, {}

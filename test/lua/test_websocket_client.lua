@@ -254,6 +254,28 @@ test.case("max_message is the client's limit, too", function()
 	test.err(function() websocket.read(id) end, "payload_len is too large")
 end)
 
+test.case("16 MiB are a client's limit by default", function()
+	local told
+	for _, c in ipairs { { 0x1000000, "" }, { 0x1000001, "8:1009" } } do
+		local length, answer = c[1], c[2]
+		local url = scripted(function(id)
+			socket.write(id, server_frame(2, "its beginning", { length = length }))
+			told = answer ~= "" and raw.next(id):match "^8:%d+"
+		end)
+		local id = websocket.connect(url)
+		local ok, err = pcall(websocket.read, id)
+		test.eq(ok, false)
+		-- The one that is allowed is awaited, and then it is cut off.
+		test.eq(err == sockethelper.socket_error, answer == "", tostring(err))
+		if answer ~= "" then
+			test.match(err, "payload_len is too large")
+			test.wait_for(function() return told end)
+			test.eq(told, answer)
+		end
+		websocket.close(id)
+	end
+end)
+
 test.case("a dropped connection: read raises the socket error", function()
 	local url = scripted(function(id)
 		socket.write(id, server_frame(1, "half", { length = 10 }))

@@ -134,7 +134,7 @@ local skynet = require "skynet"
 local loginserver = require "snax.loginserver"
 local go = {}
 local conf = CONF
-conf.host, conf.port, conf.instance = "127.0.0.1", 0, 2
+conf.host, conf.port, conf.instance = "127.0.0.1", 0, INSTANCE
 function conf.auth_handler(token)
 	local uid, server = token:match "^(.*)@(.*)$"
 	if server == "nan" then return server, 0 / 0 end
@@ -164,8 +164,9 @@ end)
 
 
 class Logind(Node):
-    def __init__(self, conf="{}"):
-        files = {"svc/logind.lua": LOGIND.replace("CONF", conf), "svc/go.lua": MAIN}
+    def __init__(self, conf="{}", instance="2"):
+        script = LOGIND.replace("CONF", conf).replace("INSTANCE", instance)
+        files = {"svc/logind.lua": script, "svc/go.lua": MAIN}
         super().__init__('start = "go"\n', files=files)
         self.port = int(self.wait_for(r"login server listen at : 127\.0\.0\.1 (\d+)").group(1))
         self.own = set()
@@ -177,18 +178,18 @@ class Logind(Node):
         return c
 
     def go(self):
+        self.ask('call .login "go"')
+
+    def ask(self, line):
+        """What the console says to a line."""
         with Client(self.console) as c:
             self.own.add("127.0.0.1:%d" % c.sock.getsockname()[1])
-            c.send('call .login "go"\n')
-            c.recv_until("<CMD OK>")
+            c.send(line + "\n")
+            return c.recv_until("<CMD OK>").decode()
 
     def ids(self):
         """Peers of the node's connections, but for those of the console."""
-        with Client(self.console) as c:
-            self.own.add("127.0.0.1:%d" % c.sock.getsockname()[1])
-            c.send("netstat\n")
-            text = c.recv_until("<CMD OK>").decode()
-        return set(re.findall(r"peer:(\S+)", text)) - self.own
+        return set(re.findall(r"peer:(\S+)", self.ask("netstat"))) - self.own
 
     def wait_idle(self):
         end = time.monotonic() + LIMIT
@@ -210,6 +211,13 @@ def test_results_and_what_is_logged():
                     n.wait_for(rf"invalid client \(fd = \d+\) error = .*{why}.*{c.addr}")
         n.wait_for("handle joe x 8$")
         n.wait_idle()
+
+
+def test_handshakes_are_made_by_8_slaves_by_default():
+    for instance, slaves in (("nil", 8), ("3", 3)):
+        with Logind(instance=instance) as n:
+            # The master is one more of the same script.
+            assert n.ask("list").count("snlua logind\n") == 1 + slaves
 
 
 def test_a_flood_of_bad_logins_is_no_flood_of_lines():
