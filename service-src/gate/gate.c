@@ -2,9 +2,10 @@
  * The gate in C: accepts connections, cuts their bytes into packages and hands
  * these to a broker, an agent per connection, or a watchdog.
  *
- * Launched with `HEADER WATCHDOG BINDING TAG MAX [LIMIT]`: S or L for lengths of two
- * or four bytes, a service name or `!`, [host:]port, the message type of forwarded
- * packages (0 = client), how many connections fit, and the longest package in bytes.
+ * Launched with `HEADER WATCHDOG BINDING TAG MAX [LIMIT [AGENT_LIMIT]]`: S or L for lengths
+ * of two or four bytes, a service name or `!`, [host:]port, the message type of forwarded
+ * packages (0 = client), how many connections fit, the longest package in bytes, and the
+ * bytes that may wait for a service that packages go to (0 = any number).
  *
  * It owns the listener and the connections, which it closes when it ends. A
  * connection is in the table from its ACCEPT event until its end was reported. It is not
@@ -26,8 +27,10 @@
 #define BACKLOG 128
 #define MIN_BUCKETS 16
 #define BLANKS " \t\r\n"
-/* Bytes that may wait for a service that packages go to, see skynet_context_waiting. */
+/* Bytes that may wait for a service that packages go to, see skynet_context_waiting, unless
+ * the launch says otherwise. */
 #define AGENT_LIMIT ((size_t)16 * 1024 * 1024)
+#define MAX_AGENT_LIMIT (1LL << 40)
 /* How often services that lag behind are looked at, and told of, 1/100 s. */
 #define LOOK_PERIOD "2"
 #define REPORT_PERIOD 100
@@ -63,6 +66,7 @@ struct gate {
 	uint32_t broker;
 	int client_tag;
 	struct gate_format format;
+	size_t agent_limit; /* 0 = none */
 	int max;
 	int n;
 	int resting;        /* connections */
@@ -198,7 +202,7 @@ look_later(struct gate *g) {
 static void
 rest_if_behind(struct gate *g, struct connection *c) {
 	uint32_t service = receiver(g, c);
-	if (c->is_resting || skynet_context_waiting(service) <= AGENT_LIMIT) {
+	if (c->is_resting || g->agent_limit == 0 || skynet_context_waiting(service) <= g->agent_limit) {
 		return;
 	}
 	c->is_resting = true;
@@ -208,7 +212,7 @@ rest_if_behind(struct gate *g, struct connection *c) {
 	if (skynet_now() >= g->report_at) {
 		g->report_at = skynet_now() + REPORT_PERIOD;
 		skynet_error(g->ctx, "stop reading %d of %s while more than %zu bytes wait for :%08x",
-		             c->id, c->address, AGENT_LIMIT, service);
+		             c->id, c->address, g->agent_limit, service);
 	}
 }
 
@@ -225,7 +229,7 @@ look(struct gate *g) {
 	g->is_looking = false;
 	for (unsigned i = 0; g->resting > 0 && i <= g->mask; i++) {
 		for (struct connection *c = g->bucket[i]; c != NULL; c = c->next) {
-			if (c->is_resting && skynet_context_waiting(receiver(g, c)) <= AGENT_LIMIT / 2) {
+			if (c->is_resting && skynet_context_waiting(receiver(g, c)) <= g->agent_limit / 2) {
 				start(g, c);
 			}
 		}
@@ -504,7 +508,7 @@ make_table(struct gate *g) {
 /* The most connections: as many as there can be socket ids at a time. */
 #define MAX_CONNECTION (1 << 20)
 
-#define FIELDS 6
+#define FIELDS 7
 
 /* The format of a stream by its words; `limit` may be NULL. 0, or -1 after a log line. */
 static int
@@ -527,6 +531,22 @@ set_format(struct gate *g, const char *header, const char *limit) {
 	return 0;
 }
 
+/* `word` may be NULL. 0, or -1 after a log line. */
+static int
+set_agent_limit(struct gate *g, const char *word) {
+	g->agent_limit = AGENT_LIMIT;
+	if (word != NULL) {
+		char *end;
+		long long n = strtoll(word, &end, 10);
+		if (*end != '\0' || n < 0 || n > MAX_AGENT_LIMIT) {
+			skynet_error(g->ctx, "Invalid agent limit %s: need bytes, or 0 for no limit", word);
+			return -1;
+		}
+		g->agent_limit = (size_t)n;
+	}
+	return 0;
+}
+
 static int
 configure(struct gate *g, const char *param, char *words) {
 	char *rest = NULL;
@@ -545,7 +565,7 @@ configure(struct gate *g, const char *param, char *words) {
 		skynet_error(g->ctx, "Need max connection");
 		return -1;
 	}
-	if (set_format(g, field[0], field[5]) != 0) {
+	if (set_format(g, field[0], field[5]) != 0 || set_agent_limit(g, field[6]) != 0) {
 		return -1;
 	}
 	int tag = atoi(field[3]);

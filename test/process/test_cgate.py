@@ -92,6 +92,8 @@ def test_bad_parameters_fail_the_launch_with_a_line():
         "S .wd 127.0.0.1: 0 4": "Invalid gate address 127.0.0.1:",
         "S .wd 127.0.0.1:70000 0 4": "Invalid gate address 127.0.0.1:70000",
         "S .wd 127.0.0.1:7 0 4 0": "Invalid package limit 0: need 1 to 16777215",
+        "S .wd 127.0.0.1:7 0 4 100 -1": "Invalid agent limit -1: need bytes, or 0 for no limit",
+        "S .wd 127.0.0.1:7 0 4 100 16M": "Invalid agent limit 16M",
         "S .wd 127.0.0.1:7 0 4 16777216": "Invalid package limit 16777216",
         "S .wd 192.0.2.1:7000 0 4": "can't listen on 192.0.2.1:7000: Cannot assign requested address",
     }.items():

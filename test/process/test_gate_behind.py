@@ -15,7 +15,7 @@ from test_tls import cert
 AGENT = r"""
 local skynet = require "skynet.manager"
 local core = require "skynet.core"
-local SERVICE, COMMAND, PORT, CERTS = ...
+local SERVICE, COMMAND, PORT, CERTS = ... -- of the gate in C: its agent limit
 local n, wrong = 0, 0
 
 local function take(text)
@@ -54,7 +54,8 @@ local function in_c()
 		end,
 	}
 	skynet.register ".wd"
-	skynet.launch("gate", "S .wd 127.0.0.1:" .. PORT .. " 0 4")
+	local agent_limit = CERTS and " 16777215 " .. CERTS or ""
+	skynet.launch("gate", "S .wd 127.0.0.1:" .. PORT .. " 0 4" .. agent_limit)
 end
 
 local function in_lua()
@@ -105,7 +106,7 @@ def push(c, pack):
     raise AssertionError(f"the gate took {n} packages for an agent that is stuck")
 
 
-def stuck_agent(kind, pack=frame, begin=lambda c: None):
+def stuck_agent(kind, pack=frame, begin=lambda c: None, limit=r"\d+"):
     port = free_port()
     with Node(f'start = "behind {kind.replace("PORT", str(port))}"\n', files={"svc/behind.lua": AGENT}) as n:
         os.mkfifo(n.path("fifo"))
@@ -116,7 +117,7 @@ def stuck_agent(kind, pack=frame, begin=lambda c: None):
             c.send(pack(b"stick"))
             with open(n.path("fifo"), "r+b", buffering=0) as fifo:  # does not wait for a reader
                 count, rest = push(c, pack)
-                n.wait_for(rf"stop reading (\d+ of )?{re.escape(addr)} while more than \d+ bytes wait for :\w+")
+                n.wait_for(rf"stop reading (\d+ of )?{re.escape(addr)} while more than {limit} bytes wait for :\w+")
                 fifo.write(b"go on\n")
             c.sock.settimeout(LIMIT)
             c.send(rest + pack(b"last"))
@@ -157,6 +158,26 @@ def test_an_agent_of_a_websocket_gate_with_tls():
 
 def test_an_agent_of_the_gate_in_c():
     stuck_agent("cgate forward PORT")
+
+
+def test_the_gate_in_c_is_told_how_much_may_wait():
+    stuck_agent("cgate forward PORT 1000000", limit="1000000")
+
+
+def test_the_gate_in_c_is_told_that_any_number_may_wait():
+    # More than its preset and what the system buffers.
+    count = 48000
+    port = free_port()
+    with Node(f'start = "behind cgate forward {port} 0"\n', files={"svc/behind.lua": AGENT}) as n:
+        os.mkfifo(n.path("fifo"))
+        n.wait_for("ready$")
+        with Client(port) as c, open(n.path("fifo"), "r+b", buffering=0) as fifo:
+            c.send(frame(b"stick"))
+            c.send(b"".join(frame(struct.pack(">I", i + 1) + b"x" * 996) for i in range(count)) + frame(b"last"))
+            fifo.write(b"go on\n")
+            n.wait_for(f"got {count} packages, 0 wrong$")
+        assert "stop reading" not in n.text
+        assert n.stop() == 0
 
 
 def test_a_watchdog_of_the_gate_in_c():
