@@ -538,6 +538,9 @@ end
 ---Print bytes in hexadecimal, 16 a line.
 ---@param s string
 function parser.dump(s)
+	if type(s) ~= "string" then
+		require "skynet.misuse"("sprotoparser.dump", 1, "string", s)
+	end
 	for i = 1, #s, 16 do
 		local row = s:sub(i, i + 15):gsub(".", function(c)
 			return string.format("%02X ", c:byte())

@@ -13,8 +13,25 @@ local internal = {}
 local HEADER_LIMIT = 8192
 local HEADER_FIELDS = 256
 local CRLF = "\r\n"
+-- What an interface is, in errors.
+local INTERFACE = "table with read, write and readall"
 -- A byte that is in no name.
 local NO_TOKEN = "[^%w!#$%%&'*+%-.^_`|~]"
+
+-- Raises when an argument of a public function is not what it is to be.
+local function check(is_fine, where, index, want, got, deeper)
+	if not is_fine then
+		require "skynet.misuse"("internal." .. where, index, want, got, 1 + (deeper or 0))
+	end
+end
+
+local function can_be_called(f)
+	return type(f) == "function" or type(f) == "table"
+end
+
+local function is_optional(kind, value)
+	return value == nil or type(value) == kind
+end
 
 -- A place to collect arriving bytes without joining them each time.
 local function collector(first)
@@ -59,6 +76,9 @@ end
 ---@param prefix string? bytes read before; CRLF at their beginning means no lines
 ---@return string? rest the bytes behind the header; nil if it is over 8192 bytes long
 function internal.recvheader(readbytes, lines, prefix)
+	check(can_be_called(readbytes), "recvheader", 1, "function", readbytes)
+	check(type(lines) == "table", "recvheader", 2, "table", lines)
+	check(is_optional("string", prefix), "recvheader", 3, "string", prefix)
 	prefix = prefix or ""
 	while #prefix < 2 do
 		prefix = prefix .. readbytes()
@@ -108,6 +128,9 @@ end
 ---@param header table<string, string|string[]>
 ---@return table<string, string|string[]>? # `header`, nil when a line is malformed
 function internal.parseheader(lines, from, header)
+	check(type(lines) == "table", "parseheader", 1, "list of lines", lines)
+	check(math.type(from) == "integer", "parseheader", 2, "number of a line", from)
+	check(type(header) == "table", "parseheader", 3, "table", header)
 	local name
 	for i = from, #lines do
 		local line = lines[i]
@@ -150,6 +173,10 @@ end
 ---@return table? header
 ---@return string? rest the bytes behind the body
 function internal.recvchunkedbody(readbytes, limit, header, prefix)
+	check(can_be_called(readbytes), "recvchunkedbody", 1, "function", readbytes)
+	check(is_optional("number", limit), "recvchunkedbody", 2, "number of bytes", limit)
+	check(type(header) == "table", "recvchunkedbody", 3, "table", header)
+	check(is_optional("string", prefix), "recvchunkedbody", 4, "string", prefix)
 	local reader = source_of(readbytes, prefix).reader
 	local body, size = {}, 0
 	while true do
@@ -213,6 +240,8 @@ end
 ---@param content string?
 ---@return string
 function internal.request_text(method, host, url, header, content)
+	check(is_optional("table", header), "request_text", 4, "table", header)
+	check(is_optional("string", content), "request_text", 5, "string", content)
 	local out = { string.format("%s %s HTTP/1.1\r\n", check_text(method, NO_TOKEN, "method"),
 		check_text(url, "[%c ]", "url")) }
 	local chunked = append_header(out, host, header)
@@ -237,6 +266,10 @@ end
 ---@return string extra bytes of the body that came along
 ---@return table<string, string|string[]> header
 function internal.request(interface, method, host, url, recvheader, header, content)
+	check(type(interface) == "table", "request", 1, INTERFACE, interface)
+	check(is_optional("table", recvheader), "request", 5, "table", recvheader)
+	check(is_optional("table", header), "request", 6, "table", header)
+	check(is_optional("string", content), "request", 7, "string", content)
 	interface.write(internal.request_text(method, host, url, header, content))
 	local source = source_of(interface.read)
 	local head = exchange.head(source, method)
@@ -248,6 +281,13 @@ function internal.request(interface, method, host, url, recvheader, header, cont
 end
 
 ------------------------------------------------------------------- responses
+
+local function check_response(where, interface, code, extra, header)
+	check(type(interface) == "table", where, 1, INTERFACE, interface, 1)
+	check(math.type(code) == "integer", where, 2, "status code", code, 1)
+	check(is_optional("string", extra), where, 3, "string", extra, 1)
+	check(type(header) == "table", where, 4, "table", header, 1)
+end
 
 -- How the body ends, as exchange.pieces has it.
 local function framing(code, header)
@@ -287,6 +327,7 @@ end
 ---@param header table<string, string|string[]> as internal.request gave it
 ---@return string
 function internal.response(interface, code, extra, header)
+	check_response("response", interface, code, extra, header)
 	local how = framing(code, header)
 	return exchange.join(exchange.pieces(source_to_end(interface, extra, how), how, header))
 end
@@ -298,6 +339,7 @@ end
 ---@param header table<string, string|string[]> as internal.request gave it
 ---@return http.stream
 function internal.response_stream(interface, code, extra, header)
+	check_response("response_stream", interface, code, extra, header)
 	local how = framing(code, header)
 	return exchange.stream(source_to_end(interface, extra, how), code, header, how)
 end

@@ -218,6 +218,13 @@ end
 ---@param req http.request
 ---@param res http.response
 function router:handle(req, res)
+	if getmetatable(self) ~= router then
+		error("a router is wanted: call its methods with a colon", 2)
+	elseif type(req) ~= "table" or type(req.path) ~= "string" or type(req.method) ~= "string" then
+		require "skynet.misuse"("router:handle", 1, "request", req)
+	elseif type(res) ~= "table" then
+		require "skynet.misuse"("router:handle", 2, "response", res)
+	end
 	local list = request_segments(req)
 	local handler = choose(self, req, list)
 	if #self.middleware == 0 then

@@ -17,7 +17,14 @@ local states = setmetatable({}, { __mode = "k" })
 local schema
 
 local function check_type(typename)
-	schema = schema or loader.load(SLOT)
+	if not schema then
+		local ok, result = pcall(loader.load, SLOT)
+		if not ok then
+			error(string.format("sharemap: call sharemap.register first, in any service: there is no schema (%s)",
+				result), 3)
+		end
+		schema = result
+	end
 	if not schema:exist_type(typename) then
 		error(string.format("sharemap: type not found: %s", tostring(typename)), 3)
 	end

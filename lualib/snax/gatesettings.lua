@@ -2,6 +2,7 @@
 -- are generous and on, the checks, and who enforces what. Numbers of 0 switch a limit
 -- off. Owns nothing.
 
+local skynet = require "skynet"
 local gatelag = require "snax.gatelag"
 
 local gatesettings = {}
@@ -78,6 +79,14 @@ local function numbers(conf)
 	return s
 end
 
+local function flag(conf, name)
+	local v = conf[name]
+	if v ~= nil and type(v) ~= "boolean" then
+		error(string.format("gate option '%s' must be true or false, got %s", name, tostring(v)), 0)
+	end
+	return v
+end
+
 local function policy(conf)
 	local v = conf.rate_policy
 	if v ~= nil and v ~= "delay" and v ~= "close" then
@@ -122,7 +131,7 @@ end
 ---@return table
 function gatesettings.new(conf)
 	local s = numbers(conf)
-	s.ordered = conf.ordered
+	s.ordered = flag(conf, "ordered")
 	s.rate_policy = policy(conf)
 	s.look_period = look_period(s)
 	s.look_min = LOOK_MIN
@@ -149,7 +158,12 @@ function gatesettings.of_listener(conf, s)
 		end
 	end
 	if conf.nodelay ~= nil then
+		-- By contract as Lua sees it.
 		options.nodelay = conf.nodelay and true or false
+		if conf.nodelay ~= options.nodelay then
+			skynet.error(string.format("gate option 'nodelay' is true or false, %s is taken for true",
+				tostring(conf.nodelay)))
+		end
 	end
 	return options
 end

@@ -16,6 +16,11 @@ local interface = {}
 -- Their position is their method number.
 local SYSTEM = { "init", "exit", "hotfix", "profile" }
 
+-- Raises for the caller of the public function that calls this.
+local function misuse(where, index, want, got)
+	require "skynet.misuse"(where, index, want, got, 1)
+end
+
 -- A table that takes definitions of the form `function group.name(...)`.
 local function definition_group(methods, group)
 	local seen = {}
@@ -40,6 +45,11 @@ end
 ---@param base table? where names missing in env are looked up meanwhile
 ---@return snax.method[]
 function interface.collect(main, env, base)
+	if type(main) ~= "function" then
+		misuse("interface.collect", 1, "function", main)
+	elseif type(env) ~= "table" then
+		misuse("interface.collect", 2, "table", env)
+	end
 	assert(getmetatable(env) == nil, "the environment has a metatable")
 	for _, name in ipairs { "init", "exit", "accept", "response" } do
 		assert(rawget(env, name) == nil, "the environment defines " .. name .. " already")
@@ -92,6 +102,11 @@ end
 ---@return snax.method[] methods
 ---@return string pattern the one that led to the file
 function interface.load(name, env, base, loader)
+	if type(name) ~= "string" then
+		misuse("interface.load", 1, "name of a snax type", name)
+	elseif type(env) ~= "table" then
+		misuse("interface.load", 2, "table", env)
+	end
 	local path = skynet.getenv "snax" or error("please set snax in config file", 0)
 	local main, pattern = (loader or load_file)(path, name, env)
 	return interface.collect(main, env, base), pattern
@@ -136,6 +151,9 @@ end
 ---@param name string
 ---@return snax.method[]
 function interface.client(name)
+	if type(name) ~= "string" then
+		misuse("interface.client", 1, "name of a snax type", name)
+	end
 	local base = client_base()
 	local env = {}
 	return (interface.load(name, env, base))
@@ -146,6 +164,9 @@ end
 ---@param methods snax.method[]
 ---@return string
 function interface.signature(methods)
+	if type(methods) ~= "table" then
+		misuse("interface.signature", 1, "list of methods", methods)
+	end
 	local words = {}
 	for id, method in ipairs(methods) do
 		words[id] = method.group .. "." .. method.name

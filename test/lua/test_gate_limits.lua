@@ -238,6 +238,7 @@ test.case("options are checked, and a wrong one opens nothing", function()
 		{ { maxpackage = "many" }, "'maxpackage' must be a whole number, 0 or more, got many" },
 		{ { idle_timeout = 1.5 }, "'idle_timeout' must be a whole number, 0 or more, got 1.5" },
 		{ { rate_policy = "shoot" }, "'rate_policy' must be 'delay' or 'close', got shoot" },
+		{ { ordered = 3 }, "'ordered' must be true or false, got 3" },
 		{ { send_limit = "x" }, "send_limit: expected an integer, 0 to 4294967295, got x" },
 		{ { tls = true }, "'tls' must be a table with cert and key, got boolean" },
 		{ { tls = {} }, "cert" },
@@ -255,6 +256,14 @@ test.case("options are checked, and a wrong one opens nothing", function()
 	test.err(function() skynet.call(gate, "lua", "open") end, "open needs a table with address and port")
 	test.ok(skynet.call(gate, "lua", "open",
 		{ address = "127.0.0.1", port = 0, maxclient = "100", backlog = 5.0, nodelay = 1 }))
+	skynet.call(gate, "lua", "close")
+	local mark = rt.mark()
+	for _, value in ipairs { 3, true } do
+		test.ok(skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = 0, nodelay = value }))
+		skynet.call(gate, "lua", "close")
+	end
+	rt.logged("gate option 'nodelay' is true or false, 3 is taken for true", mark)
+	test.eq(#rt.lines("nodelay", mark), 1)
 	skynet.kill(gate)
 end)
 

@@ -46,6 +46,13 @@ test.case("snax types and objects", function()
 	refuses("the name of a snax type is a string, not a nil", snax.bind, 3)
 	refuses("a snax object is wanted.* got a number", snax.kill, 3)
 	refuses("a snax object is wanted.* got a nil", snax.hotfix)
+	local interface = require "snax.interface"
+	refuses("test_misuse.lua.*#1 to 'interface.load' %(name of a snax type expected, got nil", interface.load)
+	refuses("#2 to 'interface.load' %(table expected, got nil", interface.load, "x")
+	refuses("#1 to 'interface.client' %(name of a snax type expected, got number 3", interface.client, 3)
+	refuses("#1 to 'interface.collect' %(function expected, got nil", interface.collect)
+	refuses("#2 to 'interface.collect' %(table expected, got nil", interface.collect, print)
+	refuses("#1 to 'interface.signature' %(list of methods expected, got nil", interface.signature)
 end)
 
 test.case("services from functions", function()
@@ -185,6 +192,44 @@ test.case("HTTP", function()
 	refuses("router:static needs a string as the prefix, not a nil", routes.static, routes)
 	refuses("'static.handler' %(string expected, got nil", require "http.static".handler)
 	refuses("'websocket.accept' %(id of a socket expected, got nil", require "http.websocket".accept)
+	refuses("a router is wanted: call its methods with a colon", routes.handle, {}, {})
+	refuses("test_misuse.lua.*#1 to 'router:handle' %(request expected, got nil", routes.handle, routes)
+	refuses("#1 to 'router:handle' %(request expected, got table", routes.handle, routes, {})
+	refuses("#2 to 'router:handle' %(response expected, got nil", routes.handle, routes, { path = "/", method = "GET" })
+end)
+
+test.case("pieces of HTTP", function()
+	local internal = require "http.internal"
+	local interface = { read = print, write = print, readall = print }
+	local function wrong(index, name, want, ...)
+		refuses(string.format("test_misuse.lua.*#%d to 'internal%%.%s' %%(%s expected, got ", index, name, want),
+			internal[name], ...)
+	end
+	wrong(1, "recvheader", "function")
+	wrong(2, "recvheader", "table", print)
+	wrong(3, "recvheader", "string", print, {}, {})
+	wrong(1, "parseheader", "list of lines")
+	wrong(2, "parseheader", "number of a line", {})
+	wrong(3, "parseheader", "table", {}, 1)
+	wrong(1, "recvchunkedbody", "function")
+	wrong(2, "recvchunkedbody", "number of bytes", print, "x")
+	wrong(3, "recvchunkedbody", "table", print, nil)
+	wrong(4, "recvchunkedbody", "string", print, nil, {}, 1)
+	wrong(4, "request_text", "table", "GET", "h", "/", "x")
+	wrong(5, "request_text", "string", "GET", "h", "/", {}, 1)
+	refuses('Invalid method in an HTTP request: "nil"', internal.request_text)
+	refuses('Invalid host in an HTTP request: "nil"', internal.request_text, "GET", nil, "/")
+	for _, name in ipairs { "request", "response", "response_stream" } do
+		wrong(1, name, "table with read, write and readall")
+	end
+	wrong(5, "request", "table", interface, "GET", "h", "/", 1)
+	wrong(6, "request", "table", interface, "GET", "h", "/", nil, 1)
+	wrong(7, "request", "string", interface, "GET", "h", "/", nil, nil, 1)
+	for _, name in ipairs { "response", "response_stream" } do
+		wrong(2, name, "status code", interface)
+		wrong(3, name, "string", interface, 200, {})
+		wrong(4, name, "table", interface, 200, "")
+	end
 end)
 
 test.case("TLS", function()
@@ -222,6 +267,7 @@ test.case("sproto and its files", function()
 	refuses("the name of a sproto file is a string, not a boolean", require "sprotoparser".parse_files, true)
 	refuses("'sprotoloader.register_bundle' %(string expected, got nil", loader.register_bundle)
 	refuses("'sprotoloader.save' %(string expected, got nil", loader.save)
+	refuses("test_misuse.lua.*#1 to 'sprotoparser.dump' %(string expected, got nil", require "sprotoparser".dump)
 end)
 
 test.case("digests, snapshots and more data", function()

@@ -26,7 +26,10 @@ local function ask(service, ...)
 end
 
 test.case("before a schema is registered, nothing can be made", function()
-	test.err(function() sharemap.writer "foobar" end, "nil sproto at index 0")
+	for _, make in ipairs { sharemap.writer, sharemap.reader } do
+		local err = test.err(function() make "foobar" end, "sharemap: call sharemap.register first, in any service")
+		test.match(err, "test_sharemap.lua:%d+: .*nil sproto at index 0")
+	end
 	test.err(function() sharemap.register "/no/such/file" end, "/no/such/file")
 	local name = os.tmpname()
 	local f = assert(io.open(name, "w"))

@@ -124,7 +124,12 @@ def test_literals_and_bad_names_are_not_asked():
         for name in ("bad name", "", "a" * 64, "a..b", ".a", "a" * 63 + "." + "b." * 100,
                      "x\\0y", "x/y", "\\xc3\\xa9.org"):
             assert n.resolve(name) == "nil illegal name", name
+        # 255 bytes on the wire are all that a name may have (RFC 1035, 3.1): 253 as text.
+        longest = ("a" * 49 + ".") * 5 + "abc"
+        assert len(longest) == 253
+        assert n.resolve(longest + "d") == "nil illegal name"
         assert s.asked == []
+        assert n.resolve(longest) == GOOD
         assert n.resolve("a" * 63 + ".b_c-d") == GOOD
 
 
