@@ -182,6 +182,7 @@ make_state(struct snlua *l) {
 		return false;
 	}
 	lua_gcsettle(L);
+	snlua_take_warnings(l);
 	return true;
 }
 
@@ -355,6 +356,7 @@ snlua_release(struct snlua *l) {
 		lua_close(l->L);
 	}
 	snlua_forget_sites(l);
+	snlua_forget_warnings(l);
 	while (l->base.endings != NULL) {
 		struct lua_container_ending *e = l->base.endings;
 		l->base.endings = e->next;

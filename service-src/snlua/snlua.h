@@ -81,6 +81,14 @@ struct snlua_quiet {
 	uint64_t not_before_ns; /* no other ones until then */
 };
 
+/* The warning that comes in pieces (snlua_warning.c). */
+struct snlua_warning {
+	char *text; /* NULL: there was none yet */
+	size_t size;
+	unsigned count; /* of all warnings */
+	bool is_off;
+};
+
 /*
  * Each message touches the first two cache lines and no other: with many services
  * none of them is in a cache.
@@ -103,6 +111,7 @@ struct snlua {
 	struct snlua_quota quota;
 	struct snlua_interrupt interrupt;
 	struct snlua_quiet quiet;
+	struct snlua_warning warning;
 };
 
 _Static_assert(offsetof(struct snlua, turn) == 64 && offsetof(struct snlua, L) == 128,
@@ -185,6 +194,12 @@ void snlua_list_sites(struct lua_container *c, lua_container_site f, void *ud);
 
 /* A message was handled: there may be garbage. */
 void snlua_quiet_note(struct snlua *l);
+
+/* ------------------------------------------------------------ snlua_warning.c */
+
+/* Write what a new VM warns of to the log, until it is closed; then forget. */
+void snlua_take_warnings(struct snlua *l);
+void snlua_forget_warnings(struct snlua *l);
 
 /* ------------------------------------------------------------ snlua_profile.c */
 

@@ -151,6 +151,41 @@ def test_memory_limits_and_warnings_are_logged():
     assert len(lines(again, r"Memory warning 40\.\d\d M")) == 1, text
 
 
+def test_warnings_of_the_vm_are_logged():
+    _, text = run_script("""
+local function dies(reason)
+	setmetatable({}, { __gc = function() error(reason) end })
+	collectgarbage()
+end
+dies "the first reason"
+warn("of my ", "own")
+warn "@off"
+dies "not heard"
+warn "@on"
+warn "@nothing"
+for i = 1, 100 do dies "again and again" end
+warn(("x"):rep(10000))
+""" + ABORT)
+    said = lines(text, "^.*Lua warning: .*$")
+    assert re.search(r"Lua warning: error in __gc \(.*main_test\.lua:\d+: the first reason\)$", said[0]), said
+    assert said[1].endswith("Lua warning: of my own"), said
+    # The 4th, 8th and so on of 104.
+    numbers = [int(n) for n in re.findall(r"again and again\) \(number (\d+), not all are written\)", text)]
+    assert numbers == [4, 8, 16, 32, 64], said
+    assert "not heard" not in text and "nothing" not in text, said
+    assert len(said) == 7, said
+
+
+def test_a_finalizer_that_fails_at_the_end_of_a_service_is_logged():
+    script = """
+local skynet = require "skynet"
+LAST = setmetatable({}, { __gc = function() error "at the end" end })
+skynet.start(function() skynet.timeout(1, skynet.exit) end)
+"""
+    with Node('start = "ends"', files={"svc/ends.lua": script}) as n:
+        n.wait_for(r"^\[:00000008\] Lua warning: error in __gc \(\./svc/ends\.lua:3: at the end\)$")
+
+
 def test_callback_failures_have_their_texts():
     code, text = run_script(
         'local s = core.addresscommand("LAUNCH", "snlua core_raw")\n'
