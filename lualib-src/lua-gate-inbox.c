@@ -188,9 +188,9 @@ check_line(lua_State *L) {
 	return l;
 }
 
-// receive(msg, size) -> event, fd, ...: the unpack function of class socket. The events of
-// the socket core as skynet.socketdriver.unpack gives them, with ud and text or block, and
-// EVENT_FOUND with what take returns.
+// (msg, size) -> event, fd, ...: see receiver. The events of the socket core as
+// skynet.socketdriver.unpack gives them, with ud and text or block, and EVENT_FOUND with what
+// take returns.
 static int
 lreceive(lua_State *L) {
 	struct inbox *in = the_inbox(L);
@@ -215,6 +215,16 @@ lreceive(lua_State *L) {
 		lua_pushlightuserdata(L, m->buffer);
 	}
 	return 4;
+}
+
+// receiver() -> the unpack function of class socket. From now on messages are delivered
+// before they get to Lua.
+static int
+lreceiver(lua_State *L) {
+	task_set_filter(L, PTYPE_SOCKET, filter_event, the_inbox(L));
+	lua_pushvalue(L, lua_upvalueindex(1));
+	lua_pushcclosure(L, lreceive, 1);
+	return 1;
 }
 
 // limit(limits, local_limits [, only_kind]): the rates of netpack.guard, which are counted
@@ -358,15 +368,14 @@ new_inbox(lua_State *L) {
 	lua_setmetatable(L, -2);
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_event);
-	task_set_filter(L, PTYPE_SOCKET, filter_event, in);
 }
 
 int
 luaopen_skynet_gateinbox(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"receive", lreceive}, {"limit", llimit}, {"enter", lenter},
-	    {"leave", lleave},     {"halt", lhalt},   {"route", lroute},
-	    {"count", lcount},     {"take", ltake},   {NULL, NULL},
+	    {"receiver", lreceiver}, {"limit", llimit}, {"enter", lenter},
+	    {"leave", lleave},       {"halt", lhalt},   {"route", lroute},
+	    {"count", lcount},       {"take", ltake},   {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlibtable(L, functions);

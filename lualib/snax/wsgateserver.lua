@@ -7,6 +7,9 @@
 -- `message` is called. It registers the protocol `socket`, so skynet.socket can't be used
 -- in the same service.
 --
+-- What needs no decision does not pass here: skynet.gateinbox takes in what connections
+-- receive, and sends messages on to the services that they are routed to.
+--
 -- Life of a connection: HANDSHAKE, then announced by `connect`; nothing is delivered
 -- before openclient; messages of one connection come one after the other, also when
 -- `message` yields; ended by exactly one `disconnect`. closeclient sends a close frame
@@ -343,7 +346,10 @@ local function take_found(fd, c, kind, a, b, service)
 	elseif kind == HELD then
 		take_limit(fd, c, a, b, service)
 	elseif kind == LOST and handler.lost then
-		handler.lost(fd, a)
+		local ok, err = xpcall(handler.lost, traceback, fd, a)
+		if not ok then
+			skynet.error(err)
+		end
 	end
 end
 
@@ -709,7 +715,7 @@ function wsgateserver.start(h)
 	skynet.register_protocol {
 		name = "socket",
 		id = skynet.PTYPE_SOCKET,
-		unpack = inbox.receive,
+		unpack = inbox.receiver(),
 		dispatch = function(_, _, event, fd, a, b, c, d)
 			on[event](fd, a, b, c, d)
 		end,
