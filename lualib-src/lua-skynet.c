@@ -488,6 +488,21 @@ lharbor(lua_State *L) {
 	return 2;
 }
 
+/* alive(handle): whether its service lives; one of another node counts as alive, since
+ * only that node knows */
+static int
+lalive(lua_State *L) {
+	uint32_t handle = (uint32_t)luaL_checkinteger(L, 1);
+	struct skynet_context *target = NULL;
+	bool is_alive = skynet_isremote(context(L), handle, NULL) != 0;
+	if (!is_alive && (target = skynet_handle_grab(handle)) != NULL) {
+		skynet_context_release(target);
+		is_alive = true;
+	}
+	lua_pushboolean(L, is_alive);
+	return 1;
+}
+
 /* now() */
 static int
 lnow(lua_State *L) {
@@ -573,17 +588,10 @@ lstartfailed(lua_State *L) {
 static void
 push_module(lua_State *L, bool has_container) {
 	static const luaL_Reg with_context[] = {
-	    {"send", lsend},
-	    {"redirect", lredirect},
-	    {"genid", lgenid},
-	    {"command", lcommand},
-	    {"intcommand", lintcommand},
-	    {"addresscommand", laddresscommand},
-	    {"error", lerror},
-	    {"harbor", lharbor},
-	    {"callback", lcallback},
-	    {"trace", ltrace},
-	    {NULL, NULL},
+	    {"send", lsend},         {"redirect", lredirect},     {"genid", lgenid},
+	    {"command", lcommand},   {"intcommand", lintcommand}, {"addresscommand", laddresscommand},
+	    {"error", lerror},       {"harbor", lharbor},         {"alive", lalive},
+	    {"callback", lcallback}, {"trace", ltrace},           {NULL, NULL},
 	};
 	static const luaL_Reg plain[] = {
 	    {"tostring", ltostring},

@@ -151,26 +151,9 @@ cmd_reg(struct skynet_context *ctx, const char *param) {
 	return set_name(ctx, ctx->mailbox.owner, param, strlen(param));
 }
 
-/* The handle if its service lives, 0 otherwise. */
-static uint32_t
-find_live(uint32_t handle) {
-	struct skynet_context *target = handle == 0 ? NULL : skynet_handle_grab(handle);
-	if (target == NULL) {
-		return 0;
-	}
-	skynet_context_release(target);
-	return handle;
-}
-
-/* Beyond the contract, `:HEX` tells whether that service lives. */
 static const char *
 cmd_query(struct skynet_context *ctx, const char *param) {
-	uint32_t handle = 0;
-	if (param[0] == '.') {
-		handle = skynet_handle_findname(param + 1);
-	} else if (param[0] == ':') {
-		handle = find_live(parse_hex(param + 1, strlen(param + 1)));
-	}
+	uint32_t handle = param[0] == '.' ? skynet_handle_findname(param + 1) : 0;
 	return handle == 0 ? NULL : result(ctx, ":%" PRIx32, handle);
 }
 

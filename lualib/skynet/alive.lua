@@ -7,12 +7,5 @@ local core = require "skynet.core"
 
 ---Whether the service lives. A handle of another node counts as alive, because
 ---only that node knows. Does not yield.
----@param handle integer
----@return boolean
-return function(handle)
-	local _, remote = core.harbor(handle)
-	if remote then
-		return true
-	end
-	return core.addresscommand("QUERY", string.format(":%08x", handle)) ~= nil
-end
+---@type fun(handle: integer): boolean
+return core.alive

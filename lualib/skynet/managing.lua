@@ -21,6 +21,8 @@ end
 local function to_handle(addr)
 	if type(addr) == "number" then
 		return math.tointeger(addr)
+	elseif addr:byte() == 58 then -- ":"
+		return tonumber(addr:match "^:(%x+)$", 16)
 	end
 	return c.addresscommand("QUERY", addr)
 end
@@ -66,7 +68,7 @@ end
 
 ---Name this service.
 ---@param name string ".local", or a global name
----@return boolean # false: the local name is taken
+---@return boolean # false: the local name is taken. true for a global one: see harbor.globalname
 function M.register(name)
 	check_name(name)
 	if name:byte() == 46 then -- "."
@@ -78,7 +80,7 @@ end
 ---Name a service.
 ---@param name string ".local", or a global name
 ---@param handle integer|string handle; for local names ":hex" too
----@return boolean # false: the name is taken, or there is no such service
+---@return boolean # false: the local name is taken, or there is no such service
 function M.name(name, handle)
 	check_name(name)
 	if type(handle) ~= "string" and math.type(handle) ~= "integer" then
@@ -89,7 +91,8 @@ function M.name(name, handle)
 		return register_global(name, handle)
 	end
 	local text = skynet.address(handle)
-	if c.command("QUERY", text) == nil then
+	local number = to_handle(text)
+	if not number or not c.alive(number) then
 		return false
 	end
 	return c.command("NAME", name .. " " .. text) ~= nil

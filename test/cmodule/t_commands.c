@@ -34,6 +34,7 @@ names(struct skynet_context *ctx) {
 	CLAIM_TEXT(ctx, run(ctx, "QUERY", ".logger"), ":1");
 	CLAIM_TEXT(ctx, run(ctx, "QUERY", ".unknown"), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "QUERY", "abc"), NULL);
+	CLAIM_TEXT(ctx, run(ctx, "QUERY", ":1"), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "QUERY", NULL), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "REG", "global"), NULL);
 	CLAIM_TEXT(ctx, run(ctx, "REG", "."), NULL);

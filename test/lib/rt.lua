@@ -84,7 +84,7 @@ end
 ---Is the service gone? Yields.
 function rt.wait_gone(handle)
 	test.wait_for(function()
-		return require "skynet.core".command("QUERY", skynet.address(handle)) == nil
+		return not require "skynet.core".alive(handle)
 	end)
 end
 

@@ -154,6 +154,17 @@ test.case("addresscommand gives a handle or nothing", function()
 	test.eq(results(core.addresscommand("QUERY", "launcher")), 0)
 	test.eq(results(core.addresscommand("QUERY", ".nobody")), 0)
 	test.ok(core.addresscommand("QUERY", ".launcher") > 0)
+	test.eq(results(core.addresscommand("QUERY", skynet.address(skynet.self()))), 0)
+end)
+
+test.case("alive tells live services from others", function()
+	local helper = skynet.newservice "sv_helper"
+	test.eq(core.alive(skynet.self()), true)
+	test.eq(core.alive(helper), true)
+	core.command("KILL", skynet.address(helper))
+	test.eq(core.alive(helper), false)
+	test.eq(core.alive(0), false)
+	test.err(function() core.alive(".launcher") end, "bad argument #1")
 end)
 
 test.case("tostring copies memory and refuses what is no memory", function()
