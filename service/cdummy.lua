@@ -57,8 +57,8 @@ skynet.register_protocol {
 
 function command.REGISTER(name, handle)
 	if globalname[name] then
-		local owner = skynet.address(globalname[name])
-		error(string.format("global name %s is taken by %s", name, owner), 0)
+		error(string.format("global name %s is %s's, %s does not get it", name,
+			skynet.address(globalname[name]), skynet.address(handle)), 0)
 	end
 	globalname[name] = handle
 	local waiting = queries[name]

@@ -6,7 +6,8 @@ local skynet = require "skynet"
 local harbor = {}
 
 ---Give a service a global name. No confirmation: a taken name is reported in
----the log of .cslave. Does not yield.
+---the log of .cslave; `skynet.call(".cslave", "lua", "REGISTER", name, handle)`
+---fails instead. Does not yield.
 ---@param name string at most 15 bytes
 ---@param handle integer? default: the own service
 function harbor.globalname(name, handle)

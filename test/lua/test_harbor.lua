@@ -61,8 +61,15 @@ end)
 
 test.case("a taken global name keeps its owner", function()
 	local handle = skynet.newservice "sv_helper"
-	harbor.globalname("OWN_NAME", handle)
+	local from = rt.mark()
+	test.eq(skynet.name("OWN_NAME", handle), true)
 	test.eq(harbor.queryname "OWN_NAME", skynet.self())
+	rt.logged(string.format("global name OWN_NAME is %s's, %s does not get it",
+		skynet.address(skynet.self()), skynet.address(handle)), from)
+	-- Whoever has to know asks with a call.
+	rt.call_failed(skynet.call, ".cslave", "lua", "REGISTER", "OWN_NAME", handle)
+	skynet.call(".cslave", "lua", "REGISTER", "NEW_NAME", handle)
+	test.eq(harbor.queryname "NEW_NAME", handle)
 	skynet.kill(handle)
 end)
 
