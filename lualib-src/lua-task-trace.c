@@ -239,7 +239,9 @@ task_traceproto(lua_State *L) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_pushvalue(L, 1);
 	if (lua_rawget(L, -2) != LUA_TTABLE) {
-		return luaL_error(L, "unknown protocol type: %s: assertion failed!",
+		return luaL_error(L,
+		                  "bad argument #1 to 'skynet.traceproto' (no protocol is named '%s'): "
+		                  "assertion failed!",
 		                  luaL_tolstring(L, 1, NULL));
 	}
 	lua_pushvalue(L, 2);

@@ -15,7 +15,8 @@ end
 ---@param want string what it is to be
 ---@param got any
 ---@param deeper integer? functions between the public one and this, default 0
-return function(where, index, want, got, deeper)
-	error(string.format("bad argument #%d to '%s' (%s expected, got %s)", index, where, want,
-		shown(got)), 3 + (deeper or 0))
+---@param ending string? what callers may look for at the end of the text
+return function(where, index, want, got, deeper, ending)
+	error(string.format("bad argument #%d to '%s' (%s expected, got %s)%s", index, where, want,
+		shown(got), ending or ""), 3 + (deeper or 0))
 end

@@ -72,8 +72,7 @@ end
 ---@param f fun(...): any may yield
 function mqueue.register(f)
 	if type(f) ~= "function" then
-		error("mqueue.register takes the function that handles messages, not a " .. type(f)
-			.. ": assertion failed!", 2)
+		require "skynet.misuse"("mqueue.register", 1, "function", f, 0, ": assertion failed!")
 	elseif handler then
 		error("mqueue.register: there is a handler already: assertion failed!", 2)
 	end

@@ -19,8 +19,8 @@ Set.__index = Set
 ---@return skynet.request_set self
 function Set:add(item)
 	if type(item) ~= "table" then
-		error("skynet.request takes requests, tables such as { addr, typename, ... }, not a "
-			.. type(item) .. ": assertion failed!", 2)
+		require "skynet.misuse"("skynet.request", 1, "a table { addr, typename, ... }", item, 0,
+			": assertion failed!")
 	elseif self._started then
 		error("skynet.request: requests are added before select: assertion failed!", 2)
 	end

@@ -59,8 +59,7 @@ function sharetable.loadtable(filename, tbl)
 	if type(filename) ~= "string" then
 		require "skynet.misuse"("sharetable.loadtable", 1, "string", filename)
 	elseif type(tbl) ~= "table" then
-		error("sharetable.loadtable: what is shared as '" .. filename .. "' is a table, not a "
-			.. type(tbl) .. ": assertion failed!", 2)
+		require "skynet.misuse"("sharetable.loadtable", 2, "table", tbl, 0, ": assertion failed!")
 	end
 	local matrix = core.matrix(filename, "packed", skynet.packstring(tbl))
 	local ok, err = pcall(ask, "publish", filename, matrix:id())

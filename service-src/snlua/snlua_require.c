@@ -135,7 +135,9 @@ service_require(lua_State *L) {
 static int
 init(lua_State *L) {
 	if (!lua_isfunction(L, 1)) {
-		return luaL_error(L, "skynet.init: function expected, got %s: assertion failed!",
+		return luaL_error(L,
+		                  "bad argument #1 to 'skynet.init' (function expected, got %s): "
+		                  "assertion failed!",
 		                  luaL_typename(L, 1));
 	}
 	lua_settop(L, 1);

@@ -41,6 +41,8 @@ test.case("results and errors of a send are logged, and the next is handled", fu
 end)
 
 test.case("a handler is registered once", function()
+	test.err(function() mqueue.register {} end,
+		"bad argument #1 to 'mqueue.register' (function expected, got table): assertion failed!")
 	mqueue.register(print)
 	test.err(function() mqueue.register(print) end, "assertion failed!")
 	test.eq(mqueue.size(), 0)

@@ -96,7 +96,8 @@ test.case("skynet.init in a running task runs the function at once", function()
 	end)
 	order[#order + 1] = "after"
 	test.eq(order, { "init", "after" })
-	test.err(function() skynet.init(nil) end, "assertion failed!")
+	test.err(function() skynet.init(nil) end,
+		"bad argument #1 to 'skynet.init' (function expected, got nil): assertion failed!")
 end)
 
 test.case("forks of the main chunk run after the first message", function()

@@ -146,7 +146,8 @@ test.case("traceproto true starts a trace for every message without a tag", func
 	local got
 	local tag = traced(function() got = rt.run(agent, "skynet.retpack(skynet.tracetag())") end)
 	test.eq(got, tag)
-	test.err(function() skynet.traceproto("nosuch", true) end, "assertion failed!")
+	test.err(function() skynet.traceproto("nosuch", true) end,
+		"bad argument #1 to 'skynet.traceproto' (no protocol is named 'nosuch'): assertion failed!")
 	skynet.kill(agent)
 end)
 
