@@ -113,11 +113,23 @@ function httpc.request(method, host, url, recvheader, header, content)
 end
 
 ---The same with GET. Yields.
+---@param host string
+---@param url string
+---@param recvheader table?
+---@param header table<string, string|number|(string|number)[]>?
+---@param content string?
+---@return integer status
+---@return string body
 function httpc.get(host, url, recvheader, header, content)
 	return httpc.request("GET", host, url, recvheader, header, content)
 end
 
 ---The same with HEAD. Yields.
+---@param host string
+---@param url string
+---@param recvheader table?
+---@param header table<string, string|number|(string|number)[]>?
+---@param content string?
 ---@return integer status
 function httpc.head(host, url, recvheader, header, content)
 	check_request("HEAD", url)
@@ -151,6 +163,12 @@ end
 
 ---Make a request and read the body of its response piece by piece: see http.stream. It
 ---must be closed unless it is read to its end. Raises. Yields.
+---@param method string
+---@param host string
+---@param url string
+---@param recvheader table?
+---@param header table<string, string|number|(string|number)[]>?
+---@param content string?
 ---@return http.stream
 function httpc.request_stream(method, host, url, recvheader, header, content)
 	check_request(method, url)

@@ -31,11 +31,15 @@ request.failure = {
 }
 
 ---Raise it.
+---@param status integer?
+---@param why string
 function request.fail(status, why)
 	error(setmetatable({ status = status, why = why }, request.failure), 0)
 end
 
 ---Message handler that leaves such objects as they are.
+---@param err any
+---@return any
 function request.traceback(err)
 	if type(err) == "table" then
 		return err
@@ -94,7 +98,13 @@ local meta = {
 }
 
 ---@param conn http.connection
+---@param method string
+---@param target string
 ---@param head string what codec.header makes the header of
+---@param length integer? of the body
+---@param flags integer of the head, see the codec
+---@param minor integer of the version
+---@return http.request
 function request.new(conn, method, target, head, length, flags, minor)
 	return setmetatable({
 		conn = conn,
@@ -256,6 +266,8 @@ function request.can_drain(self, limit)
 end
 
 ---Read what the handler has not, up to `limit` bytes. True if the end was reached.
+---@param limit integer
+---@return boolean
 function request.drain(self, limit)
 	if self.at_end then
 		return true

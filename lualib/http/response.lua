@@ -41,6 +41,7 @@ local first_line = setmetatable({}, {
 ---A response without body.
 ---@param status integer
 ---@param closes boolean?
+---@return string
 function response.bare(status, closes)
 	return codec.message(first_line[status], nil,
 		closes and "content-length: 0\r\nconnection: close\r\n" or "content-length: 0\r\n")
@@ -69,6 +70,7 @@ end
 
 ---@param conn http.connection
 ---@param req http.request
+---@return http.response
 function response.new(conn, req)
 	local flags = req.flags
 	local keep_alive = flags & CLOSE == 0

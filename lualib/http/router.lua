@@ -76,6 +76,9 @@ for _, method in ipairs { "get", "post", "put", "delete", "patch", "head", "opti
 	end
 end
 
+---Handle all methods that have no handler of their own for this pattern.
+---@param pattern string as for route
+---@param handler http.handler
 function router:any(pattern, handler)
 	router.route(self, "*", pattern, handler)
 end

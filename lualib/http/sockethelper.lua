@@ -26,6 +26,7 @@ sockethelper.socket_error = setmetatable({}, {
 
 ---Raise `socket_error` with a text, formatted as string.format does.
 ---@param format string
+---@param ... any
 function sockethelper.raise(format, ...)
 	detail = string.format(format, ...)
 	error(sockethelper.socket_error, 0)

@@ -187,6 +187,8 @@ function M.request(first)
 end
 
 ---Number of waiting tasks, or a dump; see skynet.taskinfo.
+---@param what table|integer|"init"|thread|nil
+---@return integer|string|nil
 function M.task(what)
 	return require "skynet.taskinfo".task(what)
 end

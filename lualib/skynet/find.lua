@@ -37,6 +37,7 @@ end
 
 ---Wait for a unique service that somebody else launches. Yields.
 ---@param global string|true as for uniqueservice
+---@param ... any
 ---@return integer handle
 function M.queryservice(global, ...)
 	return ask("GQUERY", "QUERY", global, ...)

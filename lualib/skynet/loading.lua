@@ -12,6 +12,7 @@ local loading = {}
 local waits_for = {}
 
 ---skynet.init in a task.
+---@param f fun()
 function M.init(f)
 	local list = context[coroutine.running()]
 	if list then

@@ -220,6 +220,7 @@ end
 
 ---Log a formatted line.
 ---@param fmt string
+---@param ... any
 function snax.printf(fmt, ...)
 	if type(fmt) ~= "string" then
 		require "skynet.misuse"("snax.printf", 1, "string", fmt)
