@@ -11,8 +11,17 @@
 /* Digits of the index of an array's element, and a zero. */
 #define INDEX_SIZE 24
 
+/* A key: `size` bytes, none of them zero. */
+struct key {
+	const char *text;
+	size_t size;
+	lua_Integer item;     /* of an array: its index in Lua; 0 of a document */
+	const struct key *up; /* of the table around, or NULL; while its value is written */
+};
+
 struct writer {
 	lua_State *L;
+	const struct key *at; /* whose value is written; NULL: that of the root */
 	uint8_t *data;
 	size_t size;
 	size_t cap;
@@ -20,13 +29,49 @@ struct writer {
 	uint8_t first[FIRST_BUFFER];
 };
 
-/* A key: `size` bytes, none of them zero. */
-struct key {
-	const char *text;
-	size_t size;
-};
-
 static void write_value(struct writer *w, const struct key *key, int index, int depth);
+
+//------------------------------------------------------------------ refusals
+
+/* Add how the key is written in Lua, after those around it. */
+static void
+add_path(luaL_Buffer *b, const struct key *key) {
+	if (key->up != NULL) {
+		add_path(b, key->up);
+	}
+	if (key->item > 0) {
+		char text[INDEX_SIZE];
+		luaL_addlstring(b, text,
+		                (size_t)snprintf(text, sizeof(text), "[%lld]", (long long)key->item));
+		return;
+	}
+	if (key->up != NULL) {
+		luaL_addchar(b, '.');
+	}
+	luaL_addlstring(b, key->text, key->size);
+}
+
+/* Raise: the reason, and where in the table. */
+static void
+refuse(struct writer *w, const char *reason, const char *what) {
+	lua_State *L = w->L;
+	luaL_checkstack(L, 16, "bson");
+	luaL_where(L, 1);
+	lua_pushfstring(L, reason, what);
+	if (w->at != NULL) {
+		luaL_Buffer b;
+		lua_pushliteral(L, " (at ");
+		luaL_buffinit(L, &b);
+		add_path(&b, w->at);
+		luaL_addchar(&b, ')');
+		luaL_pushresult(&b);
+	} else {
+		lua_pushliteral(L, "");
+		lua_pushliteral(L, "");
+	}
+	lua_concat(L, 4);
+	lua_error(L);
+}
 
 //-------------------------------------------------------------------- writing
 
@@ -117,12 +162,12 @@ utf8_length(const uint8_t *s, size_t left) {
 }
 
 static void
-check_utf8(lua_State *L, const char *text, size_t size) {
+check_utf8(struct writer *w, const char *text, size_t size) {
 	const uint8_t *s = (const uint8_t *)text;
 	for (size_t i = 0; i < size;) {
 		size_t n = utf8_length(s + i, size - i);
 		if (n == 0) {
-			luaL_error(L, "Invalid utf8 string");
+			refuse(w, "Invalid utf8 string", NULL);
 		}
 		i += n;
 	}
@@ -130,34 +175,43 @@ check_utf8(lua_State *L, const char *text, size_t size) {
 
 /* The string at `index` as a key. */
 static struct key
-check_key(lua_State *L, int index) {
-	struct key key;
-	key.text = lua_tolstring(L, index, &key.size);
-	check_utf8(L, key.text, key.size);
+check_key(struct writer *w, int index) {
+	struct key key = {0};
+	key.text = lua_tolstring(w->L, index, &key.size);
+	check_utf8(w, key.text, key.size);
 	if (memchr(key.text, 0, key.size) != NULL) {
-		luaL_error(L, "Bson key has a zero byte");
+		refuse(w, "Bson key has a zero byte", NULL);
 	}
 	return key;
 }
 
 /* The same for a key of a table: no number passes for a string there. */
 static struct key
-check_table_key(lua_State *L, int index) {
-	switch (lua_type(L, index)) {
+check_table_key(struct writer *w, int index) {
+	switch (lua_type(w->L, index)) {
 	case LUA_TSTRING:
-		return check_key(L, index);
+		return check_key(w, index);
 	case LUA_TNUMBER:
-		luaL_error(L, "Bson dictionary's key can't be number");
+		refuse(w, "Bson dictionary's key can't be number", NULL);
 		break;
 	default:
-		luaL_error(L, "Invalid key type : %s", luaL_typename(L, index));
+		refuse(w, "Invalid key type : %s", luaL_typename(w->L, index));
 	}
-	return (struct key){"", 0};
+	return (struct key){0};
+}
+
+/* An element of the document that is written. */
+static void
+write_element(struct writer *w, struct key *key, int index, int depth) {
+	key->up = w->at;
+	w->at = key;
+	write_value(w, key, index, depth);
+	w->at = key->up;
 }
 
 static void
 write_string(struct writer *w, const struct key *key, const char *s, size_t size) {
-	check_utf8(w->L, s, size);
+	check_utf8(w, s, size);
 	write_head(w, BSON_STRING, key);
 	if (size >= INT32_MAX) {
 		luaL_error(w->L, "bson document too large");
@@ -243,8 +297,8 @@ write_meta_pairs(struct writer *w, int table, int depth) {
 		if (lua_isnil(L, -2)) {
 			break;
 		}
-		struct key key = check_table_key(L, -2);
-		write_value(w, &key, lua_gettop(L), depth);
+		struct key key = check_table_key(w, -2);
+		write_element(w, &key, lua_gettop(L), depth);
 		lua_pop(L, 1);
 		lua_replace(L, control);
 	}
@@ -260,8 +314,8 @@ write_pairs(struct writer *w, int table, int depth) {
 	} else {
 		lua_pushnil(L);
 		while (lua_next(L, table)) {
-			struct key key = check_table_key(L, -2);
-			write_value(w, &key, lua_gettop(L), depth);
+			struct key key = check_table_key(w, -2);
+			write_element(w, &key, lua_gettop(L), depth);
 			lua_pop(L, 1);
 		}
 	}
@@ -274,9 +328,10 @@ write_items(struct writer *w, int table, lua_Integer n, int depth) {
 	size_t begin = begin_document(w);
 	for (lua_Integer i = 1; i <= n; i++) {
 		char text[INDEX_SIZE];
-		struct key key = {text, (size_t)snprintf(text, sizeof(text), "%lld", (long long)i - 1)};
+		struct key key = {.text = text, .item = i};
+		key.size = (size_t)snprintf(text, sizeof(text), "%lld", (long long)i - 1);
 		lua_geti(L, table, i);
-		write_value(w, &key, lua_gettop(L), depth);
+		write_element(w, &key, lua_gettop(L), depth);
 		lua_pop(L, 1);
 	}
 	end_document(w, begin);
@@ -285,7 +340,8 @@ write_items(struct writer *w, int table, lua_Integer n, int depth) {
 /* How many items an array has; -1 when the table is a document. Raises for a mixture and for holes.
  */
 static lua_Integer
-count_items(lua_State *L, int table) {
+count_items(struct writer *w, int table) {
+	lua_State *L = w->L;
 	lua_Integer count = 0;
 	lua_Integer max = 0;
 	bool has_first = false;
@@ -295,7 +351,7 @@ count_items(lua_State *L, int table) {
 		lua_Integer key = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : 0;
 		if (key < 1) {
 			if (count > 0) {
-				luaL_error(L, "Bson table has both items and other keys");
+				refuse(w, "Bson table has both items and other keys", NULL);
 			}
 			// A document, which raises at the first key that is no string.
 			lua_pop(L, 1);
@@ -306,22 +362,23 @@ count_items(lua_State *L, int table) {
 		has_first = has_first || key == 1;
 	}
 	if (count > 0 && !has_first) {
-		luaL_error(L, "Bson dictionary's key can't be number");
+		refuse(w, "Bson dictionary's key can't be number", NULL);
 	}
 	if (max != count) {
-		luaL_error(L, "Bson array has a hole (nil), Use bson.null instead");
+		refuse(w, "Bson array has a hole (nil), Use bson.null instead", NULL);
 	}
 	return count > 0 ? count : -1;
 }
 
 /* As count_items; metamethods decide before the content does. */
 static lua_Integer
-array_length(lua_State *L, int table) {
+array_length(struct writer *w, int table) {
+	lua_State *L = w->L;
 	if (luaL_getmetafield(L, table, "__len") != LUA_TNIL) {
 		lua_pushvalue(L, table);
 		lua_call(L, 1, 1);
 		if (!lua_isinteger(L, -1)) {
-			luaL_error(L, "__len should return integer");
+			refuse(w, "__len should return integer", NULL);
 		}
 		lua_Integer n = lua_tointeger(L, -1);
 		lua_pop(L, 1);
@@ -331,16 +388,16 @@ array_length(lua_State *L, int table) {
 		lua_pop(L, 1);
 		return -1;
 	}
-	return count_items(L, table);
+	return count_items(w, table);
 }
 
 static void
 write_table(struct writer *w, const struct key *key, int table, int depth) {
 	if (depth > BSON_MAX_DEPTH) {
-		luaL_error(w->L, "Too depth while encoding bson");
+		refuse(w, "Too depth while encoding bson", NULL);
 	}
 	luaL_checkstack(w->L, 16, "bson");
-	lua_Integer n = array_length(w->L, table);
+	lua_Integer n = array_length(w, table);
 	write_head(w, n >= 0 ? BSON_ARRAY : BSON_DOCUMENT, key);
 	if (n >= 0) {
 		write_items(w, table, n, depth);
@@ -360,7 +417,7 @@ write_embedded(struct writer *w, const struct key *key, int index) {
 	size_t limit = full ? lua_rawlen(L, index) : INT32_MAX;
 	int32_t size = doc != NULL && limit >= BSON_MIN_DOCUMENT ? (int32_t)bson_get_u32(doc) : 0;
 	if (size < BSON_MIN_DOCUMENT || (size_t)size > limit || doc[size - 1] != 0) {
-		luaL_error(L, "Invalid bson document in a userdata");
+		refuse(w, "Invalid bson document in a userdata", NULL);
 	}
 	write_head(w, BSON_DOCUMENT, key);
 	write_bytes(w, doc, (size_t)size);
@@ -394,7 +451,7 @@ write_value(struct writer *w, const struct key *key, int index, int depth) {
 	const char *s;
 	switch (lua_type(L, index)) {
 	case LUA_TNIL:
-		luaL_error(L, "Bson array has a hole (nil), Use bson.null instead");
+		refuse(w, "Bson array has a hole (nil), Use bson.null instead", NULL);
 		break;
 	case LUA_TNUMBER:
 		write_number(w, key, index);
@@ -419,7 +476,7 @@ write_value(struct writer *w, const struct key *key, int index, int depth) {
 		write_embedded(w, key, index);
 		break;
 	default:
-		luaL_error(L, "Invalid value type : %s", luaL_typename(L, index));
+		refuse(w, "Invalid value type : %s", luaL_typename(L, index));
 	}
 }
 
@@ -430,6 +487,7 @@ static void
 writer_init(struct writer *w, lua_State *L) {
 	lua_pushnil(L);
 	w->L = L;
+	w->at = NULL;
 	w->data = w->first;
 	w->size = 0;
 	w->cap = sizeof(w->first);
@@ -468,8 +526,8 @@ bson_encode_order(lua_State *L) {
 		if (!lua_isstring(L, i)) {
 			return luaL_error(L, "Argument %d need a string", i);
 		}
-		struct key key = check_key(L, i);
-		write_value(&w, &key, i + 1, 0);
+		struct key key = check_key(&w, i);
+		write_element(&w, &key, i + 1, 0);
 	}
 	end_document(&w, begin);
 	return push_bson(&w);

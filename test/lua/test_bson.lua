@@ -187,6 +187,25 @@ test.case("typed strings of a wrong size are refused", function()
 	test.err(function() bson.type(print) end, "Invalid type function")
 end)
 
+test.case("what cannot be encoded is named with its place", function()
+	local function refused(v, text)
+		test.err(function() bson.encode(v) end, text)
+	end
+	refused({ bag = { items = { 1, 2, { cb = print } } } }, "Invalid value type : function (at bag.items[3].cb)")
+	refused({ f = print }, "Invalid value type : function (at f)")
+	refused({ a = { b = "\xff" } }, "Invalid utf8 string (at a.b)")
+	refused({ a = { ["\xff"] = 1 } }, "Invalid utf8 string (at a)")
+	refused({ a = { b = { 1, nil, 3 } } }, "Bson array has a hole (nil), Use bson.null instead (at a.b)")
+	refused({ a = { { 1, x = 2 } } }, "Bson table has both items and other keys (at a[1])")
+	refused({ a = { [true] = 1 } }, "Invalid key type : boolean (at a)")
+	refused({ a = { b = io.stdout } }, "Invalid bson document in a userdata (at a.b)")
+	test.err(function() bson.encode_order("x", 1, "y", { z = print }) end, "Invalid value type : function (at y.z)")
+	local cycle = {}
+	cycle.me = cycle
+	refused(cycle, "Too depth while encoding bson (at me.me.me.")
+	test.match(test.err(function() bson.encode { [5] = 1 } end), "Bson dictionary's key can't be number$")
+end)
+
 test.case("keys are checked", function()
 	test.err(function() bson.encode { ["a\0b"] = 1 } end, "Bson key has a zero byte")
 	test.err(function() bson.encode_order("a\0", 1) end, "Bson key has a zero byte")
