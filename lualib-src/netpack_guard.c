@@ -379,6 +379,11 @@ guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum guard_r
 	return c != NULL ? count(g, c, (struct load){(int64_t)packages, (int64_t)bytes}, why) : 0;
 }
 
+static bool
+has_limit(const struct guard_rate *r) {
+	return r->packages > 0 || r->bytes > 0;
+}
+
 int64_t
 guard_take(struct guard *g, int id, size_t bytes, enum guard_reason *why) {
 	struct connection *c = *find(g, id);
@@ -387,6 +392,10 @@ guard_take(struct guard *g, int id, size_t bytes, enum guard_reason *why) {
 		return 0;
 	}
 	const struct guard_limits *l = &g->limits[c->address->peer.is_local];
+	if (!has_limit(&l->connection) && !has_limit(&l->address)) {
+		c->is_marked = true;
+		return 0;
+	}
 	uint64_t now = g->clock();
 	bucket_fill(&c->bucket, &l->connection, now);
 	bucket_fill(&c->address->bucket, &l->address, now);

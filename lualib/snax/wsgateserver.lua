@@ -235,7 +235,7 @@ end
 local function release(fd, c, reason)
 	c.held = c.held & ~reason
 	if c.held == 0 and not c.is_pumping then
-		pump(fd, c)
+		pump(fd)
 	end
 end
 
@@ -353,12 +353,11 @@ local function take_found(fd, c, kind, a, b, service)
 	end
 end
 
--- What follows the last thing that was delivered.
-local function end_pump(fd, c)
-	c.is_pumping = false
+-- Nothing more is delivered for now.
+local function after_pump(fd, c)
 	if c.state == CLOSING then
 		drop_frames(fd, c)
-	elseif c.is_paused and c.state == OPEN and c.held == 0 then
+	elseif c.state == OPEN and c.held == 0 then
 		c.is_paused = false
 		driver.start(fd)
 	end
@@ -366,7 +365,11 @@ end
 
 -- Delivers all that has arrived, beginning with what was found. May yield with the handler;
 -- what arrives meanwhile waits in the codec. Every message passes here: it is written out.
-function pump(fd, c, kind, a, b, service)
+function pump(fd, kind, a, b, service)
+	local c = connections[fd]
+	if not c then
+		return
+	end
 	local line = c.line
 	c.is_pumping = true
 	if not kind and c.state == OPEN and c.held == 0 then
@@ -397,7 +400,10 @@ function pump(fd, c, kind, a, b, service)
 		end
 		kind, a, b, service = take(line, size)
 	end
-	end_pump(fd, c)
+	c.is_pumping = false
+	if c.state ~= OPEN or c.is_paused then
+		after_pump(fd, c)
+	end
 end
 
 ---Deliver the messages of a connection that was announced by `connect`.
@@ -412,7 +418,7 @@ function wsgateserver.openclient(fd)
 		set_deadline(fd, settings.first_timeout)
 	end
 	if c.codec:pending() > 0 or c.is_paused then
-		skynet.fork(pump, fd, c)
+		skynet.fork(pump, fd)
 	end
 end
 
@@ -507,7 +513,7 @@ local function take_block(fd, c, size, data)
 	if state == OPEN then
 		feed(c.codec, data, size)
 		if c.is_started and not c.is_pumping and c.held == 0 then
-			pump(fd, c)
+			pump(fd)
 		elseif not c.is_paused and c.codec:pending() > MAX_PENDING then
 			c.is_paused = true
 			driver.pause(fd)
@@ -656,9 +662,7 @@ on[8] = function(fd, size, data)
 end
 
 -- FOUND: what the inbox leaves to Lua of an open connection's data
-on[9] = function(fd, kind, a, b, service)
-	pump(fd, connections[fd], kind, a, b, service)
-end
+on[9] = pump
 
 ------------------------------------------------------------------- settings
 
