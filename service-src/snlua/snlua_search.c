@@ -242,6 +242,29 @@ check_descriptors(lua_State *L, const char *name) {
 	}
 }
 
+/* Modules that games for the framework require, and that are not there. */
+static bool
+is_missing_yet(const char *name) {
+	static const char *const parts[] = {"skynet.cluster", "skynet.db"};
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		size_t n = strlen(parts[i]);
+		if (strncmp(name, parts[i], n) == 0 && (name[n] == '\0' || name[n] == '.')) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The searcher's `results`, which are none but its message: say more if there is more to say. */
+static int
+explain(lua_State *L, const char *name, int results) {
+	if (results == 1 && lua_type(L, -1) == LUA_TSTRING && is_missing_yet(name)) {
+		lua_pushfstring(L, "this version of the framework does not have '%s' yet\n\t%s", name,
+		                lua_tostring(L, -1));
+	}
+	return results;
+}
+
 /* In place of the searcher of Lua modules, the first one that looks for files. */
 static int
 find_lua(lua_State *L) {
@@ -249,7 +272,7 @@ find_lua(lua_State *L) {
 	struct found found;
 	const char *name = luaL_checkstring(L, 1);
 	if (mode_of(L) == CACHE_OFF || !make_module_key(L, lua_upvalueindex(UP_PACKAGE), name, &key)) {
-		return search(L);
+		return explain(L, name, search(L));
 	}
 	if (map_get(&key, &found) && push_loader(L, &found)) {
 		return 2;
@@ -260,7 +283,7 @@ find_lua(lua_State *L) {
 	} else {
 		check_descriptors(L, name);
 	}
-	return results;
+	return explain(L, name, results);
 }
 
 /* Keep a library for ever whose opener is remembered. */

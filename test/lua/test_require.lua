@@ -92,6 +92,22 @@ test.case("a missing module gives the standard message", function()
 	test.match(err, "no file")
 end)
 
+test.case("what this version does not have is told as such", function()
+	local cache = require "skynet.codecache"
+	if not cache.mode() then
+		test.skip "sharing is off"
+	end
+	for _, mode in ipairs { "ON", "OFF" } do
+		cache.mode(mode)
+		for _, name in ipairs { "skynet.cluster", "skynet.cluster.core", "skynet.db.redis" } do
+			local message = test.err(function() require(name) end, "module '" .. name .. "' not found:")
+			test.match(message, "\n\tthis version of the framework does not have '" .. name .. "' yet\n\tno file '")
+		end
+		test.ok(not test.err(function() require "skynet.clusters" end):find "this version")
+	end
+	cache.mode "ON"
+end)
+
 test.case("a module that does not compile gives its error", function()
 	module("syntax", "return =")
 	test.err(function() require "syntax" end, "unexpected symbol")
