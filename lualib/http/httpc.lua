@@ -73,12 +73,22 @@ local function converse(conn, place, method, url, recvheader, header, content)
 end
 
 -- What each request has.
-local function check_request(method, url)
+-- An argument left out puts all others in wrong places.
+local function check_table(name, value)
+	if value ~= nil and type(value) ~= "table" then
+		error(string.format("httpc: %s is a table or nil, not a %s: the order is host, url, recvheader, "
+			.. "header, content", name, type(value)), 0)
+	end
+end
+
+local function check_request(method, url, recvheader, header)
 	if type(method) ~= "string" then
 		error('httpc: the method is a string such as "GET", not a ' .. type(method), 0)
 	elseif type(url) ~= "string" then
 		error('httpc: the url is a string such as "/a?b=c", not a ' .. type(url), 0)
 	end
+	check_table("recvheader", recvheader)
+	check_table("header", header)
 end
 
 -- Run f(conn, place, ...) and close the connection. Yields.
@@ -108,7 +118,7 @@ end
 ---@return integer status
 ---@return string body
 function httpc.request(method, host, url, recvheader, header, content)
-	check_request(method, url)
+	check_request(method, url, recvheader, header)
 	return with_connection(host, request, method, url, recvheader, header, content)
 end
 
@@ -132,7 +142,7 @@ end
 ---@param content string?
 ---@return integer status
 function httpc.head(host, url, recvheader, header, content)
-	check_request("HEAD", url)
+	check_request("HEAD", url, recvheader, header)
 	return (with_connection(host, request, "HEAD", url, recvheader, header, content))
 end
 
@@ -171,7 +181,7 @@ end
 ---@param content string?
 ---@return http.stream
 function httpc.request_stream(method, host, url, recvheader, header, content)
-	check_request(method, url)
+	check_request(method, url, recvheader, header)
 	local conn, place = open(host)
 	local ok, head = pcall(converse, conn, place, method, url, recvheader, header, content)
 	if not ok then
