@@ -22,7 +22,16 @@ result_wanted(lua_State *L) {
 /* A time argument in centiseconds. What does not fit the kernel is refused. */
 static int
 check_time(lua_State *L, int arg) {
-	lua_Integer ti = luaL_checkinteger(L, arg);
+	int is_whole;
+	lua_Integer ti = lua_tointegerx(L, arg, &is_whole);
+	if (!is_whole) {
+		if (lua_type(L, arg) == LUA_TNUMBER) {
+			luaL_argerror(L, arg,
+			              lua_pushfstring(L, "a whole number of 1/100 s expected, got %f",
+			                              lua_tonumber(L, arg)));
+		}
+		luaL_checkinteger(L, arg);
+	}
 	if (ti > INT_MAX) {
 		luaL_argerror(L, arg, lua_pushfstring(L, "time %I is out of range", ti));
 	}
