@@ -198,6 +198,15 @@ address_text(lua_State *L, int arg) {
 	return luaL_tolstring(L, arg, NULL);
 }
 
+/* There is no service where a call goes; `what` names the place. */
+static int
+refuse_address(lua_State *L, const char *what) {
+	task_push_place(L);
+	lua_pushfstring(L, "call to invalid address%s%s", *what != '\0' ? " " : "", what);
+	lua_concat(L, 2);
+	return lua_error(L);
+}
+
 /* The call of t has failed; its task runs again to raise that. */
 static int
 raise_failure(lua_State *L, struct task *t) {
@@ -321,7 +330,7 @@ call_packed(lua_State *L, struct task *t, int cs) {
 	int type = class_id(L, -1);
 	struct payload p = pack_values(L, 3);
 	request(L, t, &to, type, &p, cs, call_answered);
-	return luaL_error(L, "call to invalid address %s", address_text(L, 1));
+	return refuse_address(L, address_text(L, 1));
 }
 
 /* Lua: call(addr, typename, ...) -> unpacked answer */
@@ -349,7 +358,7 @@ task_rawcall(lua_State *L) {
 	int type = class_id(L, -1);
 	struct payload p = check_payload(L, 3);
 	request(L, t, &to, type, &p, -1, rawcall_answered);
-	return luaL_error(L, "call to invalid address");
+	return refuse_address(L, "");
 }
 
 /* ----------------------------------------------------------- request sets */

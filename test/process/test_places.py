@@ -36,12 +36,21 @@ skynet.start(function()
 		local id = socket.listen("10.9.8.7", 1)
 		return id
 	end)
+	tell("gone", function()
+		require "skynet.manager"
+		local snax = require "skynet.snax"
+		local s = snax.newservice "object"
+		skynet.kill(s.handle)
+		local v = s.req.echo()
+		return v
+	end)
 	skynet.error "all told"
 end)
 """
 FILES = {
     "svc/user.lua": USER,
     "svc/refuses.lua": "local skynet = require 'skynet'\nskynet.start(function() error 'my reason' end)\n",
+    "svc/object.lua": "function response.echo() end\n",
     "svc/lacks.lua": "require 'no.such.module'\n",
 }
 
@@ -51,7 +60,7 @@ def line_of(text):
 
 
 def test_the_place_is_the_users():
-    with Node('start = "user"', files=FILES) as n:
+    with Node('start = "user"\nsnax = "./svc/?.lua"', files=FILES) as n:
         n.wait_for("all told")
         for name, call, reason in (
                 ("service", 'newservice "refuses"', r"\./svc/refuses\.lua:2: my reason: call failed"),
@@ -59,6 +68,7 @@ def test_the_place_is_the_users():
                 ("nameless", "uniqueservice()", "service name must be a string, got nil"),
                 ("module", 'newservice "lacks"', "module 'no.such.module' not found: call failed"),
                 ("data", 'query "nothing"', "no shared data 'nothing': call failed"),
+                ("gone", "s.req.echo()", r"call to invalid address :[0-9a-f]{8}"),
                 ("listen", "socket.listen", "Listen error: 10.9.8.7:1: Cannot assign requested address")):
             want = rf"\] {name} \./svc/user\.lua:{line_of(call)}: {reason}$"
             assert re.search(want, n.text, re.M), (want, n.text)
