@@ -112,11 +112,11 @@ local function ask(limit, to, class, ...)
 	if answer[1] then
 		return table.unpack(answer, 2, answer.n)
 	end
-	local err, handle = answer[2], math.tointeger(to)
+	local err, handle = tostring(answer[2]), math.tointeger(to)
 	local name = handle and skynet.address(handle) or to
-	if err ~= "call timeout" then
-		local has_ended = err == "call failed" and handle and not alive(handle)
-		error(has_ended and name .. " has ended meanwhile: call failed" or err, 0)
+	if not err:find "call timeout$" then
+		local has_ended = err:find "call failed$" and handle and not alive(handle)
+		error(has_ended and name .. " has ended meanwhile: " .. err or err, 0)
 	elseif handle and is_in_c(handle) then
 		error(string.format("%s gave no answer in %g s: it is written in C, and such a service answers "
 			.. "only what it was made for; list shows those in Lua", name, limit / 100), 0)
