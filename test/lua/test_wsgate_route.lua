@@ -333,6 +333,25 @@ test.case("a line names the agent that is gone, and the connection ends", functi
 	close(id, id2)
 end)
 
+test.case("a gate of one's own routes too, and gets the messages when the service is gone", function()
+	local mark = rt.mark()
+	gate, port = watchdog.open "sv_wslost"
+	agent = skynet.newservice "sv_agent"
+	local id = raw.connect(port)
+	socket.write(id, frame(1, "mine"))
+	test.eq(raw.next(id), "2:mine")
+	local fd = skynet.call(gate, "lua", "route", agent, 0x55)
+	socket.write(id, numbers(1, 1))
+	test.eq(test.wait_for(function() return notes()[1] end), { fd, 0x55, "1" })
+	skynet.kill(agent)
+	socket.write(id, frame(1, "nobody's"))
+	rt.logged("lost " .. skynet.address(agent) .. " of a connection %(integer%)", mark)
+	socket.write(id, frame(1, "mine again"))
+	test.eq(raw.next(id), "2:mine again")
+	socket.close(id)
+	skynet.kill(gate)
+end)
+
 test.case("what arrives after a kick reaches nobody", function()
 	open_gate {}
 	local id, fd = connect()
