@@ -7,6 +7,7 @@
 #include "malloc_hook.h"
 
 #include <execinfo.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -44,8 +45,12 @@ malloc_report(const char *format, ...) {
 		n = (int)sizeof(line) - 2;
 	}
 	line[n++] = '\n';
-	ssize_t written = write(STDERR_FILENO, line, (size_t)n);
-	(void)written; /* there is nobody left to tell */
+	/* A pipe that nobody reads must not hold up who reports. */
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+	if (poll(&p, 1, 0) > 0) {
+		ssize_t written = write(STDERR_FILENO, line, (size_t)n);
+		(void)written; /* there is nobody left to tell */
+	}
 }
 
 void

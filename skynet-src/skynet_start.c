@@ -25,6 +25,7 @@
 #include "skynet_quiet.h"
 #include "skynet_server.h"
 #include "skynet_socket.h"
+#include "skynet_stdout.h"
 #include "skynet_timer.h"
 
 #include <errno.h>
@@ -552,6 +553,7 @@ end_stuck(struct skynet_config *config, int left) {
 	if (config->daemon) {
 		daemon_exit(config->daemon);
 	}
+	skynet_stdout_finish();
 	fflush(NULL);
 	_exit(EXIT_FAILURE);
 }
@@ -563,6 +565,10 @@ skynet_start(struct skynet_config *config) {
 	catch_signals();
 	if (config->daemon && daemon_init(config->daemon) != 0) {
 		exit(EXIT_FAILURE);
+	}
+	/* A daemon has none for long, and must not keep the one of its start open. */
+	if (!config->daemon) {
+		skynet_stdout_open();
 	}
 	init_parts(config);
 	launch_logger(config);
