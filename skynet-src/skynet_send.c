@@ -58,11 +58,16 @@ complaint(const struct parcel *p, int type) {
 	return NULL;
 }
 
-/* Check the arguments. 0, or the result of the failed send; frees then. */
+/* Check the arguments. 0, or the result of the failed send; frees then. Who knows the
+ * receiver's address says what is TOO_LARGE. */
 static int
 check(struct parcel *p, int type) {
 	const char *reason = complaint(p, type);
 
+	p->is_ours = (type & PTYPE_TAG_DONTCOPY) != 0;
+	if (p->size > MESSAGE_TYPE_MASK) {
+		return fail(p, TOO_LARGE);
+	}
 	if (reason) {
 		skynet_error(p->ctx, "error: %s (type %x, session %d)", reason, (unsigned)type, p->session);
 		return fail(p, UNDELIVERABLE);
@@ -242,22 +247,13 @@ send_packed(struct parcel *p, uint32_t handle) {
 int
 skynet_send(struct skynet_context *ctx, uint32_t source, uint32_t destination, int type,
             int session, void *data, size_t sz) {
-	struct parcel p = {
-	    .ctx = ctx,
-	    .source = source,
-	    .session = session,
-	    .data = data,
-	    .size = sz,
-	    .is_ours = (type & PTYPE_TAG_DONTCOPY) != 0,
-	};
-	int code;
+	struct parcel p = {.ctx = ctx, .source = source, .session = session, .data = data, .size = sz};
+	int code = check(&p, type);
 
-	if (sz > MESSAGE_TYPE_MASK) {
-		skynet_error(ctx, "error: The message to %" PRIx32 " is too large", destination);
-		return fail(&p, TOO_LARGE);
-	}
-	code = check(&p, type);
 	if (code != 0) {
+		if (code == TOO_LARGE) {
+			skynet_error(ctx, "error: The message to %" PRIx32 " is too large", destination);
+		}
 		return code;
 	}
 	pack(&p, type);
@@ -280,23 +276,14 @@ send_global(struct parcel *p, const char *name, int type) {
 int
 skynet_sendname(struct skynet_context *ctx, uint32_t source, const char *address, int type,
                 int session, void *data, size_t sz) {
-	struct parcel p = {
-	    .ctx = ctx,
-	    .source = source,
-	    .session = session,
-	    .data = data,
-	    .size = sz,
-	    .is_ours = (type & PTYPE_TAG_DONTCOPY) != 0,
-	};
+	struct parcel p = {.ctx = ctx, .source = source, .session = session, .data = data, .size = sz};
 	uint32_t handle = 0;
-	int code;
+	int code = check(&p, type);
 
-	if (sz > MESSAGE_TYPE_MASK) {
-		skynet_error(ctx, "error: The message to %s is too large", address);
-		return fail(&p, TOO_LARGE);
-	}
-	code = check(&p, type);
 	if (code != 0) {
+		if (code == TOO_LARGE) {
+			skynet_error(ctx, "error: The message to %s is too large", address);
+		}
 		return code;
 	}
 	if (address[0] == ':') {
