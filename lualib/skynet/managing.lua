@@ -47,12 +47,6 @@ function M.abort()
 	c.command "ABORT"
 end
 
-local function check_name(name)
-	if type(name) ~= "string" then
-		error("the name of a service is a string, not a " .. type(name), 3)
-	end
-end
-
 -- Give handle a name that all nodes know.
 local function register_global(name, handle)
 	if name:byte() == 58 then -- ":"
@@ -70,7 +64,9 @@ end
 ---@param name string ".local", or a global name
 ---@return boolean # false: the local name is taken. true for a global one: see harbor.globalname
 function M.register(name)
-	check_name(name)
+	if type(name) ~= "string" then
+		require "skynet.misuse"("skynet.register", 1, "string", name)
+	end
 	if name:byte() == 46 then -- "."
 		return c.command("REG", name) ~= nil
 	end
@@ -82,8 +78,9 @@ end
 ---@param handle integer|string handle; for local names ":hex" too
 ---@return boolean # false: the local name is taken, or there is no such service
 function M.name(name, handle)
-	check_name(name)
-	if type(handle) ~= "string" and math.type(handle) ~= "integer" then
+	if type(name) ~= "string" then
+		require "skynet.misuse"("skynet.name", 1, "string", name)
+	elseif type(handle) ~= "string" and math.type(handle) ~= "integer" then
 		error(string.format("to name '%s' takes the handle of a service, not a %s", name,
 			type(handle)), 2)
 	end

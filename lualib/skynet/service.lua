@@ -24,9 +24,9 @@ local function check_upvalues(mainfunc)
 	end
 end
 
-local function check_name(name)
+local function check_name(where, name)
 	if type(name) ~= "string" then
-		error("the name of a service is a string, not a " .. type(name), 3)
+		require "skynet.misuse"(where, 1, "string", name, 1)
 	end
 end
 
@@ -37,7 +37,7 @@ end
 ---@param ... any arguments of mainfunc
 ---@return integer
 function service.new(name, mainfunc, ...)
-	check_name(name)
+	check_name("service.new", name)
 	if type(mainfunc) ~= "function" then
 		error("service.new: the main function is a " .. type(mainfunc), 2)
 	end
@@ -59,7 +59,7 @@ end
 ---@param name string
 ---@return integer
 function service.query(name)
-	check_name(name)
+	check_name("service.query", name)
 	local address = cache[name]
 	if not address or not alive(address) then
 		address = skynet.call(get_provider(), "lua", "query", name)
@@ -72,7 +72,7 @@ end
 ---@param name string
 ---@return boolean # false when there was no live instance
 function service.close(name)
-	check_name(name)
+	check_name("service.close", name)
 	local address = skynet.call(get_provider(), "lua", "close", name)
 	cache[name] = nil
 	if not address then

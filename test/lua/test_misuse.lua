@@ -10,10 +10,9 @@ local function refuses(text, f, ...)
 end
 
 test.case("names of services", function()
-	local name = "the name of a service is a string, not a "
-	refuses(name .. "nil", skynet.register)
-	refuses(name .. "number", skynet.register, 3)
-	refuses(name .. "nil", skynet.name)
+	refuses("test_misuse.lua.*#1 to 'skynet.register' %(string expected, got nil", skynet.register)
+	refuses("#1 to 'skynet.register' %(string expected, got number 3", skynet.register, 3)
+	refuses("test_misuse.lua.*#1 to 'skynet.name' %(string expected, got nil", skynet.name)
 	refuses("to name 'x' takes the handle of a service, not a nil", skynet.name, "x")
 	refuses("to name '.x' takes the handle of a service, not a table", skynet.name, ".x", {})
 	refuses("Invalid name '': a global name has 1 to 15 bytes", skynet.register, "")
@@ -57,9 +56,9 @@ end)
 
 test.case("services from functions", function()
 	local service = require "skynet.service"
-	refuses("the name of a service is a string, not a nil", service.new)
-	refuses("the name of a service is a string, not a nil", service.query)
-	refuses("the name of a service is a string, not a table", service.close, {})
+	refuses("test_misuse.lua.*#1 to 'service.new' %(string expected, got nil", service.new)
+	refuses("test_misuse.lua.*#1 to 'service.query' %(string expected, got nil", service.query)
+	refuses("test_misuse.lua.*#1 to 'service.close' %(string expected, got table", service.close, {})
 	refuses("the main function is a number", service.new, "misuse", 3)
 end)
 
