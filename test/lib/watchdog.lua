@@ -1,7 +1,8 @@
 -- watchdog: the test as the watchdog of the gates that it opens, and the packages of their
 -- clients (two length bytes, most significant first, and the payload).
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
+local socket = require "skynet.socket"
 local test = require "testlib"
 
 local watchdog = {}
@@ -49,6 +50,33 @@ function watchdog.open(name, conf)
 	conf.address, conf.port = "127.0.0.1", 0
 	local address, port = skynet.call(gate, "lua", "open", conf)
 	return gate, port, address
+end
+
+---Connect to a gate, and tell it what becomes of the connection. Yields.
+---@param gate integer
+---@param host string
+---@param port integer
+---@param command string of the gate: accept, forward
+---@param ... any its arguments behind the descriptor
+---@return integer id of the client's socket
+---@return integer fd the gate's
+function watchdog.connect(gate, host, port, command, ...)
+	local id = assert(socket.open(host, port))
+	local fd = watchdog.expect "open"[2]
+	skynet.call(gate, "lua", command, fd, ...)
+	return id, fd
+end
+
+---End clients, and services.
+---@param ids integer[] sockets
+---@param ... integer handles
+function watchdog.close(ids, ...)
+	for _, id in ipairs(ids) do
+		socket.close(id)
+	end
+	for _, handle in ipairs { ... } do
+		skynet.kill(handle)
+	end
 end
 
 ---@param text string

@@ -18,7 +18,7 @@ local function ask(service, ...)
 end
 
 local function reader()
-	return assert(skynet.newservice "ds_reader")
+	return assert(skynet.newservice("doc_reader", "skynet.datasheet"))
 end
 
 local function get(service, ...)
@@ -281,7 +281,7 @@ test.case("old versions go when readers move on or exit", function()
 end)
 
 local function swapped(i)
-	local t = { version = i, list = {} }
+	local t = { version = i, list = {}, last = { version = i } }
 	for k = 1, 20 do
 		t.list[k] = { version = i, text = "text " .. i }
 	end

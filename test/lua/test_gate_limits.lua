@@ -18,17 +18,11 @@ local function open_gate(conf)
 end
 
 local function connect(host)
-	local id = assert(socket.open(host or "127.0.0.1", port))
-	local fd = expect "open"[2]
-	skynet.call(gate, "lua", "accept", fd)
-	return id, fd
+	return watchdog.connect(gate, host or "127.0.0.1", port, "accept")
 end
 
 local function close(...)
-	for _, id in ipairs { ... } do
-		socket.close(id)
-	end
-	skynet.kill(gate)
+	watchdog.close({ ... }, gate)
 end
 
 -- Wait for n packages of fd, in order.

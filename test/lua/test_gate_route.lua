@@ -20,18 +20,11 @@ local function open_gate(conf)
 end
 
 local function connect(address)
-	local id = assert(socket.open("127.0.0.1", port))
-	local fd = expect "open"[2]
-	skynet.call(gate, "lua", "forward", fd, 0, address or agent)
-	return id, fd
+	return watchdog.connect(gate, "127.0.0.1", port, "forward", 0, address or agent)
 end
 
 local function close(...)
-	for _, id in ipairs { ... } do
-		socket.close(id)
-	end
-	skynet.kill(gate)
-	skynet.kill(agent)
+	watchdog.close({ ... }, gate, agent)
 end
 
 -- Wait for packages 1 to n of fd at the agent, in order.

@@ -11,7 +11,7 @@ local rt = require "rt"
 local SWAPS = skynet.getenv "test_variant" == "release" and 1000 or 100
 
 local function reader()
-	return assert(skynet.newservice "sd_reader")
+	return assert(skynet.newservice("doc_reader", "skynet.sharedata"))
 end
 
 local function ask(service, ...)

@@ -1,14 +1,15 @@
--- A reader of shared data for test_sharedata: keeps proxies and tells what they show.
+-- A reader of shared documents for test_datasheet and test_sharedata: keeps proxies and
+-- tells what they show. Its argument is the module that gives them.
 
 local skynet = require "skynet"
-local sharedata = require "skynet.sharedata"
 local serve = require "serve"
 
+local documents = require(...)
 local held = {}
 local command = {}
 
 function command.query(name)
-	held[name] = sharedata.query(name)
+	held[name] = documents.query(name)
 end
 
 local function walk(v, ...)
@@ -33,7 +34,7 @@ function command.is_kept(as, name, ...)
 end
 
 function command.flush()
-	sharedata.flush()
+	documents.flush()
 end
 
 function command.drop()
@@ -43,7 +44,7 @@ end
 
 -- Read without yielding, then yield, again and again: count mixtures.
 function command.watch(name, rounds)
-	local root, mixtures, versions, last = sharedata.query(name), 0, 0, nil
+	local root, mixtures, versions, last = documents.query(name), 0, 0, nil
 	for _ = 1, rounds do
 		local n = root.version
 		if n ~= last then
