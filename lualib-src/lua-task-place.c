@@ -41,8 +41,10 @@ task_hint(lua_State *L, const char *message) {
 		return message;
 	}
 	field += sizeof(call) - 1;
-	const char *name = lua_pushlstring(L, field, strcspn(field, "'"));
-	if (!sched_needs_manager(sched_of(L), name)) {
+	size_t n = strcspn(field, "'");
+	const char *name = lua_pushlstring(L, field, n);
+	/* What another service answered goes on behind it. */
+	if (strcmp(field + n, "')") != 0 || !sched_needs_manager(sched_of(L), name)) {
 		lua_pop(L, 1);
 		return message;
 	}

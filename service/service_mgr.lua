@@ -134,6 +134,7 @@ local function launch(key, context, start, ...)
 		session = context.session,
 		source = context.source,
 	}
+	-- Called directly, so that an error does not begin with a line of this file.
 	local ok, result = pcall(start, ...)
 	if ok and not result then
 		ok, result = false, string.format("unique service %s exited during its start", key)
@@ -182,7 +183,7 @@ function command.LAUNCH(context, service_name, sub_name, ...)
 	if is_snax then
 		return launch(key, context, require "skynet.snax".rawnewservice, sub_name, ...)
 	end
-	return launch(key, context, skynet.newservice, script, sub_name, ...)
+	return launch(key, context, skynet.call, ".launcher", "lua", "LAUNCH", "snlua", script, sub_name, ...)
 end
 
 function command.QUERY(context, service_name, sub_name)

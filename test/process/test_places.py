@@ -64,7 +64,7 @@ def test_the_place_is_the_users():
         n.wait_for("all told")
         for name, call, reason in (
                 ("service", 'newservice "refuses"', r"\./svc/refuses\.lua:2: my reason: call failed"),
-                ("unique", 'uniqueservice "refuses"', r".*my reason: call failed"),
+                ("unique", 'uniqueservice "refuses"', r"\./svc/refuses\.lua:2: my reason: call failed"),
                 ("nameless", "uniqueservice()", "service name must be a string, got nil"),
                 ("module", 'newservice "lacks"', "module 'no.such.module' not found: call failed"),
                 ("data", 'query "nothing"', "no shared data 'nothing': call failed"),
@@ -100,7 +100,7 @@ end)
     files = {"svc/named.lua": "local skynet = require 'skynet'\nskynet.start(function() skynet.register '.x' end)\n"}
     with Node('start = "named"', files=files) as n:
         n.wait_for(r"""init service failed: \./svc/named\.lua:2: .*, skynet\.register comes with require "skynet\.manager"$""")
-        n.wait_for(r"""start script 'named' failed: .*, skynet\.register comes with require "skynet\.manager": call failed""")
+        n.wait_for(r"""start script 'named' failed: .*, skynet\.register comes with require "skynet\.manager": call failed \(""")
 
 
 def test_a_preload_that_is_not_there_is_named():
