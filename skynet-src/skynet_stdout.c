@@ -212,18 +212,17 @@ stream_write(void *cookie, const char *text, size_t size) {
 
 void
 skynet_stdout_finish(void) {
-	bool is_taken = true;
+	size_t before = SIZE_MAX;
 
 	fflush(stdout);
 	pthread_mutex_lock(&O.lock);
-	write_waiting();
-	while (O.size > 0 && is_taken) {
-		size_t before = O.size;
+	/* As long as there is less each time, whoever wrote it. */
+	while (O.size > 0 && O.size < before) {
+		before = O.size;
 		pthread_mutex_unlock(&O.lock);
-		is_taken = is_writable(EXIT_MS);
+		is_writable(EXIT_MS);
 		pthread_mutex_lock(&O.lock);
 		write_waiting();
-		is_taken = is_taken || O.size < before;
 	}
 	pthread_mutex_unlock(&O.lock);
 }
