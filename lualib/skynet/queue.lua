@@ -76,8 +76,9 @@ end
 ---of f are raised again, strings with a traceback.
 local function new_queue(f)
 	if type(f) == "function" then
-		-- Nobody would ever run it.
-		error("skynet.queue makes a queue and runs nothing: local cs = queue(), then cs(f)", 2)
+		-- With the caller's place, if it has one.
+		skynet.error(select(2, pcall(error, "skynet.queue makes a queue and does not run a function: "
+			.. "local cs = queue(), then cs(f)", 3)))
 	end
 	local queue = { first = 1, last = 0, depth = 0 }
 	return function(f, ...)

@@ -9,9 +9,11 @@ local sc = require "skynet.coroutine"
 local test = require "testlib"
 local rt = require "rt"
 
-test.case("a function given to the maker of queues is refused, for nobody would run it", function()
-	test.err(function() queue(print) end, "skynet.queue makes a queue and runs nothing")
-	test.eq(type(queue()), "function")
+test.case("a function given to the maker of queues, which nobody would run, is told", function()
+	local from = rt.mark()
+	local cs = queue(print)
+	rt.logged("test_queue%.lua:%d+: skynet%.queue makes a queue and does not run a function", from)
+	test.eq(cs(function() return "run" end), "run")
 end)
 
 test.case("tasks are served one at a time, in order, also when one raises", function()
