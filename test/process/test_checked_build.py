@@ -8,7 +8,8 @@ import harness
 TESTS = r"test_dogtag|unit/test_(pool|malloc|lua_table)|lua/test_(sharetable|ownership).lua#4"
 
 UNITS = " ".join(f"test/unit/test_{name}.c" for name in (
-    "pool", "pool_death", "pool_fixed", "pool_global", "pool_region", "pool_ring", "malloc", "malloc_account", "lua_table"))
+    "pool", "pool_death", "pool_fixed", "pool_global", "pool_kill", "pool_region", "pool_ring",
+    "malloc", "malloc_account", "lua_table"))
 
 
 def test_the_checked_build_finds_misuse():
