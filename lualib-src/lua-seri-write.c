@@ -179,19 +179,22 @@ push_step(lua_State *L, int index) {
 	}
 }
 
+/* So many tables are looked at for a path: a table that holds itself twice has no end of them. */
+#define MAX_LOOKS 100000
+
 /*
  * Look for a value of the type in the value at the top, which is popped. Pushes the steps that
  * lead to it, or returns false. What only a __pairs metamethod would tell is not looked at.
  */
 static bool
-push_path(lua_State *L, int type, int depth) {
+push_path(lua_State *L, int type, int depth, int *looks) {
 	if (lua_type(L, -1) == type) {
 		lua_pop(L, 1);
 		lua_pushliteral(L, "");
 		return true;
 	}
 	int table = lua_gettop(L);
-	if (lua_type(L, table) != LUA_TTABLE || depth > LUASERI_MAX_DEPTH ||
+	if (lua_type(L, table) != LUA_TTABLE || depth > LUASERI_MAX_DEPTH || --*looks < 0 ||
 	    !lua_checkstack(L, PACK_SLOTS) || luaL_getmetafield(L, table, "__pairs") != LUA_TNIL) {
 		lua_settop(L, table - 1);
 		return false;
@@ -203,7 +206,7 @@ push_path(lua_State *L, int type, int depth) {
 			lua_pushliteral(L, ", a key");
 			return true;
 		}
-		if (push_path(L, type, depth + 1)) {
+		if (push_path(L, type, depth + 1, looks)) {
 			push_step(L, table + 1);
 			lua_insert(L, -2);
 			lua_concat(L, 2);
@@ -231,7 +234,8 @@ seri_fail_type(struct writer *w, int type) {
 		luaL_error(L, "Unsupport type %s to serialize", lua_typename(L, type));
 	}
 	lua_pushvalue(L, w->index);
-	const char *path = push_path(L, type, 0) ? lua_tostring(L, -1) : "";
+	int looks = MAX_LOOKS;
+	const char *path = push_path(L, type, 0, &looks) ? lua_tostring(L, -1) : "";
 	luaL_error(L, "Unsupport type %s to serialize (value %d%s)", lua_typename(L, type),
 	           w->index - w->from + 1, path);
 	abort(); /* luaL_error does not return */

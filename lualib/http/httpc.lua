@@ -72,7 +72,6 @@ local function converse(conn, place, method, url, recvheader, header, content)
 	return head
 end
 
--- What each request has.
 -- An argument left out puts all others in wrong places.
 local function check_table(name, value)
 	if value ~= nil and type(value) ~= "table" then
@@ -81,6 +80,7 @@ local function check_table(name, value)
 	end
 end
 
+-- What each request has.
 local function check_request(method, url, recvheader, header)
 	if type(method) ~= "string" then
 		error('httpc: the method is a string such as "GET", not a ' .. type(method), 0)

@@ -102,6 +102,14 @@ test.case("what cannot be packed is named: which value, and where in it", functi
 	-- What a metamethod gives cannot be looked for.
 	local by_pairs = setmetatable({}, { __pairs = function() return next, { f = print } end })
 	refused("Unsupport type function to serialize (value 2)", 1, { by_pairs })
+	-- Items are packed first; who looks for what was refused may come to the rest before.
+	local endless, list = {}, {}
+	endless.a, endless.b = endless, endless
+	for i = 1, 7 do
+		list["x" .. i] = endless
+	end
+	list[1] = print
+	test.err(function() skynet.packstring(list) end, "Unsupport type function to serialize (value 1")
 	local cycle = {}
 	cycle.me = cycle
 	refused("serialize can't pack too depth table (value 2 has more than 32 levels, or a cycle)", 1, cycle)
