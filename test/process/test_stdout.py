@@ -25,6 +25,10 @@ skynet.start(function()
             skynet.sleep(0)
         end
     end
+    -- The log's lines are not written yet when they are said.
+    while require "skynet.netpack".waiting(skynet.localname ".logger") > 0 do
+        skynet.sleep(1)
+    end
     note("said", "all")
     while skynet.getenv "asks" and not io.open "ask" do
         skynet.sleep(1)
