@@ -126,7 +126,7 @@ advance(struct inbox *in, struct line *l) {
 	if (l->unseen > 0 && is_behind(in, l)) {
 		return (struct found){.what = FOUND_HELD, .service = l->service};
 	}
-	return (struct found){FOUND_NOTHING};
+	return (struct found){.what = FOUND_NOTHING};
 }
 
 // The filter of the service, see lua-task.h.
@@ -201,7 +201,7 @@ lreceive(lua_State *L) {
 	if (m->type == SKYNET_SOCKET_TYPE_DATA && m->buffer == NULL && m->id == in->late_id &&
 	    in->late.what != FOUND_NOTHING) {
 		struct found f = in->late;
-		in->late = (struct found){FOUND_NOTHING};
+		in->late = (struct found){.what = FOUND_NOTHING};
 		lua_pushinteger(L, EVENT_FOUND);
 		lua_pushinteger(L, m->id);
 		return 2 + push_found(L, &f);
