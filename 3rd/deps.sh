@@ -3,7 +3,7 @@
 #
 # usage: deps.sh build|test
 #   build   what `make` needs: a C compiler, jemalloc, OpenSSL, zlib, SQLite
-#   test    what `make test` needs on top: cmocka, Python 3, strace,
+#   test    what `make test` needs on top: cmocka, Python 3, clang, strace,
 #           curl, the openssl command, protoc, node with its ws, chromium, dnsmasq
 #
 # Prints nothing when everything is there. Missing packages are installed
@@ -53,6 +53,7 @@ find_missing() {
 		printf '#include <%s>\n' stdarg.h stddef.h stdint.h setjmp.h cmocka.h |
 			"$compiler" -E -x c - >/dev/null 2>&1 || need libcmocka-dev
 		want_command python3 python3
+		want_command clang clang
 		want_command strace strace
 		want_command node nodejs
 		[ -d /usr/share/nodejs/ws ] || need node-ws
