@@ -182,6 +182,8 @@ def test_running_out_of_descriptors_is_told_and_passes():
         friend = Friend(port)
         friend.echo(b"before")
         _, _, before = friend.stat()
+        broken = Friend(port)
+        broken.echo(b"before")
         peers = [connect(port) for _ in range(100)]
         m = node.wait_for(r"listener \d+ rests, refusing 127\.0\.0\.1:(\d+): Too many open files; "
                           r"raise the limit of descriptors")
@@ -189,9 +191,14 @@ def test_running_out_of_descriptors_is_told_and_passes():
         refused = [s for s in peers if s.getsockname()[1] == int(m.group(1))]
         assert not refused or refused[0].recv(1) == b""
         friend.echo(b"meanwhile")
+        # Nothing needs a descriptor to deal with the end of a connection.
+        broken.sock.sendall(b"half a line")
+        reset(broken.sock)
+        node.wait_for(r"socket: error on \d+ Connection reset by peer")
         for s in peers:
             s.close()
         friend.wait_for_sockets(2, before)
+        assert "can't look for" not in node.text, node.text
         late = Friend(port)
         late.echo(b"after")
         assert node.text.count("rests, refusing") < 20, node.text

@@ -8,6 +8,8 @@
 
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
+-- Not looked for when it is needed: then there may be no descriptor left to look with.
+local notice = require "skynet.notice"
 -- Takes in what arrives and wakes who waits for it, mostly without an event here.
 local inbox = require "skynet.socketinbox"
 local wait = inbox.wait
@@ -71,7 +73,7 @@ end
 
 -- A line about what a peer did. Whatever it does, there are so many of a kind in a second.
 local function tell(kind, fmt, ...)
-	require "skynet.notice"("socket " .. kind, MAX_LINES, fmt, ...)
+	notice("socket " .. kind, MAX_LINES, fmt, ...)
 end
 
 local function resume_reading(s)
@@ -311,7 +313,7 @@ on[6] = function(id, size, data, from)
 	end
 	if s.running >= s.most_running then
 		driver.drop(data, size)
-		require "skynet.notice"("socket udp", 1, "socket: drop udp package of %s on %d, %d callbacks are under way; "
+		notice("socket udp", 1, "socket: drop udp package of %s on %d, %d callbacks are under way; "
 			.. "raise its udp_limit if that is meant", table.concat({ driver.udp_address(from) }, ":"), id, s.running)
 		return
 	end
