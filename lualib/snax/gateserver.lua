@@ -9,7 +9,7 @@
 -- Life of a connection: announced by `connect` (with TLS when the handshake is done),
 -- read after openclient, ended by exactly one `disconnect`, which pairs with
 -- `connect`. When the peer ended it, the socket stays writable until closeclient, or
--- `linger` later.
+-- `linger` later (snax.gatelinger).
 --
 -- Limits cost a well-behaved connection next to nothing: rates and silence are
 -- counted in C while packages are cut (netpack.guard); here is one number per connection.
@@ -18,6 +18,7 @@ local skynet = require "skynet"
 local netpack = require "skynet.netpack"
 local driver = require "skynet.socketdriver"
 local gatelag = require "snax.gatelag"
+local gatelinger = require "snax.gatelinger"
 local gatelistener = require "snax.gatelistener"
 local gatesettings = require "snax.gatesettings"
 local gatetls = require "snax.gatetls"
@@ -154,6 +155,7 @@ function gateserver.closeclient(fd)
 	local s = state[fd]
 	if s == GONE then
 		state[fd] = nil
+		gatelinger.gone()
 		close_socket(fd, forget)
 	elseif s and s >= 0 then
 		state[fd] = CLOSING
@@ -183,9 +185,7 @@ local function report_gone(fd)
 		forget(fd)
 	else
 		state[fd] = GONE
-		skynet.timeout(settings.linger, function()
-			gateserver.closeclient(fd)
-		end)
+		gatelinger.add(fd, settings.linger)
 	end
 	if handler.disconnect then
 		handler.disconnect(fd)
@@ -530,6 +530,7 @@ end
 
 function event.error(fd, text)
 	if gatelistener.failed(fd, text) then
+		gatelinger.make_room()
 		return
 	end
 	local s = state[fd]
@@ -537,6 +538,7 @@ function event.error(fd, text)
 	if not s then
 		return
 	elseif s == GONE then
+		gatelinger.gone()
 		forget(fd) -- no CLOSE will follow
 	elseif s == SHAKING then
 		fail_handshake(fd, "failed: %s", text)
@@ -572,6 +574,7 @@ event.init = gatelistener.bound
 ---@field handshake_timeout integer? 1/100 s for the TLS handshake
 ---@field maxpackage integer? bytes; a larger package closes its connection
 ---@field linger integer? 1/100 s until a connection that the peer closed is closed here
+---@field max_linger integer? such connections that stay at a time
 ---@field ordered boolean? packages of a connection wait while `message` yields
 ---@field max_pending integer? packages of a connection that may wait for `message`
 ---@field agent_limit integer? bytes that may wait for the service that packages are handed on to
@@ -598,6 +601,7 @@ local function prepare(conf)
 		is_raw = limits.raw
 		netpack.guard(queue, limits, near)
 		gatelag.set_limit(s.agent_limit)
+		gatelinger.set(s.max_linger, gateserver.closeclient)
 	end
 end
 

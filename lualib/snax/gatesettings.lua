@@ -10,6 +10,8 @@ local gatesettings = {}
 local MiB = 1024 * 1024
 -- Never looks at time limits more often than this, 1/100 s.
 local LOOK_MIN = 50
+-- Of maxclient, as many connections that their peers ended may stay as a default.
+local LINGER_SHARE = 1 / 4
 -- Connections of a listener that may be waiting to go, beside those in use.
 local LISTENER_ROOM = 65536
 
@@ -19,6 +21,7 @@ local DEFAULTS = {
 	backlog = 32,
 	maxpackage = 65535,
 	linger = 1000,
+	max_linger = 16, -- and a share of maxclient
 	first_timeout = 12000,
 	idle_timeout = 720000,
 	handshake_timeout = 1000,
@@ -135,6 +138,11 @@ function gatesettings.new(conf)
 	s.rate_policy = policy(conf)
 	s.look_period = look_period(s)
 	s.look_min = LOOK_MIN
+	if conf.max_linger == nil then
+		s.max_linger = s.max_linger + s.maxclient * LINGER_SHARE
+	elseif s.max_linger == 0 then
+		s.max_linger = math.maxinteger
+	end
 	if s.max_pending == 0 then
 		s.max_pending = math.maxinteger
 	end

@@ -151,6 +151,54 @@ test.case("without a kick it is closed when the time to linger is over", functio
 	skynet.kill(gate)
 end)
 
+-- As the core tells it when there are no descriptors.
+local function tell_no_descriptors(gate)
+	local listener
+	for _, record in ipairs(socket.netstat()) do
+		listener = record.type == "LISTEN" and record.address == gate and record.id or listener
+	end
+	local event = string.pack("<i4i4i4xxxxI8", 5, listener, 0, 0) .. "Too many open files"
+	skynet.rawsend(gate, "socket", event)
+end
+
+-- A connection that its client has closed.
+local function half_closed(gate, port)
+	local id, fd = connect(port)
+	skynet.call(gate, "lua", "accept", fd)
+	socket.close(id)
+	expect("close", fd)
+	test.eq(sockets.info(fd).type, "CLOSING")
+	return fd
+end
+
+test.case("only so many that were closed by their peers stay, the oldest goes", function()
+	local gate, port = open_gate { max_linger = 2, linger = 60000 }
+	local first, second = half_closed(gate, port), half_closed(gate, port)
+	-- One that is kicked makes room.
+	skynet.call(gate, "lua", "kick", second)
+	second = half_closed(gate, port)
+	test.eq(sockets.info(first).type, "CLOSING")
+	local third = half_closed(gate, port)
+	test.wait_for(function() return not sockets.info(first) end)
+	test.eq(sockets.info(second).type, "CLOSING")
+	test.eq(sockets.info(third).type, "CLOSING")
+	skynet.kill(gate)
+end)
+
+test.case("those that were closed by their peers go when there are no descriptors", function()
+	local gate, port = open_gate { linger = 60000 }
+	local first, second = half_closed(gate, port), half_closed(gate, port)
+	tell_no_descriptors(gate)
+	test.wait_for(function() return not sockets.info(first) and not sockets.info(second) end)
+	test.eq(#told, 0)
+	-- Half as many stay.
+	first = half_closed(gate, port)
+	second = half_closed(gate, port)
+	test.wait_for(function() return not sockets.info(first) end)
+	test.eq(sockets.info(second).type, "CLOSING")
+	skynet.kill(gate)
+end)
+
 test.case("a backlog is told to the watchdog, and its end", function()
 	local gate, port = open_gate()
 	local id, fd = connect(port)
@@ -175,14 +223,8 @@ end)
 test.case("an error of the listener is logged, and it goes on", function()
 	local gate, port = open_gate()
 	local first = connect(port)
-	local listener
-	for _, record in ipairs(socket.netstat()) do
-		listener = record.type == "LISTEN" and record.address == gate and record.id or listener
-	end
-	-- As the core tells it when there are no descriptors.
-	local event = string.pack("<i4i4i4xxxxI8", 5, listener, 0, 0) .. "Too many open files"
 	local mark = rt.mark()
-	skynet.rawsend(gate, "socket", event)
+	tell_no_descriptors(gate)
 	rt.logged("%[:%x+%] gateserver accept error: Too many open files$", mark)
 	local id, fd = connect(port)
 	skynet.call(gate, "lua", "kick", fd)
