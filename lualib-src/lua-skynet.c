@@ -30,7 +30,11 @@
 #include "platform.h"
 #include "skynet_env.h"
 #include "skynet_handle.h"
+#include "skynet_notice.h"
 #include "skynet_server.h"
+
+/* Room for the number of failures that were not logged, and the words with it. */
+#define MORE_ROOM 64
 
 /* Room for a 32-bit integer in decimal, or ":" and 8 hex digits. */
 #define NUMBER_ROOM 16
@@ -84,9 +88,15 @@ log_has_colour(void) {
  * A log service is not told of its own failures: it would fail at them again,
  * for ever. They go to standard error.
  */
-__attribute__((format(printf, 2, 3))) static void
-log_failure(struct skynet_context *ctx, const char *format, ...) {
-	char *text = NULL;
+__attribute__((format(printf, 3, 4))) static void
+log_failure(struct skynet_context *ctx, struct skynet_notice *notice, const char *format, ...) {
+	char *text = NULL, more[MORE_ROOM] = "";
+	unsigned hidden = 0;
+	if (notice != NULL && !skynet_notice_begin(notice, &hidden)) {
+		return;
+	} else if (hidden > 0) {
+		snprintf(more, sizeof(more), " (and %u more of that kind before)", hidden);
+	}
 	va_list ap;
 	va_start(ap, format);
 	int n = vasprintf(&text, format, ap);
@@ -96,39 +106,40 @@ log_failure(struct skynet_context *ctx, const char *format, ...) {
 	}
 	uint32_t handle = skynet_context_handle(ctx);
 	if (handle == skynet_handle_findname("logger")) {
-		fprintf(stderr, "[:%08x] %s\n", handle, text);
+		fprintf(stderr, "[:%08x] %s%s\n", handle, text, more);
 	} else {
-		skynet_error(ctx, "%s", text);
+		skynet_error(ctx, "%s%s", text, more);
 	}
 	free(text);
 }
 
 static void
-log_runtime_error(struct skynet_context *ctx, const char *where, const char *msg) {
+log_runtime_error(struct skynet_context *ctx, struct skynet_notice *notice, const char *where,
+                  const char *msg) {
 	if (log_has_colour()) {
-		log_failure(ctx, "lua call [%s] error : \x1b[31m%s\x1b[0m", where, msg);
+		log_failure(ctx, notice, "lua call [%s] error : \x1b[31m%s\x1b[0m", where, msg);
 	} else {
-		log_failure(ctx, "lua call [%s] error : %s", where, msg);
+		log_failure(ctx, notice, "lua call [%s] error : %s", where, msg);
 	}
 }
 
 void
-lua_skynet_log_failure(struct skynet_context *ctx, lua_State *L, int status, uint32_t source,
-                       int session, size_t sz) {
+lua_skynet_log_failure(struct skynet_context *ctx, struct skynet_notice *notice, lua_State *L,
+                       int status, uint32_t source, int session, size_t sz) {
 	char where[96];
 	int n = snprintf(where, sizeof where, "%x to :%x : %d", source, skynet_context_handle(ctx),
 	                 session);
 	switch (status) {
 	case LUA_ERRMEM:
-		log_failure(ctx, "lua memory error : [%s]", where);
+		log_failure(ctx, notice, "lua memory error : [%s]", where);
 		break;
 	case LUA_ERRERR:
-		log_failure(ctx, "lua error in error : [%s]", where);
+		log_failure(ctx, notice, "lua error in error : [%s]", where);
 		break;
 	default: {
 		const char *msg = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
 		snprintf(where + n, sizeof where - (size_t)n, " msgsz = %zu", sz);
-		log_runtime_error(ctx, where, msg != NULL ? msg : "(no error message)");
+		log_runtime_error(ctx, notice, where, msg != NULL ? msg : "(no error message)");
 	}
 	}
 }
@@ -148,7 +159,7 @@ run_callback(struct skynet_context *ctx, lua_State *L, int type, int session, ui
 	lua_pushinteger(L, source);
 	int status = lua_pcall(L, 5, 0, SLOT_TRACEBACK);
 	if (status != LUA_OK) {
-		lua_skynet_log_failure(ctx, L, status, source, session, sz);
+		lua_skynet_log_failure(ctx, NULL, L, status, source, session, sz);
 		lua_settop(L, SLOT_FUNCTION);
 	}
 }

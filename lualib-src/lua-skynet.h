@@ -11,6 +11,8 @@
 
 #include "skynet.h"
 
+struct skynet_notice;
+
 /* The context of L's service. Raises "Init skynet context first" outside one. */
 struct skynet_context *lua_skynet_context(lua_State *L);
 
@@ -23,10 +25,10 @@ int lua_skynet_traceback(lua_State *L);
 /*
  * Log what happened to a message whose handler failed with `status` (from
  * lua_pcall or lua_resume, not LUA_OK) and the error value at the top of L,
- * which stays there.
+ * which stays there. With `notice`, unless there were too many just now.
  */
-void lua_skynet_log_failure(struct skynet_context *ctx, lua_State *L, int status, uint32_t source,
-                            int session, size_t sz);
+void lua_skynet_log_failure(struct skynet_context *ctx, struct skynet_notice *notice, lua_State *L,
+                            int status, uint32_t source, int session, size_t sz);
 
 /*
  * The address argument of a send at stack index `idx`: returns the handle, or

@@ -71,8 +71,8 @@ task_forgot_debt(struct sched *S, struct task *t) {
 	char where[LUA_IDSIZE + 256];
 	task_clear(t);
 	handler_position(S, t, where, sizeof(where));
-	skynet_error(S->ctx, "Maybe forgot response session %d from :%08x : %s", t->debt_session,
-	             t->debt_source, where);
+	skynet_notice(S->ctx, &S->forgotten, "Maybe forgot response session %d from :%08x : %s",
+	              t->debt_session, t->debt_source, where);
 	task_fail_debt(S, t, "the handler returned without an answer");
 }
 
@@ -81,10 +81,10 @@ sched_bounce_dropped(struct sched *S, const struct response *r) {
 	static const char cause[] = "the answer was dropped";
 	struct skynet_context *self = skynet_handle_grab(S->handle);
 	if (self != NULL) {
-		skynet_error(S->ctx,
-		             "Maybe forgot response session %d from :%08x : the function of "
-		             "skynet.response was dropped",
-		             r->session, r->source);
+		skynet_notice(S->ctx, &S->forgotten,
+		              "Maybe forgot response session %d from :%08x : the function of "
+		              "skynet.response was dropped",
+		              r->session, r->source);
 		sched_send_error(S, r->source, r->session, cause);
 		skynet_context_release(self);
 		return;
@@ -137,7 +137,7 @@ report(lua_State *L) {
 	struct sched *S = lua_touserdata(L, 1);
 	const struct inbound *in = lua_touserdata(L, 2);
 	lua_pushlstring(L, S->failure, S->failure_n);
-	lua_skynet_log_failure(S->ctx, L, LUA_ERRRUN, in->source, in->session, in->sz);
+	lua_skynet_log_failure(S->ctx, &S->failures, L, LUA_ERRRUN, in->source, in->session, in->sz);
 	return 0;
 }
 
@@ -149,7 +149,8 @@ sched_report(struct sched *S, const struct inbound *in) {
 	lua_pushlightuserdata(L, (void *)in);
 	if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
 		lua_pop(L, 1);
-		lua_skynet_log_failure(S->ctx, L, LUA_ERRMEM, in->source, in->session, in->sz);
+		lua_skynet_log_failure(S->ctx, &S->failures, L, LUA_ERRMEM, in->source, in->session,
+		                       in->sz);
 	}
 	skynet_free(S->failure);
 	S->failure = NULL;

@@ -28,6 +28,7 @@
 
 #include "lua-task.h"
 #include "skynet.h"
+#include "skynet_notice.h"
 
 /* The message that carries a trace tag; only Lua services know it. */
 #define TYPE_TRACE 12
@@ -201,9 +202,11 @@ struct sched {
 	struct task_queue fork;
 	size_t failure_n;
 	size_t failure_cap;
-	struct response responses; /* head of the ring */
-	struct task main;          /* stands for "not a task" */
-	struct task orphan;        /* stands for a user coroutine at rest */
+	struct skynet_notice failures;  /* log lines about them */
+	struct skynet_notice forgotten; /* and about answers that nobody gave */
+	struct response responses;      /* head of the ring */
+	struct task main;               /* stands for "not a task" */
+	struct task orphan;             /* stands for a user coroutine at rest */
 };
 
 #define SCHED_LINE 64

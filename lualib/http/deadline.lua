@@ -3,6 +3,7 @@
 -- field of the object, looked at when the earliest of them may have passed. Owns the
 -- set of watched objects; while none has a limit no timer runs.
 
+local notice = require "skynet.notice"
 local skynet = require "skynet"
 
 ---@class http.deadline
@@ -21,6 +22,8 @@ local due
 
 -- Many objects are looked at no more often than that, in 1/100 s.
 local MANY, SPACING = 100, 20
+-- Lines about what goes wrong then, in a second.
+local MAX_LINES = 100
 
 local look
 
@@ -34,7 +37,7 @@ end
 local function expire(object)
 	local ok, err = pcall(object.expire, object)
 	if not ok then
-		skynet.error("http.deadline: " .. tostring(err))
+		notice("http deadline", MAX_LINES, "http.deadline: %s", err)
 	end
 end
 

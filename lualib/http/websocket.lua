@@ -309,13 +309,19 @@ local function fail(ws, code, text)
 	ws.is_failed = true
 end
 
+-- A line about a peer that is not served any more.
+local function log_refusal(id, why)
+	local ws = pool[id]
+	notice("websocket", MAX_LINES, "websocket: close %d of %s: %s", id, ws and ws.addr or "a lost peer", why)
+end
+
 -- Sends a close frame; frames of the peer are dropped from now on.
 local function begin_close(ws, code, reason)
 	local payload = close_payload(code, reason)
 	ws.is_closing = true
 	local ok, err = pcall(send, ws, CLOSE, payload)
 	if not ok then
-		skynet.error("websocket: close:", err)
+		log_refusal(ws.id, tostring(err))
 		socket.shutdown(ws.id)
 	end
 	limit_closing(ws)
@@ -410,12 +416,6 @@ local function open_tls(id, side, ctx, host)
 end
 
 ------------------------------------------------------------- server: upgrade
-
--- A line about a peer that is not served any more.
-local function log_refusal(id, why)
-	local ws = pool[id]
-	notice("websocket", MAX_LINES, "websocket: close %d of %s: %s", id, ws and ws.addr or "a lost peer", why)
-end
 
 -- Reads the request. A table, or nil, the status to refuse with, and a body. Yields.
 local function read_request(id, read)

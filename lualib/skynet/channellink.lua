@@ -10,6 +10,7 @@
 local skynet = require "skynet"
 local socket = require "skynet.socket"
 local driver = require "skynet.socketdriver"
+local notice = require "skynet.notice"
 
 ---@class skynet.channellink.request
 ---@field response function? order mode: reads the answer
@@ -35,6 +36,19 @@ local socket_error = setmetatable({}, {
 	__tostring = function() return "[Error: socket]" end,
 })
 link.error = socket_error
+
+-- Lines of a kind in a second.
+local MAX_LINES = 100
+
+---Log what a server did, or why none is reached: requests in a row can all find the same.
+---@param kind string
+---@param fmt string as for string.format
+---@param ... any
+function link.report(kind, fmt, ...)
+	notice("channel " .. kind, MAX_LINES, fmt, ...)
+end
+
+local report = link.report
 
 ------------------------------------------------------------------- reading
 
@@ -172,7 +186,7 @@ end
 -- An answer could not be read. Errors of the connection need no log line.
 local function break_off(self, err)
 	if err ~= socket_error then
-		skynet.error("socket: invalid answer from", self.host, self.port, err)
+		report("answer", "socket: invalid answer from %s %s %s", self.host, self.port, err)
 	end
 	self:fail(err)
 end
@@ -197,7 +211,7 @@ local function serve_in_order(self)
 			self.queue[self.first] = nil
 			self.first = self.first + 1
 		elseif socket.disconnected(self.id) ~= false then
-			skynet.error("socket closed by peer : ", self.host, self.port)
+			report("closed", "socket closed by peer :  %s %s", self.host, self.port)
 			self:fail(socket_error)
 		else
 			-- For a request, or for the end.
@@ -219,7 +233,7 @@ local function serve_sessions(self)
 		end
 		local request = self.waiting[session]
 		if request == nil then
-			skynet.error("socket: unknown session :", session)
+			report("session", "socket: unknown session : %s from %s %s", session, self.host, self.port)
 		elseif add_part(request, ok, data, more) then
 			self.waiting[session] = nil
 		end

@@ -9,6 +9,7 @@ local skynet = require "skynet"
 local socket = require "skynet.socket"
 local dnsconfig = require "skynet.dnsconfig"
 local dnsquery = require "skynet.dnsquery"
+local notice = require "skynet.notice"
 
 local dns = {
 	---Files of the system; nil: none.
@@ -21,6 +22,8 @@ local dns = {
 local TYPE = { A = 1, AAAA = 28 }
 local DEFAULT_PORT = 53
 local MAX_QUERIES = 256
+-- Log lines of a kind in a second.
+local MAX_LINES = 100
 -- Seconds. An answer is not kept longer, nor its absence.
 local MAX_TTL = 24 * 3600
 local MAX_NEGATIVE_TTL = 900
@@ -165,12 +168,12 @@ local function run(key, name, qtype, servers, conf)
 	local ok, result, err = pcall(dnsquery.ask, name, qtype, servers, conf)
 	end_turn()
 	if not ok then
-		skynet.error(result)
+		notice("dns error", MAX_LINES, "DNS query %s: %s", name, result)
 		result, err = nil, "internal error"
 	end
 	remember(key, result)
 	if result == nil and err == "timeout" then
-		skynet.error(string.format("DNS query %s timeout", name))
+		notice("dns timeout", MAX_LINES, "DNS query %s timeout", name)
 	end
 	return result, err
 end
@@ -220,7 +223,7 @@ local function lookup(name, family, conf)
 		end
 		entry = cache[key]
 	end
-	skynet.error(string.format("DNS query %s has no answer, an old one is used", name))
+	notice("dns stale", MAX_LINES, "DNS query %s has no answer, an old one is used", name)
 	return entry.addresses, nil, true
 end
 

@@ -11,6 +11,7 @@ local skynet = require "skynet"
 local socket = require "skynet.socket"
 local crypt = require "skynet.crypt"
 local codec = require "skynet.dnscodec"
+local notice = require "skynet.notice"
 
 local dnsquery = {}
 
@@ -23,6 +24,8 @@ local RCODE = {
 -- Head of a question that wants recursion: flags, counts.
 local FLAGS = 0x0100
 local FLAG_TRUNCATED = 0x0200
+-- Log lines about them in a second.
+local MAX_LINES = 100
 -- Unfitting answers in one try before TCP is used.
 local MAX_STRANGE = 32
 -- Aliases that are followed, within an answer and across answers.
@@ -77,7 +80,7 @@ local function read_answer(packet, id, ask)
 end
 
 local function log_strange(what, from)
-	skynet.error(string.format("Recv an invalid %s when dns query from %s", what, from))
+	notice("dns", MAX_LINES, "Recv an invalid %s when dns query from %s", what, from)
 end
 
 -------------------------------------------------------------------- asking

@@ -15,6 +15,7 @@ local driver = require "skynet.socketdriver"
 local channellink = require "skynet.channellink"
 
 local socket_error = channellink.error
+local report = channellink.report
 
 -- Without a time limit of the caller, a host that does not answer is given up after
 -- this, 1/100 s.
@@ -127,7 +128,8 @@ local function watch_backlog(flow, id)
 				overload(false)
 			end
 		elseif flow.is_overloaded then
-			skynet.error(string.format("WARNING: %d K bytes need to send out (fd = %d)", kib, id))
+			report("backlog", "WARNING: %d K bytes need to send out (fd = %d) peer=%s", kib, id,
+				driver.peer(id))
 		else
 			flow.is_overloaded = true
 			overload(true)
@@ -166,7 +168,7 @@ local function authenticate(self, attempt, link)
 	attempt.link = nil
 	if not ok then
 		if err ~= socket_error then
-			skynet.error("socket: auth failed", err)
+			report("auth", "socket: auth failed %s (%s %d)", err, link.host, link.port)
 		end
 		link:fail(socket_error)
 	end
@@ -179,7 +181,7 @@ local function try_hosts(self, attempt)
 	local err
 	for i, target in ipairs(candidates(self)) do
 		if i > 1 then
-			skynet.error("socket: connect to backup host", target.host, target.port)
+			report("backup", "socket: connect to backup host %s %d", target.host, target.port)
 		end
 		local link, why = open(self, target)
 		if link then
@@ -218,12 +220,12 @@ local function endless_passes(self, attempt)
 		if attempt.is_cancelled then
 			return nil, err
 		elseif link then
-			skynet.error("socket: connect to", link.host, link.port)
+			report("connect", "socket: connect to %s %d", link.host, link.port)
 			return link
 		end
-		skynet.error("socket: connect", err)
+		report("attempt", "socket: connect %s", err)
 		if pause == LONGEST_PAUSE then
-			skynet.error("socket: try to reconnect", self.target.host, self.target.port)
+			report("reconnect", "socket: try to reconnect %s %d", self.target.host, self.target.port)
 		end
 		-- close and changehost cut the pause short.
 		skynet.sleep(pause * 100, attempt)
@@ -265,7 +267,7 @@ local function make_attempt(self, attempt)
 		self.attempt = nil
 		self.link = link
 		if not link then
-			skynet.error("Connect failed", err, self.target.host, self.target.port)
+			report("failed", "Connect failed %s %s %d", err, self.target.host, self.target.port)
 		end
 	end
 	wake_waiters(attempt)
@@ -311,7 +313,7 @@ local function current_link(self)
 	end
 	if socket.disconnected(link.id) ~= false then
 		-- Answers that have arrived are still read, by the old link itself.
-		skynet.error("socket: disconnect detected ", link.host, link.port)
+		report("lost", "socket: disconnect detected  %s %d", link.host, link.port)
 		self.link = nil
 		return nil
 	end
@@ -391,7 +393,7 @@ local function await_answer(self, link, request, deadline)
 		else
 			local left = time_left(deadline)
 			if left == 0 then
-				skynet.error("socket: request timeout", link.host, link.port)
+				report("timeout", "socket: request timeout %s %d", link.host, link.port)
 				link:give_up(request)
 				fail(self, "timeout")
 			end

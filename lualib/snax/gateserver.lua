@@ -32,6 +32,8 @@ local gateserver = {}
 -- Lines about dropped packages in a second, and bytes of the package in one.
 local MAX_DROP_LINES = 32
 local MAX_DROP_TEXT = 1024
+-- Lines about a handler that raised, in a second.
+local MAX_FAILURE_LINES = 100
 
 -- Packages cut but not yet dispatched; an object of netpack that frees itself. It gets its
 -- limits when the gate is opened.
@@ -266,7 +268,8 @@ local function deliver(fd, n, msg, sz)
 		end
 	end
 	if not ok then
-		skynet.error(err)
+		notice("message", MAX_FAILURE_LINES, "gateserver: message from %d of %s: %s", fd,
+			address[fd] or "a lost peer", err)
 	end
 end
 

@@ -249,26 +249,27 @@ local function start_sweep()
 end
 
 -- The content of an answer and whether it is one. Yields as the handler does.
-local function handle(username, content)
+local function handle(login, content)
+	local username = login.username
 	local ok, result = pcall(conf.request_handler, username, content)
 	if not ok then
-		skynet.error(result)
+		notice("request", MAX_LINES, "msgserver: request of %s at %s: %s", username, login.addr or "closed",
+			result)
 		return "", false
 	elseif result == nil then
 		return "", true
 	elseif type(result) ~= "string" then
-		skynet.error(string.format("msgserver: the answer to %s is a %s", username, type(result)))
+		notice("answer", MAX_LINES, "msgserver: the answer to %s is a %s", username, type(result))
 		return "", false
 	elseif #result > MAX_ANSWER then
-		skynet.error(string.format("msgserver: the answer to %s is too large, %d bytes",
-			username, #result))
+		notice("answer", MAX_LINES, "msgserver: the answer to %s is too large, %d bytes", username, #result)
 		return "", false
 	end
 	return result, true
 end
 
 local function answer_new(login, entry, content)
-	local result, ok = handle(login.username, content)
+	local result, ok = handle(login, content)
 	local answer = result .. string.pack(">I1I4", ok and 1 or 0, entry.session)
 	if connections[entry.fd] == login and login.fd == entry.fd then
 		send(entry.fd, answer)
@@ -340,13 +341,14 @@ function handler.message(fd, msg, sz)
 end
 
 function handler.disconnect(fd)
+	local addr = addresses[fd]
 	addresses[fd] = nil
 	strangers[fd] = nil
 	local login = connections[fd]
 	if login and conf.disconnect_handler then
 		local ok, err = pcall(conf.disconnect_handler, login.username)
 		if not ok then
-			skynet.error(err)
+			notice("disconnect", MAX_LINES, "msgserver: disconnect of %s at %s: %s", login.username, addr, err)
 		end
 	end
 	connections[fd] = nil

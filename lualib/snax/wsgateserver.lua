@@ -50,6 +50,8 @@ local SWEEP_PERIOD = 50
 local MAX_HEADER = 8192
 -- Bytes of a connection that may wait while `message` yields or before openclient.
 local MAX_PENDING = 128 * 1024
+-- Lines about a handler that raised, in a second.
+local MAX_FAILURE_LINES = 100
 -- Close codes: policy, and "the server is in trouble".
 local POLICY, UNSUPPORTED, FAILURE = 1008, 1003, 1011
 
@@ -96,6 +98,11 @@ local on_message
 -- Say why a connection is refused, slowed down or ended.
 local function report(kind, fmt, ...)
 	notice(kind, 1, "wsgate: " .. fmt, ...)
+end
+
+-- A callback of the handler raised.
+local function report_failure(fd, c, callback, err)
+	notice(callback, MAX_FAILURE_LINES, "wsgate: %s of %d of %s: %s", callback, fd, c.addr, err)
 end
 
 ------------------------------------------------------------------ deadlines
@@ -348,7 +355,7 @@ local function take_found(fd, c, kind, a, b, service)
 	elseif kind == LOST and handler.lost then
 		local ok, err = xpcall(handler.lost, traceback, fd, a)
 		if not ok then
-			skynet.error(err)
+			report_failure(fd, c, "lost", err)
 		end
 	end
 end
@@ -387,7 +394,7 @@ function pump(fd, kind, a, b, service)
 			end
 			local ok, err = xpcall(on_message, traceback, fd, a, b, name)
 			if not ok then
-				skynet.error(err)
+				report_failure(fd, c, "message", err)
 			end
 		end
 		if c.state ~= OPEN then
@@ -474,7 +481,7 @@ local function upgrade(fd, c, request, rest)
 	c.is_announced = true
 	local ok, err = xpcall(handler.connect, traceback, fd, c.addr, info_of(request, agreed))
 	if not ok then
-		skynet.error(err)
+		report_failure(fd, c, "connect", err)
 		if c.state == OPEN then
 			close_client(fd, c, FAILURE)
 		end

@@ -17,10 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gate_notice.h"
 #include "gate_stream.h"
 #include "skynet.h"
 #include "skynet_imp.h"
+#include "skynet_notice.h"
 #include "skynet_server.h"
 #include "skynet_socket.h"
 
@@ -60,7 +60,7 @@ enum notice_kind {
 
 struct gate {
 	struct skynet_context *ctx;
-	struct gate_notice notice[NOTICE_KINDS];
+	struct skynet_notice notice[NOTICE_KINDS];
 	int listener; /* -1 = none */
 	uint32_t watchdog;
 	uint32_t broker;
@@ -243,15 +243,15 @@ look(struct gate *g) {
 static int
 write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
 	if (sz <= 4) {
-		gate_notice(g->ctx, &g->notice[NOTICE_CLIENT], "Invalid client message from %x", source);
+		skynet_notice(g->ctx, &g->notice[NOTICE_CLIENT], "Invalid client message from %x", source);
 		return 0;
 	}
 	const uint8_t *tail = (const uint8_t *)msg + sz - 4;
 	uint32_t id =
 	    tail[0] | (uint32_t)tail[1] << 8 | (uint32_t)tail[2] << 16 | (uint32_t)tail[3] << 24;
 	if (id > INT32_MAX || find(g, (int)id) == NULL) {
-		gate_notice(g->ctx, &g->notice[NOTICE_CLIENT], "Invalid client id %d from %x", (int)id,
-		            source);
+		skynet_notice(g->ctx, &g->notice[NOTICE_CLIENT], "Invalid client id %d from %x", (int)id,
+		              source);
 		return 0;
 	}
 	skynet_socket_send(g->ctx, (int)id, msg, (int)(sz - 4));
@@ -263,12 +263,12 @@ write_client(struct gate *g, uint32_t source, void *msg, size_t sz) {
 static void
 report_huge(struct gate *g, const struct connection *c) {
 	if (g->format.limit == GATE_PACKAGE_LIMIT) {
-		gate_notice(g->ctx, &g->notice[NOTICE_HUGE], "Recv socket message > 16M from %d (%s)",
-		            c->id, c->address);
+		skynet_notice(g->ctx, &g->notice[NOTICE_HUGE], "Recv socket message > 16M from %d (%s)",
+		              c->id, c->address);
 	} else {
-		gate_notice(g->ctx, &g->notice[NOTICE_HUGE],
-		            "Recv socket message > %zu from %d (%s): raise the sixth word of the launch",
-		            g->format.limit - 1, c->id, c->address);
+		skynet_notice(g->ctx, &g->notice[NOTICE_HUGE],
+		              "Recv socket message > %zu from %d (%s): raise the sixth word of the launch",
+		              g->format.limit - 1, c->id, c->address);
 	}
 }
 
@@ -277,11 +277,11 @@ static void
 report_loss(struct gate *g, const struct connection *c, const struct skynet_socket_message *m,
             size_t text_size) {
 	if (m->type == SKYNET_SOCKET_TYPE_ERROR) {
-		gate_notice(g->ctx, &g->notice[NOTICE_LOSS], "fd (%d) of %s: %.*s", c->id, c->address,
-		            (int)text_size, (const char *)(m + 1));
+		skynet_notice(g->ctx, &g->notice[NOTICE_LOSS], "fd (%d) of %s: %.*s", c->id, c->address,
+		              (int)text_size, (const char *)(m + 1));
 	} else if (c->stream.header_n > 0 && !c->is_broken && !c->is_kicked) {
-		gate_notice(g->ctx, &g->notice[NOTICE_LOSS], "fd (%d) of %s ended within a package", c->id,
-		            c->address);
+		skynet_notice(g->ctx, &g->notice[NOTICE_LOSS], "fd (%d) of %s ended within a package",
+		              c->id, c->address);
 	}
 }
 
@@ -290,7 +290,8 @@ on_data(struct gate *g, const struct skynet_socket_message *m) {
 	struct connection *c = find(g, m->id);
 	struct delivery d = {g, c};
 	if (c == NULL) {
-		gate_notice(g->ctx, &g->notice[NOTICE_STRAY], "Drop unknown connection %d message", m->id);
+		skynet_notice(g->ctx, &g->notice[NOTICE_STRAY], "Drop unknown connection %d message",
+		              m->id);
 		skynet_socket_close(g->ctx, m->id);
 	} else if (!c->is_broken && gate_stream_feed(&c->stream, &g->format, m->buffer, (size_t)m->ud,
 	                                             deliver, &d) != 0) {
@@ -314,7 +315,7 @@ on_accept(struct gate *g, const struct skynet_socket_message *m, size_t text_siz
 	char text[256];
 	snprintf(text, sizeof(text), "%d open %d %.*s:0", m->ud, m->ud, (int)text_size, address);
 	report(g, text);
-	gate_notice(g->ctx, &g->notice[NOTICE_OPEN], "socket open: %x", m->ud);
+	skynet_notice(g->ctx, &g->notice[NOTICE_OPEN], "socket open: %x", m->ud);
 }
 
 static void
@@ -338,8 +339,8 @@ on_end(struct gate *g, const struct skynet_socket_message *m, size_t text_size) 
 static void
 on_warning(struct gate *g, const struct skynet_socket_message *m) {
 	const struct connection *c = find(g, m->id);
-	gate_notice(g->ctx, &g->notice[NOTICE_BACKLOG], "fd (%d) send buffer (%d)K to %s", m->id, m->ud,
-	            c == NULL ? "a closed one" : c->address);
+	skynet_notice(g->ctx, &g->notice[NOTICE_BACKLOG], "fd (%d) send buffer (%d)K to %s", m->id,
+	              m->ud, c == NULL ? "a closed one" : c->address);
 }
 
 static void

@@ -386,6 +386,22 @@ def test_a_flood_of_strangers_is_no_flood_of_lines():
         assert n.text[mark:].count("refused") <= 100 * seconds, n.text
 
 
+def test_a_flood_of_requests_that_fail_is_no_flood_of_lines():
+    with Gated() as n, n.join() as c:
+        mark, begin, session = len(n.text), time.monotonic(), 0
+        left_out = (rf"msgserver: request of \S+ at {re.escape(c.addr)}: .*handler fails.*more of that kind",
+                    r"the answer to \S+ is a table \(and \d+ more of that kind")
+        while not all(re.search(line, n.text) for line in left_out):
+            assert time.monotonic() < begin + LIMIT, n.text[-2000:]
+            for _ in range(150):
+                session += 2
+                assert call(c, b"fail", session) == (b"", 0, session)
+                assert call(c, b"table", session + 1) == (b"", 0, session + 1)
+        seconds = int(time.monotonic() - begin) + 2
+        for line in "handler fails", "is a table":
+            assert n.text[mark:].count(line) <= 100 * seconds, n.text
+
+
 def test_hostile_connections_leave_others_alone():
     def half_package(c):
         c.send(b"\0")

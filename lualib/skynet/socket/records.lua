@@ -339,7 +339,7 @@ end
 
 -- SEND: only for owners that ask to be given what others send
 on[8] = function(id, size, data)
-	skynet.error("socket: drop a relayed send of " .. id)
+	tell("relay", "socket: drop a relayed send of %d", id)
 	driver.drop(data, size)
 end
 

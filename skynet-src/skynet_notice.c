@@ -1,5 +1,4 @@
-/* See gate_notice.h. */
-#include "gate_notice.h"
+#include "skynet_notice.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,8 +9,8 @@
 #define MAX_LINES 100
 #define MAX_TEXT 512
 
-void
-gate_notice(struct skynet_context *ctx, struct gate_notice *n, const char *format, ...) {
+bool
+skynet_notice_begin(struct skynet_notice *n, unsigned *hidden) {
 	uint64_t now = skynet_now();
 	if (now - n->since >= PERIOD) {
 		n->since = now;
@@ -19,17 +18,27 @@ gate_notice(struct skynet_context *ctx, struct gate_notice *n, const char *forma
 	}
 	if (n->lines >= MAX_LINES) {
 		n->hidden++;
-		return;
+		return false;
 	}
 	n->lines++;
+	*hidden = n->hidden;
+	n->hidden = 0;
+	return true;
+}
+
+void
+skynet_notice(struct skynet_context *ctx, struct skynet_notice *n, const char *format, ...) {
+	unsigned hidden;
+	if (!skynet_notice_begin(n, &hidden)) {
+		return;
+	}
 	char text[MAX_TEXT];
 	va_list ap;
 	va_start(ap, format);
 	vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	if (n->hidden > 0) {
-		skynet_error(ctx, "%s (and %u more of that kind before)", text, n->hidden);
-		n->hidden = 0;
+	if (hidden > 0) {
+		skynet_error(ctx, "%s (and %u more of that kind before)", text, hidden);
 	} else {
 		skynet_error(ctx, "%s", text);
 	}
