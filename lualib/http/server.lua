@@ -31,7 +31,7 @@ local server = {}
 ---@field send_timeout integer? 1/100 s in which a peer must take a backlog of 1 MiB, default 60 s
 ---@field linger_timeout integer? 1/100 s for which a peer whose request was refused may go on
 ---sending before its connection is closed, default 2 s
----@field max_connections integer? default 10000
+---@field max_connections integer? default 10000; beyond, idle ones give way
 ---@field gzip integer|false? smallest body that is compressed, default 1024; false: none
 ---@field tls skynet.tls.options? with `cert` and `key`; makes it https
 ---@field socket table? options of the listening socket, see skynet.socket
@@ -62,6 +62,8 @@ local DRAIN_LIMIT = 64 * 1024
 -- while and up to so many bytes, because closing at once could destroy the answer on
 -- its way.
 local LINGER_BYTES = 1024 * 1024
+-- Idle connections are not asked to give way before so much time, 1/100 s, nor again sooner.
+local GIVE_WAY = 100
 -- Connections that may wait to be accepted.
 local BACKLOG = 1024
 -- Flags of requests that are not served.
@@ -360,6 +362,41 @@ end
 local methods = {}
 methods.__index = methods
 
+-- End those that have been idle for at least half as long as the one that has been for
+-- longest: who only holds connections does not keep others out, and peers know that idle
+-- ones may end (RFC 9112 9.3). Whether there was one.
+local function make_room(self, why)
+	local now = skynet.now()
+	if now - self.made_room < GIVE_WAY then
+		return false
+	end
+	self.made_room = now
+	local idle, longest = {}, GIVE_WAY
+	for _, conn in pairs(self.connections) do
+		if conn.phase == "idle" and conn.deadline then
+			local time = now - (conn.deadline - self.idle_timeout)
+			idle[conn] = time
+			longest = math.max(longest, time)
+		end
+	end
+	local count = 0
+	for conn, time in pairs(idle) do
+		if time >= GIVE_WAY and time * 2 >= longest then
+			count = count + 1
+			conn:expire()
+		end
+	end
+	if count > 0 then
+		notice("http room", MAX_LINES, "http: %s, end %d idle connections", why, count)
+	end
+	return count > 0
+end
+
+local function has_room(self)
+	return self.count < self.max_connections
+		or make_room(self, string.format("more than %d connections (max_connections)", self.max_connections))
+end
+
 local function refuse_connection(self, fd, peer)
 	notice("http full", MAX_LINES, "http: %s: more than %d connections", peer, self.max_connections)
 	if not self.tls then
@@ -401,7 +438,7 @@ end
 function methods:serve(fd, peer)
 	if self.closing then
 		return socket.close_fd(fd)
-	elseif self.count >= self.max_connections then
+	elseif not has_room(self) then
 		refuse_connection(self, fd, peer)
 		return socket.close_fd(fd)
 	end
@@ -447,6 +484,7 @@ function server.new(handler, options)
 		connections = {},
 		readers = {},
 		count = 0,
+		made_room = -GIVE_WAY,
 		closing = false,
 		tls = false,
 	}, methods)
@@ -486,13 +524,13 @@ function server.listen(host, port, handler, options)
 	socket.accept(id, function(fd, peer)
 		if self.closing then
 			return socket.drop(fd)
-		elseif self.count >= self.max_connections then
+		elseif not has_room(self) then
 			refuse_connection(self, fd, peer)
 			return socket.drop(fd)
 		end
 		self.count = self.count + 1
 		return serve_connection(self, fd, peer)
-	end, self.on_warning)
+	end, self.on_warning, function(text) make_room(self, text) end)
 	return self
 end
 

@@ -204,9 +204,11 @@ end
 ---@param id integer
 ---@param func fun(id: integer, addr: string) called for each connection, which is open; may yield
 ---@param warning fun(id: integer, kib: integer)? of each connection, see warning
+---@param failed fun(text: string)? called when the system has no more descriptors or memory for
+---connections, at most once a second; must not yield
 ---@return integer? # id, or nil
 ---@return string? # why not
-function socket.accept(id, func, warning)
+function socket.accept(id, func, warning, failed)
 	check_id("socket.accept", id)
 	check_function("socket.accept", func)
 	local old = pool[id]
@@ -214,13 +216,17 @@ function socket.accept(id, func, warning)
 		error("socket is not closed", 2)
 	end
 	driver.accept(id)
-	return connect(id, "listener", function(new_id, addr)
+	local done, why = connect(id, "listener", function(new_id, addr)
 		local ok, err = pcall(adopt, new_id, warning)
 		if not ok then
 			give_up(new_id, err)
 		end
 		return func(new_id, addr)
 	end)
+	if pool[id] then
+		pool[id].failed = failed
+	end
+	return done, why
 end
 
 ---Begin to accept on a listener (with `func`), or take over a connection that was

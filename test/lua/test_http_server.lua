@@ -504,17 +504,72 @@ test.case("a client that ends its side first still gets the answer", function()
 	end)
 end)
 
+-- Answers when it is told to.
+local function waiting_handler()
+	local waiting = {}
+	return function(_, res)
+		waiting.token = {}
+		skynet.wait(waiting.token)
+		res:send(200, "at last")
+	end, waiting
+end
+
 test.case("too many connections are turned away", function()
-	with(echo, { max_connections = 1 }, function(port, s)
+	local handler, waiting = waiting_handler()
+	with(handler, { max_connections = 1 }, function(port, s)
 		local id = connect(port)
-		test.wait_for(function() return s.count == 1 end)
+		socket.write(id, GET .. "\r\n")
+		test.wait_for(function() return waiting.token end)
 		local lines = logged(function()
 			test.match(talk(port, ""), "^HTTP/1.1 503 ")
 		end)
 		assert(has_line(lines, "http: 127%.0%.0%.1:%d+: more than 1 connections"))
-		socket.write(id, GET .. "\r\n")
+		skynet.wakeup(waiting.token)
 		test.eq((read_response(id)), 200)
 		socket.close(id)
+		test.wait_for(function() return s.count == 0 end)
+	end)
+end)
+
+test.case("idle connections give way when there are too many, busy ones stay", function()
+	local handler, waiting = waiting_handler()
+	with(handler, { max_connections = 2, idle_timeout = 60000 }, function(port, s)
+		local idle, busy = connect(port), connect(port)
+		socket.write(busy, GET .. "\r\n")
+		test.wait_for(function() return waiting.token and s.count == 2 end)
+		local token, lines, new = waiting.token, nil, nil
+		lines = logged(function()
+			test.wait_for(function()
+				new = connect(port)
+				socket.write(new, GET .. "\r\n")
+				test.wait_for(function() return waiting.token ~= token or socket.disconnected(new) end)
+				return waiting.token ~= token or socket.close(new)
+			end)
+		end)
+		assert(has_line(lines, "http: more than 2 connections %(max_connections%), end 1 idle connections"))
+		test.eq({ socket.read(idle) }, { false, "" })
+		skynet.wakeup(token)
+		skynet.wakeup(waiting.token)
+		test.eq((read_response(busy)), 200)
+		test.eq((read_response(new)), 200)
+		for _, id in ipairs { idle, busy, new } do
+			socket.close(id)
+		end
+	end)
+end)
+
+test.case("idle connections give way when there are no descriptors", function()
+	with(echo, { idle_timeout = 60000 }, function(port, s)
+		local idle = connect(port)
+		test.wait_for(function() return s.count == 1 end)
+		test.wait_for(function()
+			-- As the core tells it.
+			skynet.rawsend(skynet.self(), "socket",
+				string.pack("<i4i4i4xxxxI8", 5, s.listener, 0, 0) .. "Too many open files")
+			return s.count == 0
+		end)
+		test.eq({ socket.read(idle) }, { false, "" })
+		socket.close(idle)
 	end)
 end)
 

@@ -38,6 +38,7 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field failure string? the error that ended the connection
 ---@field callback function?
 ---@field warning function?
+---@field failed function? of a listener that can't accept
 ---@field running integer? callbacks of a UDP socket under way
 ---@field most_running integer? how many may be
 ---@field addr string? where it is bound; the addresses of a name
@@ -290,6 +291,9 @@ on[5] = function(id, _, text)
 		s.connecting = text
 	elseif s.kind == "listener" then
 		tell("accept", "socket: accept error: %s", text)
+		if s.failed then
+			s.failed(text)
+		end
 		return
 	else
 		tell("error", "socket: error on %d %s%s", id, text, peer_text(id))
