@@ -1,0 +1,125 @@
+-- allocfail: every allocation that a C function makes fails once, and nothing is hurt.
+--
+-- A subject is called again and again; in round n the n-th allocation of the Lua state fails,
+-- until a round gets through. That is done in three ways: the call of the allocator fails, but
+-- not the second one that Lua makes after a full collection ("retry"); both fail ("once"); all
+-- fail from there on ("always"). After each round
+--   - an error was "not enough memory";
+--   - the same call, on the same objects, works;
+--   - garbage is collected, while every allocation fails, and then the service has exactly as
+--     much C memory as before, and the process as many descriptors.
+-- In builds without accounts of C memory the leak checker finds what is left behind.
+
+local skynet = require "skynet"
+local memory = require "skynet.memory"
+local test = require "testlib"
+
+local path = skynet.getenv "cpath":match "([^;]*/test/cservice)/%?%.so"
+local native = assert(package.loadlib(path .. "/t_allocfail.so", "luaopen_t_allocfail"))()
+
+local allocfail = { native = native }
+
+local MODES = { "retry", "once", "always" }
+-- Nothing that is tested allocates that often.
+local MAX_ROUNDS = 20000
+
+local function usage()
+	-- Finalizers must not need memory.
+	native.collect()
+	collectgarbage()
+	collectgarbage()
+	return memory.current(), native.descriptors()
+end
+
+---@class allocfail.subject
+---@field make? fun(): ... before each round: the objects, which the others get first
+---@field run fun(...): ... what is to survive; it cannot yield
+---@field check? fun(...) after run has worked: the objects, then the results of run
+---@field failed? fun(...) after run has raised: the objects
+---@field once? boolean what failed cannot be done again
+---@field over? fun(...) after each round: the objects; frees what a collection does not
+---@field survives? boolean run may deal with a failure itself, and need not raise
+---@field raises? string what an error may say as well, plain
+
+local function checked(s, objects, results)
+	if s.check then
+		local all = table.move(results, 1, results.n, objects.n + 1, table.move(objects, 1, objects.n, 1, {}))
+		s.check(table.unpack(all, 1, objects.n + results.n))
+	end
+end
+
+local function unpacked(objects)
+	return table.unpack(objects, 1, objects.n)
+end
+
+-- One round; false when no allocation failed any more.
+local function round(s, n, mode)
+	local objects = table.pack((s.make or function() end)())
+	local results = table.pack(native.attempt(n, mode, s.run, unpacked(objects)))
+	local failed, ok, err = results[1], results[2], results[3]
+	if ok then
+		checked(s, objects, table.pack(table.unpack(results, 3, results.n)))
+		test.ok(mode == "retry" or not failed or s.survives, "a failed allocation was noticed")
+	else
+		local message = tostring(err)
+		test.ok(failed, message)
+		test.ok(mode ~= "retry", "Lua tries again after a collection")
+		test.ok(message:find("not enough memory", 1, true) or
+			s.raises and message:find(s.raises, 1, true), message)
+		if s.failed then
+			s.failed(unpacked(objects))
+		end
+		if not s.once then
+			checked(s, objects, table.pack(s.run(unpacked(objects))))
+		end
+	end
+	if s.over then
+		s.over(unpacked(objects))
+	end
+	return failed
+end
+
+local function work_once(s)
+	local objects = table.pack((s.make or function() end)())
+	checked(s, objects, table.pack(native.trace(s.run, unpacked(objects))))
+	if s.over then
+		s.over(unpacked(objects))
+	end
+end
+
+-- All rounds in one way.
+local function rounds(s, mode)
+	local bytes, descriptors = usage()
+	for n = 1, MAX_ROUNDS do
+		local ok, failed = xpcall(round, debug.traceback, s, n, mode)
+		if not ok then
+			error(("when allocation %d fails (%s): %s"):format(n, mode, failed), 0)
+		end
+		local b, d = usage()
+		if b ~= bytes or d ~= descriptors then
+			error(("when allocation %d fails (%s): %d bytes and %d descriptors more than before")
+				:format(n, mode, b - bytes, d - descriptors), 0)
+		end
+		if not failed then
+			return
+		end
+	end
+	error "never got through"
+end
+
+---Register a case that fails each allocation of a call.
+---@param name string a claim, as for test.case
+---@param s allocfail.subject
+function allocfail.case(name, s)
+	test.case(name, function()
+		-- What is made at the first time only must not look like a leak.
+		for _ = 1, 3 do
+			work_once(s)
+		end
+		for _, mode in ipairs(MODES) do
+			rounds(s, mode)
+		end
+	end)
+end
+
+return allocfail
