@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "lua-guard.h"
+#include "lua-owned.h"
 #include "lua-task.h"
 #include "netpack_frame.h"
 #include "netpack_guard.h"
@@ -359,13 +360,37 @@ check_message(lua_State *L, int index, size_t *size) {
 	return m;
 }
 
+// Lua: (queue or nil) -> queue
+static int
+open_queue(lua_State *L) {
+	need_queue(L);
+	lua_settop(L, 1);
+	return 1;
+}
+
+// The queue in slot 1 for a message of data, which is freed if there is no memory for one.
+static struct queue *
+queue_for(lua_State *L, struct skynet_socket_message *m) {
+	if (lua_isnoneornil(L, 1)) {
+		lua_pushcfunction(L, open_queue);
+		lua_pushvalue(L, 1);
+		if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+			skynet_free(m->buffer);
+			m->buffer = NULL;
+			lua_error(L);
+		}
+		lua_replace(L, 1);
+	}
+	return need_queue(L);
+}
+
 // filter(queue, msg, size) -> queue, kind, ...
 static int
 lfilter(lua_State *L) {
 	size_t size;
 	struct skynet_socket_message *m = check_message(L, 2, &size);
 	lua_settop(L, 1);
-	struct queue *q = m->type == SKYNET_SOCKET_TYPE_DATA ? need_queue(L) : to_queue(L);
+	struct queue *q = m->type == SKYNET_SOCKET_TYPE_DATA ? queue_for(L, m) : to_queue(L);
 	return 1 + filter_event(L, q, m, size);
 }
 
@@ -556,8 +581,7 @@ ltostring(lua_State *L) {
 		return 1;
 	}
 	luaL_argcheck(L, n >= 0, 2, "size out of range");
-	lua_pushlstring(L, data, (size_t)n);
-	skynet_free(data);
+	lua_owned_string(L, data, (size_t)n);
 	return 1;
 }
 
@@ -607,15 +631,25 @@ lwait(lua_State *L) {
 	return 2;
 }
 
-// Collects in the table on top of the stack: fd, has_spoken, fd, ...
-static void
+// A list on its way into a table: fd, has_spoken, fd, ...
+struct silent {
+	lua_State *L;
+	lua_Integer n;
+	lua_Integer room;
+};
+
+// Collects in the table on top of the stack, as far as there is room.
+static bool
 on_expired(void *ud, int id, bool has_spoken) {
-	lua_State *L = ud;
-	lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
-	lua_pushinteger(L, id);
-	lua_rawseti(L, -2, n + 1);
-	lua_pushboolean(L, has_spoken);
-	lua_rawseti(L, -2, n + 2);
+	struct silent *s = ud;
+	if (s->n == s->room) {
+		return false;
+	}
+	lua_pushinteger(s->L, id);
+	lua_rawseti(s->L, -2, ++s->n);
+	lua_pushboolean(s->L, has_spoken);
+	lua_rawseti(s->L, -2, ++s->n);
+	return true;
 }
 
 // sweep(queue) -> 1/100 s until the next look, -1 = none is needed; and a list of who was
@@ -623,8 +657,10 @@ on_expired(void *ud, int id, bool has_spoken) {
 static int
 lsweep(lua_State *L) {
 	struct queue *q = check_guarded(L);
-	lua_newtable(L);
-	lua_pushinteger(L, guard_sweep(q->guard, on_expired, L));
+	// Room for all of them comes first: who was told is not told again.
+	struct silent s = {L, 0, 2 * (lua_Integer)guard_silent(q->guard)};
+	lua_createtable(L, (int)s.room, 0);
+	lua_pushinteger(L, guard_sweep(q->guard, on_expired, &s));
 	lua_insert(L, -2);
 	return 2;
 }

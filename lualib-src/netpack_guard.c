@@ -425,15 +425,26 @@ sooner(int64_t a, int64_t b) {
 	return a < 0 || (b >= 0 && b < a) ? b : a;
 }
 
+size_t
+guard_silent(struct guard *g) {
+	uint64_t now = g->clock();
+	size_t n = 0;
+	for (size_t i = 0; i <= g->mask; i++) {
+		for (struct connection *c = g->connection[i]; c != NULL; c = c->next) {
+			n += patience(g, c, now) == 0;
+		}
+	}
+	return n;
+}
+
 int64_t
-guard_sweep(struct guard *g, void (*expired)(void *ud, int id, bool has_spoken), void *ud) {
+guard_sweep(struct guard *g, bool (*expired)(void *ud, int id, bool has_spoken), void *ud) {
 	uint64_t now = g->clock();
 	int64_t next = -1;
 	for (size_t i = 0; i <= g->mask; i++) {
 		for (struct connection *c = g->connection[i]; c != NULL; c = c->next) {
 			int64_t left = patience(g, c, now);
-			if (left == 0) {
-				expired(ud, c->id, c->has_spoken);
+			if (left == 0 && expired(ud, c->id, c->has_spoken)) {
 				// It is told again only if it is still there much later.
 				c->since = now;
 				left = c->has_spoken ? g->idle : g->first;

@@ -64,10 +64,12 @@ int64_t guard_count(struct guard *g, int id, size_t packages, size_t bytes, enum
 // One package of that size, as guard_count, for who counts each by itself: the clock is read
 // every time, and a burst is never had twice.
 int64_t guard_take(struct guard *g, int id, size_t bytes, enum guard_reason *why);
-// Calls `expired` for each connection that has been silent for too long, which may not
-// call back. Returns when to look again, 1/100 s from now, -1 = when there are
-// connections.
-int64_t guard_sweep(struct guard *g, void (*expired)(void *ud, int id, bool has_spoken), void *ud);
+// How many connections have been silent for too long.
+size_t guard_silent(struct guard *g);
+// Calls `expired` for each of them, which may not call back; false = it could not be told,
+// and will be by the next sweep. Returns when to look again, 1/100 s from now, -1 = when
+// there are connections.
+int64_t guard_sweep(struct guard *g, bool (*expired)(void *ud, int id, bool has_spoken), void *ud);
 // Connections and addresses that are known.
 size_t guard_connections(const struct guard *g);
 size_t guard_addresses(const struct guard *g);

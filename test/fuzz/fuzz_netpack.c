@@ -91,13 +91,14 @@ end(struct frame_table *t, struct guard *g, int id, const uint8_t *address, size
 	guard_enter(g, id, (const char *)address, n);
 }
 
-static void
+static bool
 on_expired(void *ud, int id, bool has_spoken) {
 	(void)ud;
 	(void)has_spoken;
 	if (id < 0 || id >= CONNECTIONS) {
 		abort();
 	}
+	return true;
 }
 
 int

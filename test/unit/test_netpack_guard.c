@@ -267,22 +267,48 @@ an_address_is_a_host_or_a_network(void **state) {
 }
 
 static struct {
-	int n;
+	size_t n;
+	size_t room;
 	int id[100];
 	bool has_spoken[100];
 } gone;
 
-static void
+static bool
 on_expired(void *ud, int id, bool has_spoken) {
 	(void)ud;
+	if (gone.n == gone.room) {
+		return false;
+	}
 	gone.id[gone.n] = id;
 	gone.has_spoken[gone.n++] = has_spoken;
+	return true;
+}
+
+static int64_t
+sweep_some(size_t room) {
+	gone.n = 0;
+	gone.room = room;
+	return guard_sweep(g, on_expired, NULL);
 }
 
 static int64_t
 sweep(void) {
-	gone.n = 0;
-	return guard_sweep(g, on_expired, NULL);
+	return sweep_some(100);
+}
+
+static void
+who_could_not_be_told_is_told_later(void **state) {
+	(void)state;
+	guard_set(g, &none, &none, 100, 1000);
+	enter(1, "1.2.3.4:5");
+	enter(2, "1.2.3.4:6");
+	assert_int_equal(guard_silent(g), 0);
+	now += 100;
+	assert_int_equal(guard_silent(g), 2);
+	assert_int_equal(sweep_some(1), 0);
+	assert_int_equal(guard_silent(g), 1);
+	assert_int_equal(sweep(), 100);
+	assert_int_equal(gone.n, 1);
 }
 
 static void
@@ -384,6 +410,7 @@ main(void) {
 	    CLAIM(the_longest_wait_of_one_package_is_told),
 	    CLAIM(an_address_is_a_host_or_a_network),
 	    CLAIM(silence_is_noticed),
+	    CLAIM(who_could_not_be_told_is_told_later),
 	    CLAIM(silence_may_be_allowed),
 	    CLAIM(many_connections_are_found_again),
 	    CLAIM(a_connection_has_a_note),
