@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lua-owned.h"
 #include "lua-socket-buffer.h"
 #include "lua-socket-option.h"
 #include "skynet.h"
@@ -199,14 +200,41 @@ loption(lua_State *L) {
 
 //------------------------------------------------------------------- sending
 
+// Replaces the array at `index` by a plain one: what metamethods give, they give once.
+static void
+make_plain(lua_State *L, int index) {
+	lua_newtable(L);
+	for (int i = 1; lua_geti(L, index, i) != LUA_TNIL; i++) {
+		lua_rawseti(L, -2, i);
+	}
+	lua_pop(L, 1);
+	lua_replace(L, index);
+}
+
+// The string or number on the top of the stack, as text; NULL if it is neither. A number is
+// written to `number`. Needs no memory.
+static const char *
+piece_of(lua_State *L, char number[LUA_N2SBUFFSZ], size_t *len) {
+	if (lua_type(L, -1) != LUA_TNUMBER) {
+		return lua_tolstring(L, -1, len);
+	}
+	*len = lua_numbertocstring(L, -1, number) - 1;
+	return number;
+}
+
 // Copies the strings and numbers of the array at `index` into one block.
 static void
 concat_table(lua_State *L, int index, struct socket_sendbuffer *b) {
+	char number[LUA_N2SBUFFSZ];
+	size_t len;
 	size_t total = 0;
 	int n = 0;
-	while (lua_geti(L, index, n + 1) != LUA_TNIL) {
-		size_t len;
-		if (lua_tolstring(L, -1, &len) == NULL) {
+	if (lua_getmetatable(L, index)) {
+		lua_pop(L, 1);
+		make_plain(L, index);
+	}
+	while (lua_rawgeti(L, index, n + 1) != LUA_TNIL) {
+		if (piece_of(L, number, &len) == NULL) {
 			luaL_error(L, "Invalid type %s at index %d of the table to send", luaL_typename(L, -1),
 			           n + 1);
 		}
@@ -215,23 +243,19 @@ concat_table(lua_State *L, int index, struct socket_sendbuffer *b) {
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
+	// From here on nothing raises.
 	char *block = skynet_malloc(total);
 	size_t at = 0;
 	for (int i = 1; i <= n; i++) {
-		size_t len;
-		lua_geti(L, index, i);
-		const char *s = lua_tolstring(L, -1, &len);
-		// A metamethod may give something else the second time.
-		len = s == NULL ? 0 : len < total - at ? len : total - at;
-		if (len > 0) {
-			memcpy(block + at, s, len);
-		}
+		lua_rawgeti(L, index, i);
+		const char *s = piece_of(L, number, &len);
+		memcpy(block + at, s, len);
 		at += len;
 		lua_pop(L, 1);
 	}
 	b->type = SOCKET_BUFFER_MEMORY;
 	b->buffer = block;
-	b->sz = at;
+	b->sz = total;
 }
 
 static void
@@ -410,7 +434,26 @@ ludp_address(lua_State *L) {
 
 //-------------------------------------------------------------------- events
 
-// unpack(msg, size) -> type, id, ud, payload[, address]
+static int
+push_bytes(lua_State *L) {
+	lua_pushlstring(L, lua_touserdata(L, 1), (size_t)lua_tointeger(L, 2));
+	return 1;
+}
+
+// The address that a datagram came from, which is freed if there is no memory for that.
+static void
+push_sender(lua_State *L, struct skynet_socket_message *m, const char *from, size_t n) {
+	lua_pushcfunction(L, push_bytes);
+	lua_pushlightuserdata(L, (void *)(uintptr_t)from);
+	lua_pushinteger(L, (lua_Integer)n);
+	if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
+		skynet_free(m->buffer);
+		m->buffer = NULL;
+		lua_error(L);
+	}
+}
+
+// unpack(msg, size) -> type, id, ud, payload[, address]. When it raises, the payload is freed.
 static int
 lunpack(lua_State *L) {
 	struct skynet_socket_message *m = lua_touserdata(L, 1);
@@ -425,15 +468,12 @@ lunpack(lua_State *L) {
 		return 4;
 	}
 	lua_pushlightuserdata(L, m->buffer);
-	if (m->type != SKYNET_SOCKET_TYPE_UDP) {
-		return 4;
-	}
 	int n = 0;
-	const char *from = skynet_socket_udp_address(m, &n);
+	const char *from = m->type == SKYNET_SOCKET_TYPE_UDP ? skynet_socket_udp_address(m, &n) : NULL;
 	if (from == NULL) {
 		return 4;
 	}
-	lua_pushlstring(L, from, (size_t)n);
+	push_sender(L, m, from, (size_t)n);
 	return 5;
 }
 
@@ -496,15 +536,25 @@ push_info(lua_State *L, const struct socket_info *si) {
 }
 
 static int
-linfo(lua_State *L) {
-	struct socket_info *list = skynet_socket_info();
-	lua_newtable(L);
+push_infos(lua_State *L) {
 	int i = 0;
-	for (struct socket_info *si = list; si != NULL; si = si->next) {
+	const struct socket_info *list = lua_touserdata(L, 1);
+	lua_newtable(L);
+	for (const struct socket_info *si = list; si != NULL; si = si->next) {
 		push_info(L, si);
 		lua_rawseti(L, -2, ++i);
 	}
+	return 1;
+}
+
+static void
+release_infos(void *list) {
 	socket_info_release(list);
+}
+
+static int
+linfo(lua_State *L) {
+	lua_owned_call(L, push_infos, skynet_socket_info(), 1, release_infos);
 	return 1;
 }
 
@@ -541,19 +591,25 @@ llookup(lua_State *L) {
 }
 
 static int
+push_addresses(lua_State *L) {
+	int i = 0;
+	const char *list = lua_touserdata(L, 1);
+	lua_newtable(L);
+	for (const char *p = list; *p != '\0'; p += strlen(p) + 1) {
+		lua_pushstring(L, p);
+		lua_rawseti(L, -2, ++i);
+	}
+	return 1;
+}
+
+static int
 lresolve(lua_State *L) {
 	const char *error = NULL;
 	char *list = skynet_socket_resolve(luaL_checkstring(L, 1), &error);
 	if (list == NULL) {
 		return luaL_error(L, "%s", error);
 	}
-	lua_newtable(L);
-	int i = 0;
-	for (const char *p = list; *p != '\0'; p += strlen(p) + 1) {
-		lua_pushstring(L, p);
-		lua_rawseti(L, -2, ++i);
-	}
-	skynet_free(list);
+	lua_owned_call(L, push_addresses, list, 1, skynet_free);
 	return 1;
 }
 
