@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "../lua-owned.h"
 #include "../lua-sink.h"
 #include "lshare.h"
 #include "skynet_malloc.h"
@@ -234,17 +235,19 @@ push_event(lua_State *L, int kind, const struct ws_event *ev) {
 	}
 }
 
-// Decode on. True when a message is complete, whose kind is pushed; else what there is
-// instead is pushed, an event or nothing, and its number of values is in *n.
+// Decode on. True when a message is complete, whose kind is pushed, and which is to be taken;
+// else what there is instead is pushed, an event or nothing, and its number of values is in
+// *n. What cannot be pushed comes again.
 static bool
 next_message(lua_State *L, struct codec *c, int *n) {
-	struct ws_event ev;
-	int kind = ws_input_next(&c->input, &ev);
+	const struct ws_event *ev;
+	int kind = ws_input_look(&c->input, &ev);
 	if (kind == WS_TEXT || kind == WS_BINARY) {
 		lua_pushinteger(L, kind);
 		return true;
 	}
-	*n = kind == WS_MORE ? 0 : push_event(L, kind, &ev);
+	*n = kind == WS_MORE ? 0 : push_event(L, kind, ev);
+	ws_input_take(&c->input);
 	return false;
 }
 
@@ -259,6 +262,7 @@ sink_next(lua_State *L, void *ud) {
 	struct ws_buffer *message = &c->input.decoder.message;
 	lua_pushlstring(L, message->size > 0 ? message->data : "", message->size);
 	ws_buffer_clear(message);
+	ws_input_take(&c->input);
 	return 2;
 }
 
@@ -280,6 +284,7 @@ lnextblock(lua_State *L) {
 	}
 	size_t size;
 	lua_pushlightuserdata(L, ws_buffer_take(&c->input.decoder.message, &size));
+	ws_input_take(&c->input);
 	lua_pushinteger(L, (lua_Integer)size);
 	return 3;
 }
@@ -291,6 +296,13 @@ struct payload {
 	size_t size;
 	// To be freed: a block of the caller, or what was compressed.
 	void *owned;
+};
+
+// A frame on its way into a string.
+struct new_frame {
+	struct payload payload;
+	uint8_t start;
+	const uint8_t *key;
 };
 
 // The payload at `index`: nil, a string, or a block with its size, which is taken.
@@ -494,14 +506,33 @@ lsendframe(lua_State *L) {
 }
 
 static int
-push_frame(lua_State *L, struct codec *c, int op, struct payload *p, const uint8_t *key) {
+write_frame(lua_State *L) {
 	luaL_Buffer b;
-	uint8_t start = prepare(L, c, op, p);
-	size_t size = ws_header_size(p->size, key != NULL) + p->size;
+	const struct new_frame *f = lua_touserdata(L, 1);
+	size_t size = ws_header_size(f->payload.size, f->key != NULL) + f->payload.size;
 	char *to = luaL_buffinitsize(L, &b, size);
-	ws_write_frame(to, start, key, p->data, p->size);
-	skynet_free(p->owned);
+	ws_write_frame(to, f->start, f->key, f->payload.data, f->payload.size);
 	luaL_pushresultsize(&b, size);
+	return 1;
+}
+
+static void
+free_frame(void *ud) {
+	skynet_free(((struct new_frame *)ud)->payload.owned);
+}
+
+static int
+push_frame(lua_State *L, struct codec *c, int op, struct payload *p, const uint8_t *key) {
+	struct new_frame f = {.start = prepare(L, c, op, p), .key = key};
+	f.payload = *p;
+	bool is_compressed = (f.start & WS_COMPRESSED) != 0;
+	if (is_compressed) {
+		c->deflate.is_lost = true;
+	}
+	lua_owned_call(L, write_frame, &f, 1, free_frame);
+	if (is_compressed) {
+		c->deflate.is_lost = false;
+	}
 	return 1;
 }
 

@@ -167,6 +167,10 @@ deflate_all(z_stream *z, int flush, struct ws_buffer *out) {
 
 bool
 ws_deflate(struct ws_flate *f, const char *bytes, size_t n, struct ws_buffer *out) {
+	if (f->is_lost) {
+		ws_deflate_free(f);
+		f->is_lost = false;
+	}
 	if (!open_deflate(f)) {
 		return false;
 	}
@@ -178,6 +182,7 @@ ws_deflate(struct ws_flate *f, const char *bytes, size_t n, struct ws_buffer *ou
 		bytes += piece;
 		n -= piece;
 		if (!deflate_all(f->z, n > 0 ? Z_NO_FLUSH : Z_SYNC_FLUSH, out)) {
+			f->is_lost = true;
 			return false;
 		}
 	} while (n > 0);

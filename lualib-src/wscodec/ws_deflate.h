@@ -27,6 +27,9 @@ struct ws_flate {
 	bool keeps_context;
 	// Inflating: the last block of the stream was the end of the input, so far.
 	bool is_ended;
+	// Deflating, set by the caller: what came out last may not get to the peer, so the next
+	// message must not refer to it.
+	bool is_lost;
 };
 
 enum ws_inflate_result { WS_INFLATE_OK, WS_INFLATE_BAD, WS_INFLATE_TOO_BIG };
@@ -37,7 +40,7 @@ enum ws_inflate_result ws_inflate(struct ws_flate *f, const char *bytes, size_t 
 // The message is complete: appends the rest, prepares for the next one.
 enum ws_inflate_result ws_inflate_end(struct ws_flate *f, struct ws_buffer *out, size_t limit);
 // Appends the whole message of n bytes, compressed. False if memory is out; the
-// stream is unusable then.
+// next message starts anew then.
 bool ws_deflate(struct ws_flate *f, const char *bytes, size_t n, struct ws_buffer *out);
 void ws_inflate_free(struct ws_flate *f);
 void ws_deflate_free(struct ws_flate *f);

@@ -48,40 +48,38 @@ ws_input_feed(struct ws_input *in, char *block, size_t n) {
 void
 ws_input_drop(struct ws_input *in) {
 	drop_bytes(in);
-	in->aside = WS_MORE;
+	ws_input_take(in);
 }
 
 int
-ws_input_next(struct ws_input *in, struct ws_event *ev) {
-	if (in->aside != WS_MORE) {
-		int kind = in->aside;
-		*ev = in->aside_event;
-		in->aside = WS_MORE;
-		return kind;
+ws_input_look(struct ws_input *in, const struct ws_event **ev) {
+	*ev = &in->found_event;
+	if (in->found != WS_MORE) {
+		return in->found;
 	}
 	if (in->left == 0 && !in->decoder.is_failed) {
 		return WS_MORE;
 	}
-	int kind = ws_decode(&in->decoder, &in->at, &in->left, ev);
-	if (kind == WS_FAILED || in->left == 0) {
+	in->found = ws_decode(&in->decoder, &in->at, &in->left, &in->found_event);
+	if (in->found == WS_FAILED || in->left == 0) {
 		drop_bytes(in);
 	}
-	return kind;
+	return in->found;
+}
+
+void
+ws_input_take(struct ws_input *in) {
+	in->found = WS_MORE;
 }
 
 int
 ws_input_message(struct ws_input *in, char **block, size_t *size) {
-	struct ws_event ev;
-	int kind = ws_input_next(in, &ev);
+	const struct ws_event *ev;
+	int kind = ws_input_look(in, &ev);
 	if (kind == WS_TEXT || kind == WS_BINARY) {
 		*block = ws_buffer_take(&in->decoder.message, size);
+		ws_input_take(in);
 		return kind;
 	}
-	if (kind == WS_MORE) {
-		return WS_MORE;
-	}
-	// Its texts stay in the decoder until that goes on.
-	in->aside = kind;
-	in->aside_event = ev;
-	return WS_FAILED;
+	return kind == WS_MORE ? WS_MORE : WS_FAILED;
 }

@@ -1,7 +1,7 @@
 // What has arrived of one WebSocket connection and is not decoded yet, and its decoder.
 //
 // Owns the bytes in one block, of which pieces are taken over as they come where that is
-// possible, and at most one item that was decoded and put back. Pure; one thread at a time.
+// possible, and at most one item that was decoded and looked at. Pure; one thread at a time.
 #ifndef ws_input_h
 #define ws_input_h
 
@@ -14,21 +14,25 @@ struct ws_input {
 	size_t left;
 	char *block;
 	size_t capacity;
-	// What was put back; kind WS_MORE: nothing.
-	int aside;
-	struct ws_event aside_event;
+	// What was looked at and not taken; kind WS_MORE: nothing.
+	int found;
+	struct ws_event found_event;
 };
 
 // Copies n bytes that arrived. Many small pieces cost no more than a large one.
 void ws_input_append(struct ws_input *in, const char *bytes, size_t n);
 // Takes a block of n bytes that arrived.
 void ws_input_feed(struct ws_input *in, char *block, size_t n);
-// Forgets all that was not decoded, and what was put back.
+// Forgets all that was not decoded, and what was looked at.
 void ws_input_drop(struct ws_input *in);
-// The next message or control frame, as ws_decode tells it.
-int ws_input_next(struct ws_input *in, struct ws_event *ev);
-// The next item is a message: gives it as a block and returns WS_TEXT or WS_BINARY. Else
-// WS_MORE, or WS_FAILED for any other item, which ws_input_next is to tell.
+// The next message or control frame, as ws_decode tells it; the same one until it is taken.
+// The event is the input's.
+int ws_input_look(struct ws_input *in, const struct ws_event **ev);
+// What was looked at is dealt with. The text of a message stays in the decoder until that goes
+// on.
+void ws_input_take(struct ws_input *in);
+// Takes the next item if it is a message: gives it as a block and returns WS_TEXT or
+// WS_BINARY. Else WS_MORE, or WS_FAILED for any other item.
 int ws_input_message(struct ws_input *in, char **block, size_t *size);
 
 #endif

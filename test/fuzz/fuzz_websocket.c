@@ -116,7 +116,7 @@ take_all(struct ws_input *in, struct trace *t) {
 	size_t n;
 	int kind;
 	while ((kind = ws_input_message(in, &block, &n)) != WS_MORE) {
-		struct ws_event ev;
+		const struct ws_event *ev;
 		t->events++;
 		if (kind > 0) {
 			if (n > in->decoder.max_message) {
@@ -130,16 +130,17 @@ take_all(struct ws_input *in, struct trace *t) {
 			if (ws_input_message(in, &block, &n) != WS_FAILED) {
 				abort();
 			}
-			kind = ws_input_next(in, &ev);
+			kind = ws_input_look(in, &ev);
 			if (kind == WS_FAILED) {
 				t->last = kind;
 				return 0;
 			}
-			if (kind < WS_CLOSE || ev.size > WS_CONTROL_MAX) {
+			if (kind < WS_CLOSE || ev->size > WS_CONTROL_MAX) {
 				abort();
 			}
 			mix(t, (const char *)&kind, sizeof(kind));
-			mix(t, ev.data, ev.size);
+			mix(t, ev->data, ev->size);
+			ws_input_take(in);
 		}
 		t->last = kind;
 	}
