@@ -227,25 +227,39 @@ kcp_peek(const struct kcp *k) {
 }
 
 ptrdiff_t
-kcp_receive(struct kcp *k, char *out) {
+kcp_copy(const struct kcp *k, char *out) {
 	ptrdiff_t size = kcp_peek(k);
+	const struct segment *s = k->ready.first;
 
-	if (size < 0) {
-		return -1;
-	}
-	bool was_full = kcp_free_window(k) == 0;
-	bool is_last;
-	do {
-		struct segment *s = kcp_queue_pop(&k->ready);
+	for (ptrdiff_t left = size; left > 0; s = s->next) {
 		memcpy(out, s->data, s->size);
 		out += s->size;
+		left -= (ptrdiff_t)s->size;
+	}
+	return size;
+}
+
+void
+kcp_drop(struct kcp *k) {
+	bool was_full = kcp_free_window(k) == 0;
+	bool is_last = kcp_peek(k) < 0;
+
+	while (!is_last) {
+		struct segment *s = kcp_queue_pop(&k->ready);
 		is_last = s->frg == 0;
 		skynet_free(s);
-	} while (!is_last);
+	}
 	kcp_make_ready(k);
 	if (was_full && kcp_free_window(k) > 0) {
 		k->must_tell = true;
 	}
+}
+
+ptrdiff_t
+kcp_receive(struct kcp *k, char *out) {
+	ptrdiff_t size = kcp_copy(k, out);
+
+	kcp_drop(k);
 	return size;
 }
 

@@ -77,6 +77,10 @@ enum kcp_result kcp_input(struct kcp *k, uint32_t now, const char *data, size_t 
 /* Size of the next complete message, or -1. A segment's worth with `stream`. */
 ptrdiff_t kcp_peek(const struct kcp *k);
 /* Copies the next message, for which there must be room; its size, or -1. */
+ptrdiff_t kcp_copy(const struct kcp *k, char *out);
+/* Drops the next message, if there is one. */
+void kcp_drop(struct kcp *k);
+/* Both. */
 ptrdiff_t kcp_receive(struct kcp *k, char *out);
 
 /* Sends what is due: acknowledgements, probes, new and lost segments. */

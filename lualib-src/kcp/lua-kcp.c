@@ -62,17 +62,35 @@ send_udp(void *ud, const char *data, size_t size) {
 	}
 }
 
-/* An error of the function waits until the flush is over. */
+struct datagram {
+	const char *data;
+	size_t size;
+};
+
+/* Lua, protected: (function, datagram) */
+static int
+call_function(lua_State *L) {
+	const struct datagram *d = lua_touserdata(L, 2);
+
+	lua_pushlstring(L, d->data, d->size);
+	lua_replace(L, 2);
+	lua_call(L, 1, 0);
+	return 0;
+}
+
+/* An error, of the function or on the way to it, waits until the flush is over. */
 static void
 send_function(void *ud, const char *data, size_t size) {
 	struct conversation *c = ud;
+	struct datagram d = {data, size};
 
 	if (c->L == NULL || c->status != LUA_OK) {
 		return;
 	}
+	lua_pushcfunction(c->L, call_function);
 	lua_pushvalue(c->L, c->index);
-	lua_pushlstring(c->L, data, size);
-	c->status = lua_pcall(c->L, 1, 0, 0);
+	lua_pushlightuserdata(c->L, &d);
+	c->status = lua_pcall(c->L, 2, 0, 0);
 }
 
 /*------------------------------------------------------------------------- new */
@@ -145,6 +163,7 @@ read_target(lua_State *L, struct conversation *c) {
 static int
 lnew(lua_State *L) {
 	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_settop(L, 3);
 	struct kcp_config config = read_config(L);
 	struct conversation *c = lua_newuserdatauv(L, sizeof(*c), 1);
 	memset(c, 0, sizeof(*c));
@@ -242,8 +261,10 @@ lreceive(lua_State *L) {
 		return 0;
 	}
 	char *out = luaL_buffinitsize(L, &b, (size_t)size);
-	kcp_receive(c->kcp, out);
+	kcp_copy(c->kcp, out);
 	luaL_pushresultsize(&b, (size_t)size);
+	/* Not before there is the string: what was acknowledged does not come again. */
+	kcp_drop(c->kcp);
 	return 1;
 }
 
