@@ -19,6 +19,9 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "skynet_malloc.h"
+#include "skynet_socket.h"
+
 /* How an allocation fails. */
 enum mode {
 	MODE_RETRY,  /* the second call succeeds: nothing is noticed but a full collection */
@@ -254,12 +257,60 @@ ldescriptors(lua_State *L) {
 	return 1;
 }
 
+/*
+ * message(type, id, ud, data, text) -> message, size: what the socket core would send. data
+ * goes into a block of its own, of which ud is the size; nil = there is none.
+ */
+static int
+lmessage(lua_State *L) {
+	size_t n;
+	size_t text_size;
+	struct skynet_socket_message m = {
+	    .type = (int)luaL_checkinteger(L, 1),
+	    .id = (int)luaL_checkinteger(L, 2),
+	    .ud = (int)luaL_optinteger(L, 3, 0),
+	};
+	const char *data = luaL_optlstring(L, 4, NULL, &n);
+	const char *text = luaL_optlstring(L, 5, "", &text_size);
+	if (data != NULL) {
+		m.buffer = skynet_malloc(n);
+		memcpy(m.buffer, data, n);
+		m.ud = (int)n;
+	}
+	struct skynet_socket_message *to = skynet_malloc(sizeof(m) + text_size);
+	*to = m;
+	memcpy(to + 1, text, text_size);
+	lua_pushlightuserdata(L, to);
+	lua_pushinteger(L, (lua_Integer)(sizeof(m) + text_size));
+	return 2;
+}
+
+/* holds(message) -> whether it still has its data */
+static int
+lholds(lua_State *L) {
+	const struct skynet_socket_message *m = lua_touserdata(L, 1);
+	lua_pushboolean(L, m->buffer != NULL);
+	return 1;
+}
+
+/* dispose(message): as the kernel does with one that was handled */
+static int
+ldispose(lua_State *L) {
+	struct skynet_socket_message *m = lua_touserdata(L, 1);
+	skynet_free(m->buffer);
+	skynet_free(m);
+	return 0;
+}
+
 int
 luaopen_t_allocfail(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"attempt", lattempt}, {"arm", larm},     {"disarm", ldisarm},
-	    {"release", lrelease}, {"trace", ltrace}, {"traced", ltraced},
-	    {"collect", lcollect}, {"descriptors", ldescriptors}, {NULL, NULL},
+	    {"attempt", lattempt}, {"arm", larm},
+	    {"disarm", ldisarm},   {"release", lrelease},
+	    {"trace", ltrace},     {"traced", ltraced},
+	    {"collect", lcollect}, {"descriptors", ldescriptors},
+	    {"message", lmessage}, {"holds", lholds},
+	    {"dispose", ldispose}, {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlib(L, functions);
