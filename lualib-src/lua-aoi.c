@@ -4,6 +4,7 @@
  * Loads in any Lua; nothing yields.
  */
 #include "aoi.h"
+#include "lua-options.h"
 
 #include <lauxlib.h>
 
@@ -77,7 +78,8 @@ check_option(lua_State *L, const char *name, double absent) {
 /* new{ cell =, margin =, by_cells = } -> space */
 static int
 lnew(lua_State *L) {
-	luaL_checktype(L, 1, LUA_TTABLE);
+	static const char *const known[] = {"cell", "margin", "by_cells", NULL};
+	lua_checkoptions(L, 1, "aoi", known);
 	struct aoi_options o = {.cell = check_option(L, "cell", 0),
 	                        .margin = check_option(L, "margin", 0)};
 	luaL_argcheck(L, o.cell > 1e-100 && o.cell < 1e100, 1,

@@ -67,9 +67,29 @@ cost_field(lua_State *L, int arg, const char *name, lua_Integer normal) {
 	return normal;
 }
 
+/* Without lua-options.h: this is part of client.so, which needs no skynet. */
+static void
+check_names(lua_State *L, int arg) {
+	if (lua_isnoneornil(L, arg)) {
+		return;
+	}
+	luaL_checktype(L, arg, LUA_TTABLE);
+	lua_pushnil(L);
+	while (lua_next(L, arg) != 0) {
+		lua_pop(L, 1);
+		const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+		if (strcmp(name, "ln") != 0 && strcmp(name, "r") != 0 && strcmp(name, "p") != 0) {
+			name = luaL_tolstring(L, -1, NULL);
+			luaL_argerror(L, arg,
+			              lua_pushfstring(L, "unknown field '%s'; a cost has ln, r and p", name));
+		}
+	}
+}
+
 /* The optional table { ln =, r =, p = }. */
 static struct cost
 opt_cost(lua_State *L, int arg) {
+	check_names(L, arg);
 	struct cost c = {
 	    cost_field(L, arg, "ln", DEFAULT_LN),
 	    cost_field(L, arg, "r", DEFAULT_R),

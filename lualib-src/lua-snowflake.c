@@ -3,6 +3,7 @@
  * with the same node number never give the same id; one with a clock of its own has its own.
  * Nothing yields.
  */
+#include "lua-options.h"
 #include "snowflake.h"
 
 #include <lauxlib.h>
@@ -154,7 +155,8 @@ check_option(lua_State *L, const char *name, lua_Integer absent, lua_Integer hig
 /* new{ node =, epoch =, after =, clock = } -> generator */
 static int
 lnew(lua_State *L) {
-	luaL_checktype(L, 1, LUA_TTABLE);
+	static const char *const known[] = {"node", "epoch", "after", "clock", NULL};
+	lua_checkoptions(L, 1, "snowflake", known);
 	lua_settop(L, 1);
 	struct generator *g = lua_newuserdatauv(L, sizeof(*g), 1);
 	*g = (struct generator){.sequence = &shared};

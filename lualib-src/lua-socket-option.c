@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "near_name.h"
+
 #define MS_PER_CS 10
 
 static int
@@ -51,6 +53,23 @@ value_of(lua_State *L, const struct socket_option_info *info) {
 	}
 }
 
+// Its name is at the top of the stack.
+static int
+unknown(lua_State *L) {
+	struct near_name n;
+	near_begin(&n, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "");
+	const struct socket_option_info *info;
+	for (int i = 0; (info = socket_option_info(i)) != NULL; i++) {
+		near_offer(&n, info->key);
+	}
+	const char *meant = near_result(&n);
+	if (meant != NULL) {
+		return luaL_error(L, "Unknown socket option %s, did you mean %s?",
+		                  luaL_tolstring(L, -1, NULL), meant);
+	}
+	return luaL_error(L, "Unknown socket option %s", luaL_tolstring(L, -1, NULL));
+}
+
 int
 socket_option_check(lua_State *L, int index, bool is_new_listener, struct socket_option *out) {
 	int n = 0;
@@ -59,7 +78,8 @@ socket_option_check(lua_State *L, int index, bool is_new_listener, struct socket
 	while (lua_next(L, index) != 0) {
 		int name = lua_type(L, -2) == LUA_TSTRING ? socket_option_find(lua_tostring(L, -2)) : -1;
 		if (name < 0) {
-			return luaL_error(L, "Unknown socket option %s", luaL_tolstring(L, -2, NULL));
+			lua_pop(L, 1);
+			return unknown(L);
 		}
 		const struct socket_option_info *info = socket_option_info(name);
 		if (info->scope == SOCKET_OPTION_OF_NEW_LISTENER && !is_new_listener) {

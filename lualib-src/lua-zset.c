@@ -3,6 +3,7 @@
  * the service's, under its limit, and returns when the set is collected or closed. Loads in any
  * Lua; nothing yields.
  */
+#include "lua-options.h"
 #include "zset.h"
 
 #include <lauxlib.h>
@@ -101,6 +102,10 @@ second_choice(lua_State *L, const char *name, const char *first, const char *sec
 /* new([options]) -> set */
 static int
 lnew(lua_State *L) {
+	static const char *const known[] = {"order", "ties", NULL};
+	if (!lua_isnoneornil(L, 1)) {
+		lua_checkoptions(L, 1, "zset", known);
+	}
 	struct zset_options o = {
 	    .low_first = second_choice(L, "order", "high", "low"),
 	    .ties_by_member = second_choice(L, "ties", "time", "member"),

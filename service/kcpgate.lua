@@ -10,6 +10,7 @@ local skynet = require "skynet"
 local kcp = require "skynet.kcp"
 local driver = require "skynet.socketdriver"
 local notice = require "skynet.notice"
+local options = require "skynet.options"
 local gateagents = require "snax.gateagents"
 local gatelag = require "snax.gatelag"
 local gatesettings = require "snax.gatesettings"
@@ -126,23 +127,30 @@ handler = gateagents("kcpgate", { openclient = open_client, closeclient = close_
 
 -- What of the configuration is for KCP; the rest of `kcp` is checked there.
 local function kcp_options(conf)
-	local options = {}
+	local kcp_conf = {}
 	for name, value in pairs(conf.kcp or {}) do
-		options[name] = value
+		kcp_conf[name] = value
 	end
-	options.raw = true
-	options.max_connections = conf.maxclient or DEFAULT_MAXCLIENT
-	options.max_per_address = conf.max_per_address
-	options.idle_timeout = conf.idle_timeout or options.idle_timeout
-	return options
+	kcp_conf.raw = true
+	kcp_conf.max_connections = conf.maxclient or DEFAULT_MAXCLIENT
+	kcp_conf.max_per_address = conf.max_per_address
+	kcp_conf.idle_timeout = conf.idle_timeout or kcp_conf.idle_timeout
+	return kcp_conf
 end
 
 -- Least values.
 local LEAST = { maxclient = 1, max_per_address = 1, rate = 0.01, burst = 1, first_timeout = 1,
 	idle_timeout = 1, agent_limit = 0 }
 
+-- All names that this gate knows.
+local KNOWN = { address = true, port = true, watchdog = true, kcp = true }
+for name in pairs(LEAST) do
+	KNOWN[name] = true
+end
+
 -- Raises what is wrong with numbers, or was meant for another gate.
 local function check(conf)
+	options.warn("gate option", conf, KNOWN)
 	for name, least in pairs(LEAST) do
 		local v = conf[name]
 		if v ~= nil and (type(v) ~= "number" or v < least) then

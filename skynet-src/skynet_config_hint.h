@@ -9,8 +9,10 @@
 
 #include <stdbool.h>
 
+#include "near_name.h"
+
 /* Bytes of any of the framework's keys, with its end. */
-#define SKYNET_CONFIG_KEY 32
+#define SKYNET_CONFIG_KEY NEAR_NAME_SIZE
 
 /*
  * Whether `key` is nearly one of the framework's, which is written to `hint` then. False

@@ -1,6 +1,8 @@
 /* protobuf.core: schema objects and their functions, see lua-protobuf.h. */
 #include "lua-protobuf.h"
 
+#include "../lua-options.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,7 +272,8 @@ ldecode(lua_State *L) {
 	luaL_argcheck(L, data != NULL, 3, "null pointer");
 	struct pb_decode_options options = {false, false};
 	if (!lua_isnoneornil(L, next)) {
-		luaL_checktype(L, next, LUA_TTABLE);
+		static const char *const known[] = {"defaults", "unknown", NULL};
+		lua_checkoptions(L, next, "protobuf", known);
 		options.defaults = check_option(L, next, "defaults");
 		options.unknown = check_option(L, next, "unknown");
 	}

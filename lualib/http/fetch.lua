@@ -5,7 +5,7 @@
 
 local skynet = require "skynet"
 local crypt = require "skynet.crypt"
-local check_options = require "http.checkoptions"
+local check_options = require "skynet.options".check
 local client = require "http.client"
 local codec = require "http.codec"
 local exchange = require "http.exchange"

@@ -9,7 +9,7 @@
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"
-local check_options = require "http.checkoptions"
+local check_options = require "skynet.options".check
 local codec = require "http.codec"
 local deadline = require "http.deadline"
 local flow = require "http.flow"

@@ -5,6 +5,7 @@
 
 local codec = require "http.codec"
 local file = require "http.file"
+local check_options = require "skynet.options".check
 
 local static = {}
 
@@ -48,6 +49,8 @@ local TYPES = {
 ---@field index string? the file of a folder, default "index.html"
 ---@field types table<string, string>? content types by suffix, before the built-in ones
 ---@field cache_control string? value of that header line
+
+local RULES = { index = "string", types = "table", cache_control = "string" }
 
 ---------------------------------------------------------------- conditions
 
@@ -212,6 +215,7 @@ function static.handler(folder, options)
 	if type(folder) ~= "string" then
 		require "skynet.misuse"("static.handler", 1, "string", folder)
 	end
+	check_options("http.static", options, RULES)
 	options = options or {}
 	local root = assert(file.root(folder))
 	local index = options.index or "index.html"

@@ -110,7 +110,8 @@ local function checked_options(options)
 	local copy = {}
 	for k, v in pairs(options or {}) do
 		if not OPTIONS[k] then
-			error(string.format("unknown websocket option '%s'", tostring(k)), 0)
+			error(string.format("unknown websocket option '%s'%s", tostring(k),
+				require "skynet.options".hint(k, OPTIONS)), 0)
 		end
 		copy[k] = v
 	end
@@ -118,6 +119,7 @@ local function checked_options(options)
 		"send_limit", "handshake_timeout" } do
 		check_number(copy, name)
 	end
+	handshake.deflate(copy.deflate)
 	return copy
 end
 
@@ -525,6 +527,8 @@ end
 -------------------------------------------------------------- server: frames
 
 local function none() end
+local CALLBACKS = { connect = true, handshake = true, message = true, ping = true, pong = true, close = true,
+	error = true, warning = true }
 local NO_HANDLER = { __index = function() return none end }
 
 -- One control frame of the peer, or its failure. True when the connection is over, and why if that was not in
@@ -676,6 +680,9 @@ function websocket.accept(id, handle, protocol, addr, options)
 	local limit = limit_upgrade(id, options)
 	local callbacks = setmetatable({}, NO_HANDLER)
 	for name, f in pairs(handle or {}) do
+		if not CALLBACKS[name] then
+			require "skynet.options".warn("websocket callback", handle, CALLBACKS)
+		end
 		callbacks[name] = f
 	end
 	local ok, result, err = xpcall(run, trace, id, callbacks, protocol, addr, options)

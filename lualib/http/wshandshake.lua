@@ -84,6 +84,9 @@ end
 
 -------------------------------------------------------------------- deflate
 
+-- Names of settings.
+local DEFLATE = { level = true, mem_level = true, window_bits = true, threshold = true, no_context_takeover = true }
+
 -- Our settings with their defaults; nil if compression is off.
 local function deflate_options(deflate)
 	if not deflate then
@@ -94,6 +97,10 @@ local function deflate_options(deflate)
 	local options = {}
 	if type(deflate) == "table" then
 		for k, v in pairs(deflate) do
+			if not DEFLATE[k] then
+				error(string.format("unknown option '%s' of the websocket option deflate%s", tostring(k),
+					require "skynet.options".hint(k, DEFLATE)), 0)
+			end
 			options[k] = v
 		end
 	end

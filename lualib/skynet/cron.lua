@@ -5,6 +5,7 @@
 local skynet = require "skynet"
 local calendar = require "skynet.cron.calendar"
 local expression = require "skynet.cron.expression"
+local check_names = require "skynet.options".check
 local wallclock = require "skynet.wallclock"
 
 local cron = {}
@@ -13,6 +14,7 @@ local cron = {}
 local LONGEST_SLEEP <const> = 60
 -- A run counts as missed when it comes later than this.
 local DEFAULT_GRACE <const> = 60
+local RULES <const> = { zone = "string|function", missed = "string", grace = "number|count", clock = "function" }
 local MISSED <const> = { once = true, skip = true, all = true }
 
 -- Jobs that wait, for cron.check.
@@ -83,9 +85,7 @@ end
 
 local function check_options(options)
 	local checked = {}
-	if options ~= nil and type(options) ~= "table" then
-		error("cron: options must be a table", 3)
-	end
+	check_names("cron", options, RULES, 3)
 	for k, v in pairs(options or {}) do checked[k] = v end
 	checked.missed = checked.missed or "once"
 	if not MISSED[checked.missed] then

@@ -301,6 +301,8 @@ function dns.resolve(name, ipv6)
 	error(string.format("DNS query %s: timeout or no answer (%s)", name, why or "illegal name"), 2)
 end
 
+local RULES = { timeout = "number", attempts = "number", search = "table", ndots = "count" }
+
 ---@class skynet.dns.options
 ---@field timeout integer? 1/100 s for one try; default 500 or what the file says
 ---@field attempts integer? tries with each server; default 2 or what the file says
@@ -326,6 +328,7 @@ function dns.server(address, port, options)
 	if math.type(port) ~= "integer" or port < 1 or port > 65535 then
 		error("dns.server needs a port, got " .. tostring(port), 2)
 	end
+	require "skynet.options".check("dns.server", options, RULES, 2)
 	chosen = { addresses = list, port = port, options = options or {} }
 end
 

@@ -66,7 +66,7 @@ local function check_options(given)
 	for name, value in pairs(given or {}) do
 		local default = DEFAULT[name]
 		if default == nil then
-			error(string.format("unknown kcp option '%s'", name), 3)
+			error(string.format("unknown kcp option '%s'%s", name, require "skynet.options".hint(name, DEFAULT)), 3)
 		elseif type(value) ~= type(default) then
 			error(string.format("kcp option '%s' must be a %s, got a %s", name, type(default),
 				type(value)), 3)

@@ -6,6 +6,7 @@
 local skynet = require "skynet"
 local core = require "skynet.multicast.core"
 local farewell = require "skynet.farewell"
+local options = require "skynet.options"
 
 local multicastd
 local has_farewell = false
@@ -154,6 +155,8 @@ local multicast = {}
 ---@field pack? fun(...): string|lightuserdata, integer?
 ---@field unpack? fun(data: lightuserdata, size: integer): ...
 
+local OPTIONS = { channel = true, dispatch = true, pack = true, unpack = true }
+
 local function check_function(conf, name)
 	local f = conf[name]
 	if f ~= nil and type(f) ~= "function" then
@@ -171,6 +174,7 @@ function multicast.new(conf)
 	if type(conf) ~= "table" then
 		require "skynet.misuse"("multicast.new", 1, "table", conf)
 	end
+	options.warn("multicast.new option", conf, OPTIONS)
 	local id = conf.channel
 	if id ~= nil and math.type(id) ~= "integer" then
 		error("`channel` is an integer, not a " .. type(id), 2)

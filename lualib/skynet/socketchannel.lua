@@ -13,6 +13,7 @@ local skynet = require "skynet"
 local socket = require "skynet.socket"
 local driver = require "skynet.socketdriver"
 local channellink = require "skynet.channellink"
+local options = require "skynet.options"
 
 local socket_error = channellink.error
 local report = channellink.report
@@ -517,6 +518,9 @@ function channel:__gc()
 	end
 end
 
+local OPTIONS = { host = true, port = true, backup = true, auth = true, response = true, nodelay = true,
+	overload = true, timeout = true, connect_timeout = true, socket_read = true, socket_readline = true }
+
 local socketchannel = {
 	---Raised for every lost or failed connection.
 	error = socket_error,
@@ -529,6 +533,7 @@ function socketchannel.channel(desc)
 	if type(desc) ~= "table" then
 		error("a channel needs a table with host and port, got " .. tostring(desc), 2)
 	end
+	options.warn("channel option", desc, OPTIONS)
 	for _, name in ipairs { "timeout", "connect_timeout" } do
 		local time = desc[name]
 		if time ~= nil and (math.type(time) ~= "integer" or time < 1) then

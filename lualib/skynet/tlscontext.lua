@@ -3,6 +3,7 @@
 
 require "ltls.init.c".constructor()
 local ltls = require "ltls.c"
+local hint = require "skynet.options".hint
 
 ---@class skynet.tlscontext
 local tlscontext = {}
@@ -84,7 +85,7 @@ function tlscontext.check(opts, also)
 	for name, value in pairs(opts) do
 		local want = OPTIONS[name] or also[name]
 		if not want then
-			error(string.format("unknown tls option '%s'", name), 0)
+			error(string.format("unknown tls option '%s'%s", name, hint(name, OPTIONS, also)), 0)
 		elseif type(value) ~= want then
 			error(string.format("tls option '%s' must be a %s, got a %s", name, want,
 				type(value)), 0)

@@ -7,9 +7,14 @@
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local notice = require "skynet.notice"
+local options = require "skynet.options"
 local gatesettings = require "snax.gatesettings"
 
 local gatelistener = {}
+
+-- What a handler may have.
+local CALLBACKS = { open = true, connect = true, message = true, lost = true, disconnect = true, error = true,
+	warning = true, command = true, embed = true, direct = true }
 
 -- Lines of a kind in a second.
 local MAX_LINES = 100
@@ -39,9 +44,9 @@ function command.open(source, conf)
 		error("the gate is open already", 0)
 	end
 	local address, port = gatesettings.address(conf)
-	local options, adopt = gate.prepare(conf)
+	local socket_options, adopt = gate.prepare(conf)
 	skynet.error(string.format("Listen on %s %d", address, port))
-	local this = { id = driver.listen(address, port, options) }
+	local this = { id = driver.listen(address, port, socket_options) }
 	adopt()
 	listener = this
 	skynet.wait(this)
@@ -89,6 +94,7 @@ end
 ---@param g snax.gatelistener.gate
 function gatelistener.start(g)
 	gate = g
+	options.warn(g.name .. " callback", g.handler, CALLBACKS)
 	local function init()
 		skynet.dispatch("lua", dispatch_command)
 	end

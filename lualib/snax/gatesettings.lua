@@ -3,6 +3,7 @@
 -- off. Owns nothing.
 
 local skynet = require "skynet"
+local options = require "skynet.options"
 local gatelag = require "snax.gatelag"
 
 local gatesettings = {}
@@ -49,6 +50,16 @@ local OF_SOCKET = {
 	"keepalive_count", "max_connections", "max_per_peer", "peer_rate", "peer_burst", "reuseport",
 	"v6only", "exclusive",
 }
+
+-- All names that a gate knows.
+local KNOWN = { address = true, port = true, watchdog = true, nodelay = true, tls = true, ordered = true,
+	rate_policy = true }
+for name in pairs(DEFAULTS) do
+	KNOWN[name] = true
+end
+for _, name in ipairs(OF_SOCKET) do
+	KNOWN[name] = true
+end
 
 -- A whole number. Texts of numbers were always taken.
 local function number(conf, name)
@@ -129,10 +140,13 @@ function gatesettings.address(conf)
 	return address, port
 end
 
----What the gate has to know. Raises when an option is wrong.
+---What the gate has to know. Raises when an option is wrong; a name that is nearly that of
+---one is logged.
 ---@param conf table
+---@param more table<string, any>? names of other options, as keys
 ---@return table
-function gatesettings.new(conf)
+function gatesettings.new(conf, more)
+	options.warn("gate option", conf, KNOWN, more)
 	local s = numbers(conf)
 	s.ordered = flag(conf, "ordered")
 	s.rate_policy = policy(conf)
@@ -154,7 +168,7 @@ end
 ---@param s table of gatesettings.new
 ---@return table
 function gatesettings.of_listener(conf, s)
-	local options = {
+	local listener = {
 		backlog = s.backlog,
 		max_connections = math.max(LISTENER_ROOM, s.maxclient * 2),
 		-- Who closed or took over a connection with TLS past the gate would do harm.
@@ -162,18 +176,18 @@ function gatesettings.of_listener(conf, s)
 	}
 	for _, name in ipairs(OF_SOCKET) do
 		if conf[name] ~= nil then
-			options[name] = conf[name]
+			listener[name] = conf[name]
 		end
 	end
 	if conf.nodelay ~= nil then
 		-- By contract as Lua sees it.
-		options.nodelay = conf.nodelay and true or false
-		if conf.nodelay ~= options.nodelay then
+		listener.nodelay = conf.nodelay and true or false
+		if conf.nodelay ~= listener.nodelay then
 			skynet.error(string.format("gate option 'nodelay' is true or false, %s is taken for true",
 				tostring(conf.nodelay)))
 		end
 	end
-	return options
+	return listener
 end
 
 ---The limits that netpack.guard takes: those of strangers and those of peers on this

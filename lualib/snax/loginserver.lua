@@ -10,6 +10,7 @@ require "skynet.manager"
 local socket = require "skynet.socket"
 local crypt = require "skynet.crypt"
 local notice = require "skynet.notice"
+local options = require "skynet.options"
 local handshake = require "snax.loginhandshake"
 
 -- Most a client may send ahead; its lines are far shorter.
@@ -214,6 +215,9 @@ end
 
 --------------------------------------------------------------------- start
 
+local OPTIONS = { host = true, port = true, multilogin = true, name = true, instance = true, timeout = true,
+	maxclient = true, suite = true, identity = true, auth_handler = true, login_handler = true,
+	command_handler = true }
 local SUITES = { classic = true, modern = true, both = true }
 
 local function checked(conf)
@@ -221,6 +225,7 @@ local function checked(conf)
 		return ok or error("login server: " .. text, 4)
 	end
 	want(type(conf) == "table", "it is configured with a table, got a " .. type(conf))
+	options.warn("login server option", conf, OPTIONS)
 	for _, key in ipairs { "auth_handler", "login_handler", "command_handler" } do
 		want(type(conf[key]) == "function", key .. " must be a function")
 	end

@@ -11,6 +11,7 @@ local crypt = require "skynet.crypt"
 local driver = require "skynet.socketdriver"
 local netpack = require "skynet.netpack"
 local notice = require "skynet.notice"
+local options = require "skynet.options"
 local gateserver = require "snax.gateserver"
 local msgcache = require "snax.msgcache"
 
@@ -398,6 +399,12 @@ end
 ---@field handshake_timeout integer? 1/100 s, default 1000
 ---@field max_backlog integer? KiB of unsent answers that close a connection, default 4096
 
+local OPTIONS = {}
+for name in ([[login_handler logout_handler kick_handler request_handler register_handler disconnect_handler
+	expired_number cache_bytes cache_age max_pending handshake_timeout max_backlog]]):gmatch "%S+" do
+	OPTIONS[name] = true
+end
+
 ---Turn the service into a message server. Starts it.
 ---@param settings snax.msgserver.conf
 function msgserver.start(settings)
@@ -409,6 +416,7 @@ function msgserver.start(settings)
 			error("msgserver: " .. key .. " must be a function", 2)
 		end
 	end
+	options.warn("msgserver option", settings, OPTIONS)
 	local function number(key, default)
 		local n = settings[key]
 		if n ~= nil and (math.type(n) ~= "integer" or n < 1) then

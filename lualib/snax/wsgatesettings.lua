@@ -39,6 +39,13 @@ local MOST_RATE = 1 << 40
 ---@field any_text boolean? no check that text is UTF-8
 ---@field tls skynet.tls.options? encrypt (wss); with cert and key
 
+-- Names that the TCP gate does not have.
+local OWN = {}
+for _, name in ipairs { "ping_interval", "kind", "path", "origins", "protocols", "deflate", "unmasked",
+	"any_text" } do
+	OWN[name] = true
+end
+
 local function wrong(name, what, v)
 	error(string.format("gate option '%s' must be %s, got %s", name, what, tostring(v)), 0)
 end
@@ -71,7 +78,7 @@ end
 ---@param conf wsgate.conf
 ---@return table
 function wsgatesettings.new(conf)
-	local s = gatesettings.new(conf)
+	local s = gatesettings.new(conf, OWN)
 	local interval = conf.ping_interval
 	if interval ~= nil and (math.type(interval) ~= "integer" or interval < 1) then
 		wrong("ping_interval", "a whole number, 1 or more", interval)
@@ -89,8 +96,7 @@ function wsgatesettings.new(conf)
 	end
 	check_list(conf, "origins")
 	check_list(conf, "protocols")
-	for _, name in ipairs { "ping_interval", "kind", "path", "origins", "protocols", "deflate", "unmasked",
-		"any_text" } do
+	for name in pairs(OWN) do
 		s[name] = conf[name]
 	end
 	local limits, near = gatesettings.of_guard(conf, s)

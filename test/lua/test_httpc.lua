@@ -505,7 +505,7 @@ test.case("wrong arguments are told", function()
 		["'timeout' must be a number above 0 or table, not x"] = { timeout = "x" },
 		["timeout: unknown option 'conect'"] = { timeout = { conect = 5 } },
 		["timeout: option 'total' must be a number above 0, not %-1"] = { timeout = { total = -1 } },
-		["'redirects' must be a count, not %-1"] = { redirects = -1 },
+		["'redirects' must be a whole number from 0 on, not %-1"] = { redirects = -1 },
 		["options must be a table, not 5"] = 5,
 	} do
 		test.match(select(2, httpc.fetch(base .. "/hello", options)), "^http.fetch.*" .. pattern)

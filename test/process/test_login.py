@@ -439,3 +439,7 @@ def test_a_configuration_is_checked():
         with Node('start = "logind"\n',
                   files=files) as n:
             n.wait_for("login server: " + why)
+    slip = "login server option 'max_client' does not exist, did you mean 'maxclient'[?]"
+    with Node('start = "logind"', files={"svc/logind.lua": LOGIND.replace("CONF", "{ max_client = 5, mine = 6 }")}) as n:
+        n.wait_for(slip)
+        assert n.text.count("does not exist") == n.text.count("max_client"), n.text

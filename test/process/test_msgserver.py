@@ -148,6 +148,9 @@ def test_a_configuration_is_checked():
             text = GATED.replace("CONF", "{ %s = %s }" % (key, value))
             with Node('start = "gated"', files={"svc/gated.lua": text}) as n:
                 n.wait_for(f"msgserver: {key} must be a whole number above 0, not " + value.strip("'"))
+    with Gated("{ max_backlogs = 5, my_own = 6 }") as n:
+        n.wait_for("msgserver option 'max_backlogs' does not exist, did you mean 'max_backlog'[?]")
+        assert "my_own" not in n.text
 
 
 def test_handshakes_and_their_refusals():
