@@ -221,7 +221,7 @@ lreceive(lua_State *L) {
 // before they get to Lua.
 static int
 lreceiver(lua_State *L) {
-	task_set_filter(L, PTYPE_SOCKET, filter_event, the_inbox(L));
+	task_set_filter(L, PTYPE_SOCKET, filter_event, NULL, the_inbox(L));
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushcclosure(L, lreceive, 1);
 	return 1;

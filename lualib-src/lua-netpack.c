@@ -485,7 +485,7 @@ lroute(lua_State *L) {
 		// The filter needs the queue as long as the VM lives.
 		lua_pushvalue(L, 1);
 		lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)lroute);
-		task_set_filter(L, PTYPE_SOCKET, route_data, q);
+		task_set_filter(L, PTYPE_SOCKET, route_data, NULL, q);
 	}
 	set_route(q, id, (uint64_t)service << 32 | source);
 	return 0;

@@ -609,7 +609,7 @@ new_inboxes(lua_State *L) {
 	// The filter needs it as long as the VM lives.
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_event);
-	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_event, all);
+	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_event, NULL, all);
 }
 
 int

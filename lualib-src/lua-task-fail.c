@@ -283,6 +283,7 @@ task_term(lua_State *L) {
 static void
 drop_forks(struct sched *S) {
 	struct task *t;
+	sched_retry_stalled(S);
 	while ((t = task_queue_pop(&S->fork)) != NULL) {
 		lua_settop(t->L, 0);
 		task_release(S, t);
@@ -404,14 +405,14 @@ never(lua_State *L, int status, lua_KContext ctx) {
 	return luaL_error(L, "a task was resumed after skynet.exit");
 }
 
-/* Lua: exit(), never returns */
-static int
+int
 task_exit(lua_State *L) {
 	struct sched *S = sched_of(L);
 	struct task *t = task_blocking(L, "skynet.exit");
+	/* It may raise, but for the rest there is always memory. */
+	tell_launcher(S, L);
 	S->exiting = true;
 	drop_forks(S);
-	tell_launcher(S, L);
 	fail_debts(S);
 	size_t n;
 	uint32_t *watched = watched_handles(S, &n);

@@ -72,7 +72,7 @@ struct task {
 	uint8_t type;        /* of the message that started it */
 	bool debt : 1;       /* an answer is owed (debt_session 0: a plain send) */
 	bool has_source : 1; /* debt_source means something */
-	bool queued : 1;     /* in the wake, fail or fork queue */
+	bool queued : 1;     /* in the wake, fail, fork or stalled queue */
 	bool woken : 1;      /* in the wake queue */
 	bool failed : 1;     /* the call failed; cause may say why */
 	bool timed_out : 1;  /* it failed for want of time */
@@ -100,7 +100,7 @@ enum pending_kind {
 	PENDING_TIMER,    /* word: value reference of the function to run */
 	PENDING_SET,      /* word: value reference of a handler; aux: handle */
 	PENDING_DEADLINE, /* word: struct task whose call it limits */
-	PENDING_KICK,     /* run the rest of the fork queue */
+	PENDING_KICK,     /* go on with the fork queue and with what had no memory */
 	PENDING_TICK,     /* cancelled; a tick will come and is swallowed */
 	PENDING_ANSWER,   /* cancelled; an answer may come. aux: handle, word: time */
 };
@@ -131,6 +131,12 @@ struct inbound {
 	uint32_t source;
 	const void *msg;
 	size_t sz;
+};
+
+/* A message that is delivered once more, see sched_deliver_again. */
+struct again {
+	struct again *next;
+	struct inbound in; /* the payload follows */
 };
 
 /* A deferred answer (skynet.response), a full userdata. */
@@ -165,7 +171,7 @@ struct sched {
 	char *failure;                   /* error texts of this message, or NULL */
 	task_filter filter;              /* NULL = none */
 	void *filter_ud;
-	int due;       /* tasks in wake, fail and fork together */
+	int due;       /* tasks in wake, fail, fork and stalled together */
 	int tag_n;     /* tags that wait in ref_tags */
 	int init_slot; /* slot of the start-up task, or 0 */
 	int16_t filter_type;
@@ -200,6 +206,9 @@ struct sched {
 	struct task_queue wake;
 	struct task_queue fail;
 	struct task_queue fork;
+	struct task_queue stalled; /* forks that had no memory to begin */
+	struct again *again;       /* messages that had none, in order */
+	task_filter lost;          /* NULL = none */
 	size_t failure_n;
 	size_t failure_cap;
 	struct skynet_notice failures;  /* log lines about them */
@@ -259,6 +268,14 @@ void sched_push_hook(lua_State *L, struct sched *S, const char *name);
 /* handle is gone: fail every call to it, drop deferred answers for it. */
 void sched_source_dead(struct sched *S, lua_State *L, uint32_t handle);
 
+/*
+ * Deliver the message once more a little later: there was no memory to begin its task.
+ * The payload is copied.
+ */
+void sched_deliver_again(struct sched *S, const struct inbound *in);
+/* Free what waits to be delivered again. */
+void sched_forget_again(struct sched *S);
+
 /* Dispatch of class `error`. Lua: (session, source, ptr, size). */
 int task_on_error(lua_State *L);
 extern const luaL_Reg task_dispatch_functions[];
@@ -298,10 +315,20 @@ task_clear(struct task *t) {
 struct task *task_new(struct sched *S, lua_State *L);
 /* The same, but the coroutine may have the class of kept_class on its stack. */
 struct task *task_new_kept(struct sched *S, lua_State *L);
-/* Start or continue t with nargs values on its stack; settles the outcome. */
-void task_run(struct sched *S, struct task *t, int nargs);
-/* Start t with the function and the arguments that are on its stack. */
+/*
+ * Start or continue t with nargs values on its stack; settles the outcome. false: it
+ * has failed for want of memory.
+ */
+bool task_run(struct sched *S, struct task *t, int nargs);
+/*
+ * Start t with the function and the arguments that are on its stack: a little later, if
+ * there is no memory to begin with.
+ */
 void task_start(struct sched *S, struct task *t);
+/* Have the fork queue, and what had no memory, looked after in so many cs. */
+void sched_kick(struct sched *S, int cs);
+/* What had no memory to begin may try again. */
+void sched_retry_stalled(struct sched *S);
 /*
  * The task of a continuation. Raises when it is not the framework that let it
  * go on: the coroutine is dead then, and what it waited for finds it so.
@@ -427,6 +454,8 @@ void task_forgot_debt(struct sched *S, struct task *t);
 void sched_push_error(struct sched *S, uint32_t dest, int session);
 /* A call of t failed: run it with failure later. cause is copied. */
 void task_fail_call(struct sched *S, struct task *t, const char *cause, size_t n);
+/* Lua: exit(), never returns */
+int task_exit(lua_State *L);
 /* Requests of a VM that is closed without exit: answer them with ERROR. */
 void sched_bounce_debts(struct sched *S);
 /* A deferred answer was dropped unused: answer ERROR. */

@@ -56,10 +56,11 @@ task_new_session(lua_State *L, struct skynet_context *ctx) {
 }
 
 struct sched *
-task_set_filter(lua_State *L, int type, task_filter f, void *ud) {
+task_set_filter(lua_State *L, int type, task_filter f, task_filter lost, void *ud) {
 	struct sched *S = sched_of(L);
 	S->filter_type = (int16_t)type;
 	S->filter = f;
+	S->lost = lost;
 	S->filter_ud = ud;
 	return S;
 }
@@ -290,6 +291,7 @@ sched_gc(lua_State *L) {
 	struct sched *S = sched_in(lua_touserdata(L, 1));
 	task_bind(S->main.L, NULL);
 	sched_bounce_debts(S);
+	sched_forget_again(S);
 	pending_free(S);
 	sched_free_tasks(S);
 	skynet_free(S->failure);
@@ -305,7 +307,17 @@ set_gc(lua_State *L, lua_CFunction f) {
 	lua_setmetatable(L, -2);
 }
 
-/* A dead sentinel: a collection has run. Trim, and lay the next one out. */
+/* Lua: (dead sentinel). Lay the next one out. */
+static int
+renew_sentinel(lua_State *L) {
+	struct sched **next = lua_newuserdatauv(L, sizeof(*next), 0);
+	*next = *(struct sched **)lua_touserdata(L, 1);
+	lua_getmetatable(L, 1);
+	lua_setmetatable(L, -2);
+	return 0;
+}
+
+/* A dead sentinel: a collection has run. Trim. */
 static int
 sentinel_gc(lua_State *L) {
 	struct sched *S = *(struct sched **)lua_touserdata(L, 1);
@@ -313,10 +325,13 @@ sentinel_gc(lua_State *L) {
 		return 0;
 	}
 	sched_trim(S);
-	struct sched **next = lua_newuserdatauv(L, sizeof(*next), 0);
-	*next = S;
-	lua_getmetatable(L, 1);
-	lua_setmetatable(L, -2);
+	lua_pushcfunction(L, renew_sentinel);
+	lua_pushvalue(L, 1);
+	if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+		/* No memory for a young one: it dies once more, if only in a full collection. */
+		lua_getmetatable(L, 1);
+		lua_setmetatable(L, 1);
+	}
 	return 0;
 }
 

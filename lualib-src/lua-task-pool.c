@@ -23,6 +23,8 @@
 #define SLOTS_KEEP 64
 /* Forks that forks make, run within one message, beyond those queued before. */
 #define FORK_EXTRA 1024
+/* What had no memory tries again after so many cs. */
+#define RETRY_CS 1
 
 void
 task_queue_push(struct task_queue *q, struct task *t) {
@@ -327,8 +329,15 @@ odd_yield(struct sched *S, struct task *t, int nres) {
 	sched_park_failure(S, t, what);
 }
 
-void
-task_run(struct sched *S, struct task *t, int nargs) {
+enum outcome {
+	DONE,
+	STARVED, /* it has failed for want of memory */
+	UNBEGUN, /* so much so that it was not entered: function, arguments and the error are on
+	            its stack, and t is not settled */
+};
+
+static enum outcome
+resume(struct sched *S, struct task *t, int nargs) {
 	struct task *prev = S->running;
 	/* Of the thread that resumes only the depth of its calls counts: the main thread
 	   has none when no task runs on it. */
@@ -344,16 +353,67 @@ task_run(struct sched *S, struct task *t, int nargs) {
 		}
 	} else if (status == LUA_OK) {
 		task_finished(S, t);
+	} else if (status == LUA_ERRMEM && !lua_getstack(t->L, 0, &(lua_Debug){0})) {
+		return UNBEGUN;
 	} else {
 		task_failed(S, t);
+		return status == LUA_ERRMEM ? STARVED : DONE;
 	}
+	return DONE;
+}
+
+bool
+task_run(struct sched *S, struct task *t, int nargs) {
+	enum outcome o = resume(S, t, nargs);
+	if (o == UNBEGUN) {
+		task_failed(S, t);
+	}
+	return o == DONE;
+}
+
+/*
+ * The function of t was not entered: start t again a little later. Its coroutine stays the
+ * same, since somebody may know it.
+ */
+static void
+start_later(struct sched *S, struct task *t) {
+	lua_State *L = S->main.L;
+	int n = lua_gettop(t->L) - 1;
+	if (!lua_checkstack(L, n)) {
+		task_failed(S, t);
+		return;
+	}
+	lua_pop(t->L, 1);
+	lua_xmove(t->L, L, n);
+	lua_closethread(t->L, L);
+	lua_settop(t->L, 0);
+	t->state = TASK_READY;
+	if (!lua_checkstack(t->L, n + LUA_MINSTACK)) {
+		lua_pop(L, n);
+		sched_add_failure(S, "not enough memory");
+		task_release(S, t);
+		return;
+	}
+	lua_xmove(L, t->L, n);
+	task_queue_push(&S->stalled, t);
+	sched_kick(S, RETRY_CS);
 }
 
 void
 task_start(struct sched *S, struct task *t) {
 	/* Below the arguments lies the function, unless somebody else ran it. */
 	int n = lua_gettop(t->L);
-	task_run(S, t, n > 0 ? n - 1 : 0);
+	if (resume(S, t, n > 0 ? n - 1 : 0) == UNBEGUN) {
+		start_later(S, t);
+	}
+}
+
+void
+sched_retry_stalled(struct sched *S) {
+	struct task *t;
+	while ((t = task_queue_pop(&S->stalled)) != NULL) {
+		task_queue_push(&S->fork, t);
+	}
 }
 
 struct task *
@@ -416,13 +476,12 @@ sched_pump(struct sched *S) {
 	}
 }
 
-/* The fork queue is long: let messages in, and go on after them. */
-static void
-kick(struct sched *S) {
+void
+sched_kick(struct sched *S, int cs) {
 	if (!S->kicked) {
 		int session = sched_new_session(S);
 		pending_add(S, session, PENDING_KICK, 0, 0);
-		sched_arm(S, session, 0);
+		sched_arm(S, session, cs);
 		S->kicked = true;
 	}
 }
@@ -435,7 +494,8 @@ sched_run_forks(struct sched *S) {
 	int budget = S->fork.n + FORK_EXTRA;
 	while (S->fork.head != NULL) {
 		if (budget-- == 0) {
-			kick(S);
+			/* The queue is long: let messages in, and go on after them. */
+			sched_kick(S, 0);
 			return;
 		}
 		struct task *t = task_queue_pop(&S->fork);

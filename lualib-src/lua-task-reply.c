@@ -200,25 +200,32 @@ response_gc(lua_State *L) {
 	return 0;
 }
 
-static void
-new_response(lua_State *L, struct sched *S, const struct task *t) {
+/* Push a deferred answer, which is to be begun. */
+static struct response *
+new_response(lua_State *L) {
 	struct response *r = lua_newuserdatauv(L, sizeof(*r), 0);
-	*r = (struct response){
-	    .prev = r,
-	    .next = r,
-	    .S = S,
-	    .session = t->debt_session,
-	    .source = t->debt_source,
-	};
+	*r = (struct response){.prev = r, .next = r, .done = true};
 	if (luaL_newmetatable(L, RESPONSE_TYPE)) {
 		lua_pushcfunction(L, response_gc);
 		lua_setfield(L, -2, "__gc");
 	}
 	lua_setmetatable(L, -2);
-	r->next = &S->responses;
-	r->prev = S->responses.prev;
+	return r;
+}
+
+/* From now on r owes the answer that t has owed. */
+static void
+begin_response(struct response *r, struct sched *S, struct task *t) {
+	*r = (struct response){
+	    .prev = S->responses.prev,
+	    .next = &S->responses,
+	    .S = S,
+	    .session = t->debt_session,
+	    .source = t->debt_source,
+	};
 	r->prev->next = r;
 	r->next->prev = r;
+	t->debt = false;
 }
 
 /* Lua: response([pack]) -> function(ok, ...) */
@@ -239,10 +246,10 @@ task_response(lua_State *L) {
 	} else {
 		lua_pushvalue(L, 1);
 	}
-	new_response(L, S, t);
+	struct response *r = new_response(L);
 	lua_insert(L, -2);
 	lua_pushcclosure(L, use_response, 2);
-	t->debt = false;
+	begin_response(r, S, t);
 	return 1;
 }
 

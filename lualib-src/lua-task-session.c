@@ -209,12 +209,14 @@ value_keep(lua_State *L, struct sched *S) {
 		lua_rawgeti(L, -1, ref);
 		S->value_free = (int)lua_tointeger(L, -1);
 		lua_pop(L, 1);
+		lua_pushvalue(L, -2);
+		lua_rawseti(L, -2, ref);
 	} else {
+		lua_pushvalue(L, -2);
+		lua_rawseti(L, -2, S->value_top + 1);
 		ref = ++S->value_top;
 	}
 	S->value_n++;
-	lua_pushvalue(L, -2);
-	lua_rawseti(L, -2, ref);
 	lua_pop(L, 2);
 	return ref;
 }

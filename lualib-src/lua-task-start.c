@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "lua-container.h"
 #include "lua-seri.h"
 #include "platform.h"
 #include "skynet_env.h"
@@ -262,6 +263,32 @@ tell_started(lua_State *L, struct sched *S) {
 	skynet_sendname(S->ctx, 0, ".launcher", PTYPE_RESERVED_LUA | PTYPE_TAG_DONTCOPY, 0, msg, sz);
 }
 
+/* Lua: (error): log it, tell the launcher and exit. */
+static int
+give_up(lua_State *L) {
+	sched_push_hook(L, sched_of(L), "start_failed");
+	lua_insert(L, -2);
+	lua_callk(L, 1, 0, 0, nothing_left);
+	return 0;
+}
+
+/* The same with next to no memory. Whoever waits for the service must not wait for ever. */
+static int
+gave_up(lua_State *L, int status, lua_KContext ctx) {
+	struct sched *S = sched_of(L);
+	(void)ctx;
+	if (status == LUA_OK || status == LUA_YIELD) {
+		return 0;
+	}
+	skynet_error(S->ctx, "init service failed: %s",
+	             lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "(no error message)");
+	if (S->container == NULL || !S->container->ops->start_failed(S->container)) {
+		static char error[] = "ERROR";
+		skynet_sendname(S->ctx, 0, ".launcher", PTYPE_TEXT, 0, error, sizeof(error) - 1);
+	}
+	return task_exit(L);
+}
+
 static int
 start_over(lua_State *L, int status, lua_KContext ctx) {
 	struct sched *S = sched_of(L);
@@ -270,11 +297,9 @@ start_over(lua_State *L, int status, lua_KContext ctx) {
 		tell_started(L, S);
 		return 0;
 	}
-	/* Logs, tells the launcher and exits. */
-	sched_push_hook(L, S, "start_failed");
+	lua_pushcfunction(L, give_up);
 	lua_insert(L, -2);
-	lua_callk(L, 1, 0, 0, nothing_left);
-	return 0;
+	return gave_up(L, lua_pcallk(L, 1, 0, 0, 0, gave_up), 0);
 }
 
 /* Lua: init_service(start_func). Yields. */

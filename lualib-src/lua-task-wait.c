@@ -283,7 +283,11 @@ check_callable(lua_State *L, int arg) {
 static struct task *
 task_with_function(lua_State *L, struct sched *S, int n) {
 	struct task *t = task_new(S, L);
-	if (t == NULL || !lua_checkstack(t->L, n + LUA_MINSTACK)) {
+	if (t != NULL && !lua_checkstack(t->L, n + LUA_MINSTACK)) {
+		task_release(S, t);
+		t = NULL;
+	}
+	if (t == NULL) {
 		luaL_error(L, "not enough memory");
 	}
 	lua_xmove(L, t->L, n);
@@ -374,8 +378,10 @@ task_trace_timeout(lua_State *L) {
 void
 task_abandon_wait(struct sched *S, struct task *t) {
 	struct pending e;
-	if (t->queued) {
-		task_queue_remove(t->state == TASK_READY ? &S->fork : t->failed ? &S->fail : &S->wake, t);
+	if (t->queued && t->state == TASK_READY) {
+		(void)(task_queue_remove(&S->fork, t) || task_queue_remove(&S->stalled, t));
+	} else if (t->queued) {
+		task_queue_remove(t->failed ? &S->fail : &S->wake, t);
 	}
 	if (t->deadline != 0) {
 		pending_void(S, t->deadline, PENDING_TICK, 0);

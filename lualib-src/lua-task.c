@@ -187,13 +187,27 @@ keep_class(struct sched *S, struct task *t, int type) {
 	return true;
 }
 
+static void on_error(struct sched *S, lua_State *L, const struct inbound *in);
+
+/* There was no memory for what a message asks for. */
+static void
+on_starved(struct sched *S, const struct inbound *in) {
+	if (in->type == PTYPE_ERROR) {
+		on_error(S, S->L, in);
+	} else if (is_shutdown(in) || (in->type == S->filter_type && S->lost != NULL &&
+	                               S->lost(S->filter_ud, S->ctx, in->msg, in->sz))) {
+		sched_deliver_again(S, in);
+	}
+}
+
 static void
 start_request(struct sched *S, lua_State *L, const struct inbound *in) {
 	struct task *t = task_new_kept(S, L);
 	if (t == NULL) {
-		if (in->session != 0) {
+		if (in->session != 0 && in->type != PTYPE_ERROR) {
 			sched_send_error(S, in->source, in->session, "not enough memory");
 		}
+		on_starved(S, in);
 		return;
 	}
 	bool is_kept = keep_class(S, t, in->type);
@@ -201,7 +215,9 @@ start_request(struct sched *S, lua_State *L, const struct inbound *in) {
 	if (is_kept) {
 		lua_pushvalue(t->L, 1);
 	}
-	task_run(S, t, is_kept ? 1 : 0);
+	if (!task_run(S, t, is_kept ? 1 : 0)) {
+		on_starved(S, in);
+	}
 }
 
 /* -------------------------------------------------------------- answers */
@@ -216,27 +232,39 @@ start_value(struct sched *S, lua_State *L, int ref) {
 	return t;
 }
 
+/* Due: it runs, or is tried again a little later. */
 static void
-on_timer(struct sched *S, lua_State *L, int ref) {
-	struct task *t = start_value(S, L, ref);
-	value_drop(L, S, ref);
-	if (t != NULL) {
-		task_run(S, t, 0);
+on_timer(struct sched *S, lua_State *L, const struct pending *e) {
+	struct task *t = start_value(S, L, pending_ref(e));
+	if (t == NULL) {
+		pending_add(S, e->session, PENDING_TIMER, e->word & ~(uintptr_t)7, 0);
+		sched_arm(S, e->session, 1);
+		return;
 	}
+	value_drop(L, S, pending_ref(e));
+	task_start(S, t);
 }
 
 /* handler(session, ok, ptr, size) for an answer to one of a set of requests. */
 static void
-on_set(struct sched *S, lua_State *L, int ref, int session, bool ok, const struct inbound *in) {
-	struct task *t = start_value(S, L, ref);
-	if (t == NULL) {
-		return;
+on_set(struct sched *S, lua_State *L, const struct pending *e, bool ok, const struct inbound *in) {
+	struct inbound later = *in;
+	bool has_run = false;
+	struct task *t = start_value(S, L, pending_ref(e));
+	if (t != NULL) {
+		lua_pushinteger(t->L, e->session);
+		lua_pushboolean(t->L, ok);
+		lua_pushlightuserdata(t->L, (void *)in->msg);
+		lua_pushinteger(t->L, (lua_Integer)in->sz);
+		has_run = task_run(S, t, 4);
 	}
-	lua_pushinteger(t->L, session);
-	lua_pushboolean(t->L, ok);
-	lua_pushlightuserdata(t->L, (void *)in->msg);
-	lua_pushinteger(t->L, (lua_Integer)in->sz);
-	task_run(S, t, 4);
+	if (!has_run) {
+		/* Its task waits for it. */
+		later.type = ok ? PTYPE_RESPONSE : PTYPE_ERROR;
+		later.session = e->session;
+		pending_add(S, e->session, PENDING_SET, e->word & ~(uintptr_t)7, e->aux);
+		sched_deliver_again(S, &later);
+	}
 }
 
 static void
@@ -283,10 +311,52 @@ continue_task(struct sched *S, struct task *t) {
 	task_run(S, t, 0);
 }
 
+static void take_message(struct sched *S, const struct inbound *in);
+
 static void
 start_timer_task(struct sched *S, struct task *t) {
 	t->session = 0;
 	task_start(S, t);
+}
+
+void
+sched_deliver_again(struct sched *S, const struct inbound *in) {
+	size_t sz = in->msg != NULL ? in->sz : 0;
+	struct again *a = skynet_malloc(sizeof(*a) + sz);
+	*a = (struct again){.in = *in};
+	if (in->msg != NULL) {
+		memcpy(a + 1, in->msg, sz);
+		a->in.msg = a + 1;
+	}
+	struct again **end = &S->again;
+	while (*end != NULL) {
+		end = &(*end)->next;
+	}
+	*end = a;
+	sched_kick(S, 1);
+}
+
+void
+sched_forget_again(struct sched *S) {
+	while (S->again != NULL) {
+		struct again *a = S->again;
+		S->again = a->next;
+		skynet_free(a);
+	}
+}
+
+static void
+on_kick(struct sched *S) {
+	struct again *a = S->again;
+	S->again = NULL;
+	S->kicked = false;
+	sched_retry_stalled(S);
+	while (a != NULL) {
+		struct again *next = a->next;
+		take_message(S, &a->in);
+		skynet_free(a);
+		a = next;
+	}
 }
 
 static void
@@ -306,16 +376,16 @@ on_response(struct sched *S, lua_State *L, const struct inbound *in) {
 		}
 		break;
 	case PENDING_TIMER:
-		on_timer(S, L, pending_ref(&e));
+		on_timer(S, L, &e);
 		break;
 	case PENDING_SET:
-		on_set(S, L, pending_ref(&e), e.session, true, in);
+		on_set(S, L, &e, true, in);
 		break;
 	case PENDING_DEADLINE:
 		on_deadline(S, pending_task(&e));
 		break;
 	case PENDING_KICK:
-		S->kicked = false;
+		on_kick(S);
 		break;
 	case PENDING_TICK:
 	case PENDING_ANSWER:
@@ -362,7 +432,7 @@ on_request_error(struct sched *S, lua_State *L, const struct inbound *in) {
 	case PENDING_SET:
 		if (error_concerns(S, e->aux, in)) {
 			pending_take(S, in->session, &taken);
-			on_set(S, L, pending_ref(&taken), taken.session, false, in);
+			on_set(S, L, &taken, false, in);
 		}
 		break;
 	case PENDING_ANSWER:
@@ -395,7 +465,7 @@ fail_sets(struct sched *S, lua_State *L, uint32_t handle) {
 		for (int i = 0; i < n; i++) {
 			struct pending e;
 			if (pending_take(S, session[i], &e)) {
-				on_set(S, L, pending_ref(&e), e.session, false, &none);
+				on_set(S, L, &e, false, &none);
 			}
 		}
 	}
@@ -418,10 +488,18 @@ sched_source_dead(struct sched *S, lua_State *L, uint32_t handle) {
 	fail_sets(S, L, handle);
 }
 
+static void
+on_error(struct sched *S, lua_State *L, const struct inbound *in) {
+	if (in->session == 0) {
+		sched_source_dead(S, L, in->source);
+	} else {
+		on_request_error(S, L, in);
+	}
+}
+
 /* Default dispatch of class `error`: (session, source, ptr, size). */
 int
 task_on_error(lua_State *L) {
-	struct sched *S = sched_of(L);
 	struct inbound in = {
 	    .type = PTYPE_ERROR,
 	    .session = (int)luaL_checkinteger(L, 1),
@@ -429,12 +507,26 @@ task_on_error(lua_State *L) {
 	    .msg = lua_touserdata(L, 3),
 	    .sz = (size_t)luaL_optinteger(L, 4, 0),
 	};
-	if (in.session == 0) {
-		sched_source_dead(S, L, in.source);
-	} else {
-		on_request_error(S, L, &in);
-	}
+	on_error(sched_of(L), L, &in);
 	return 0;
+}
+
+/* Whether it is an error with which the service does nothing of its own. */
+static bool
+is_plain_error(struct sched *S, lua_State *L, int type) {
+	if (type != PTYPE_ERROR) {
+		return false;
+	}
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
+	bool is_plain = lua_rawgeti(L, -1, PTYPE_ERROR) != LUA_TTABLE;
+	if (!is_plain) {
+		lua_pushliteral(L, "dispatch");
+		lua_rawget(L, -2);
+		is_plain = lua_tocfunction(L, -1) == task_on_error;
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 2);
+	return is_plain;
 }
 
 /* -------------------------------------------------------------- dispatch */
@@ -465,6 +557,9 @@ sched_deliver(struct sched *S, lua_State *from, const struct inbound *message) {
 		on_response(S, from, in);
 	} else if (is_trace(S, from, in->type)) {
 		trace_incoming(S, from, in);
+	} else if (is_plain_error(S, from, in->type)) {
+		/* Without a task: a call must not wait for ever for want of memory. */
+		on_error(S, from, in);
 	} else {
 		start_request(S, from, in);
 	}
@@ -487,19 +582,25 @@ run_woken(struct sched *S, const struct inbound *message) {
 	S->from = outer_from;
 }
 
+static void
+take_message(struct sched *S, const struct inbound *in) {
+	if (in->type == S->filter_type && S->filter != NULL &&
+	    S->filter(S->filter_ud, S->ctx, in->msg, in->sz)) {
+		if (S->due != 0) {
+			run_woken(S, in);
+		}
+	} else {
+		sched_deliver(S, S->L, in);
+	}
+}
+
 int
 sched_on_message(struct skynet_context *ctx, void *ud, int type, int session, uint32_t source,
                  const void *msg, size_t sz) {
 	struct sched *S = ud;
 	const struct inbound in = {type, session, source, msg, sz};
-	if (type == S->filter_type && S->filter != NULL && S->filter(S->filter_ud, ctx, msg, sz)) {
-		if (S->due == 0) {
-			return 0;
-		}
-		run_woken(S, &in);
-	} else {
-		sched_deliver(S, S->L, &in);
-	}
+	(void)ctx;
+	take_message(S, &in);
 	if (S->failure != NULL) {
 		sched_report(S, &in);
 	}

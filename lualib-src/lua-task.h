@@ -36,8 +36,12 @@ typedef bool (*task_filter)(void *ud, struct skynet_context *ctx, const void *ms
  * must stay callable as long as the VM takes messages. Services that take messages in
  * Lua (dispatch_message) have no use of it. Returns the scheduler, which lives as long as
  * the VM. Raises without one.
+ *
+ * lost, or NULL, is told of messages that came to nothing: there was no memory to make their
+ * task, or it ended with that error before it was suspended. True: the message is delivered
+ * once more later, through the filter, with what lost has changed in it.
  */
-struct sched *task_set_filter(lua_State *L, int type, task_filter f, void *ud);
+struct sched *task_set_filter(lua_State *L, int type, task_filter f, task_filter lost, void *ud);
 
 /*
  * Suspend the running task as skynet.wait() does, or as skynet.sleep(cs) when cs >= 0, but

@@ -65,7 +65,7 @@ def paths(out=OUT):
     """Config lines that point every search path at this tree and build."""
     return f"""
 cpath = "{out}/cservice/?.so;{out}/test/cservice/?.so"
-lua_cpath = "{out}/luaclib/?.so"
+lua_cpath = "{out}/luaclib/?.so;{out}/test/cservice/?.so"
 lua_path = "{ROOT}/lualib/?.lua;{ROOT}/lualib/?/init.lua;{ROOT}/test/lib/?.lua;{ROOT}/lualib/compat10/?.lua;{ROOT}/examples/?.lua"
 luaservice = "{ROOT}/service/?.lua;{ROOT}/test/lua/?.lua;{ROOT}/test/lua/service/?.lua;{ROOT}/examples/?.lua;{ROOT}/bench/?.lua;{ROOT}/test/lua/service/?/init.lua"
 lualoader = "{ROOT}/lualib/loader.lua"

@@ -8,8 +8,8 @@ local M = {}
 local context = {}
 -- Module name -> load in progress
 local loading = {}
--- Coroutine -> name of the module it waits for.
-local waits_for = {}
+-- Coroutine -> name of the module it waits for. Those that ended meanwhile are forgotten.
+local waits_for = setmetatable({}, { __mode = "k" })
 
 ---skynet.init in a task.
 ---@param f fun()

@@ -11,8 +11,8 @@ local handler
 local worker_token = {}
 
 local function push(message)
+	messages[last + 1] = message
 	last = last + 1
-	messages[last] = message
 	skynet.wakeup(worker_token)
 end
 
@@ -61,10 +61,21 @@ local function finish(message, ok, ...)
 	end
 end
 
+local function serve(message)
+	finish(message, pcall(handler, table.unpack(message.args, 1, message.args.n)))
+end
+
+-- Whatever a message fails at, the next one is served.
 local function work()
 	while true do
 		local message = pop()
-		finish(message, pcall(handler, table.unpack(message.args, 1, message.args.n)))
+		local ok, err = pcall(serve, message)
+		if not ok then
+			pcall(skynet.error, err)
+			if message.reply then
+				pcall(message.reply, false)
+			end
+		end
 	end
 end
 

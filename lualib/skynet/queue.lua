@@ -22,7 +22,7 @@ end
 
 -- Hand the queue to the first task that still waits.
 local function release(queue)
-	queue.owner = nil
+	queue.owner = false
 	while queue.first <= queue.last do
 		local entry = queue[queue.first]
 		queue[queue.first] = nil
@@ -52,18 +52,21 @@ local guard_meta = {
 	end,
 }
 
+-- Nothing here is changed before what may fail for want of memory.
 local function enter(queue, guard)
+	guard.task = skynet._root() or coroutine.running()
 	if queue.owner == guard.task then
 		queue.depth = queue.depth + 1
 		guard.granted = true
 		return
 	end
-	if queue.owner == nil then
+	if not queue.owner then
 		queue.owner = guard.task
 		guard.granted = true
 	else
-		queue.last = queue.last + 1
-		queue[queue.last] = guard
+		local last = queue.last + 1
+		queue[last] = guard
+		queue.last = last
 		repeat
 			skynet.wait(guard)
 		until guard.granted
@@ -80,11 +83,14 @@ local function new_queue(f)
 		skynet.error(select(2, pcall(error, "skynet.queue makes a queue and does not run a function: "
 			.. "local cs = queue(), then cs(f)", 3)))
 	end
-	local queue = { first = 1, last = 0, depth = 0 }
+	local queue = { first = 1, last = 0, depth = 0, owner = false }
 	return function(f, ...)
+		-- With all its fields, so that it need not grow.
 		local guard <close> = setmetatable({
 			queue = queue,
-			task = skynet._root() or coroutine.running(),
+			task = false,
+			granted = false,
+			left = false,
 		}, guard_meta)
 		enter(queue, guard)
 		return pass(xpcall(f, describe_error, ...))

@@ -38,18 +38,21 @@ end
 local function collector(set)
 	local sent, results = set._sent, set._results
 	return function(session, ok, msg, size)
+		-- It is called once more if there was no memory.
 		local item = sent[session]
-		sent[session] = nil
-		local resp = false
-		if ok then
-			local good, packed = pcall(unpack_answer, proto[item[2]], msg, size)
-			if good then
-				resp = packed
-			else
-				skynet.error("unpack of an answer failed: " .. tostring(packed))
+		if item then
+			local resp = false
+			if ok then
+				local good, packed = pcall(unpack_answer, proto[item[2]], msg, size)
+				if good then
+					resp = packed
+				else
+					skynet.error("unpack of an answer failed: " .. tostring(packed))
+				end
 			end
+			results[#results + 1] = { item, resp }
+			sent[session] = nil
 		end
-		results[#results + 1] = { item, resp }
 		skynet.wakeup(set)
 	end
 end

@@ -353,6 +353,8 @@ snlua_init(struct snlua *l, struct skynet_context *ctx, const char *args) {
 void
 snlua_release(struct snlua *l) {
 	if (l->L != NULL) {
+		/* Nothing fails for want of memory now: finalizers have one go only. */
+		snlua_lift_limits(l);
 		lua_close(l->L);
 	}
 	snlua_forget_sites(l);

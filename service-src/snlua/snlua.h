@@ -152,6 +152,8 @@ size_t snlua_memory_used(struct lua_container *c);
 
 /* Give a new VM the limits of the configuration. */
 void snlua_quota_init(struct snlua *l);
+/* No limit from now on. */
+void snlua_lift_limits(struct snlua *l);
 
 /* lua_Alloc that also heeds the quota. */
 void *snlua_alloc_in_quota(void *ud, void *ptr, size_t osize, size_t nsize);

@@ -86,8 +86,9 @@ open_all(lua_State *L) {
  */
 static void
 share_names(lua_State *L) {
-	static const char *const names[] = {"name", "id",      "pack",    "unpack", "dispatch", "trace",
-	                                    "__gc", "__index", "__close", "__name", "socket"};
+	static const char *const names[] = {"name",     "id",     "pack",    "unpack",  "dispatch",
+	                                    "trace",    "__gc",   "__index", "__close", "__name",
+	                                    "LAUNCHOK", "REMOVE", "socket"};
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		lua_pushstring(L, names[i]);
 		lua_sharestring(L, -1);

@@ -146,6 +146,12 @@ env_bytes(const char *key) {
 }
 
 void
+snlua_lift_limits(struct snlua *l) {
+	l->memory.limit = SIZE_MAX;
+	set(l, 0, 0);
+}
+
+void
 snlua_quota_init(struct snlua *l) {
 	size_t hard = env_bytes("memory_quota");
 	size_t warn = env_bytes("memory_quota_warn");

@@ -1,0 +1,85 @@
+-- Services whose allocations fail, each in its turn: the request fails, and nothing else.
+
+local skynet = require "skynet"
+local mqueue = require "skynet.mqueue"
+local oom = require "oom"
+local rt = require "rt"
+local test = require "testlib"
+
+-- Allocations that fail one after the other.
+local BURST = 30
+
+local target, other
+
+local function ask(...)
+	return skynet.call(target, "lua", ...)
+end
+
+local function sweep(exchange, more)
+	local s = more or {}
+	s.handle = target
+	s.exchange = function() pcall(exchange) end
+	s.check = exchange
+	local n = oom.sweep(s)
+	test.ok(n > 1, "nothing failed")
+	s.times = BURST
+	oom.sweep(s)
+end
+
+for _, cmd in ipairs { "echo", "sleep", "yield", "wait", "timeout", "queue", "response" } do
+	test.case(cmd .. " in a service where an allocation fails", function()
+		sweep(function()
+			test.eq(table.pack(ask(cmd, 1, "two", { 3 })), { 1, "two", { 3 }, n = 3 })
+		end)
+	end)
+end
+
+for _, cmd in ipairs { "call", "limited" } do
+	test.case(cmd .. " from a service where an allocation fails", function()
+		sweep(function()
+			test.eq(table.pack(ask(cmd, other, 1, "two", { 3 })), { 1, "two", { 3 }, n = 3 })
+		end)
+	end)
+end
+
+test.case("a message queue in a service where an allocation fails", function()
+	sweep(function() test.eq(mqueue.call(target, 1, "two"), 1) end)
+end)
+
+for _, command in ipairs { "STAT", "TASK", "UNIQTASK" } do
+	test.case("debug command " .. command .. " in a service where an allocation fails", function()
+		sweep(function() skynet.call(target, "debug", command) end)
+	end)
+end
+
+-- While it starts: n allocations of its main chunk and start function succeed.
+test.case("a service that has no memory to start is no riddle to who wants it", function()
+	local failed, started = 0, 0
+	repeat
+		local ok, handle = pcall(skynet.newservice, "oom_starter", failed + 1)
+		if ok and handle then
+			started = started + 1
+			test.eq(skynet.call(handle, "lua", "echo", 1), 1)
+			skynet.send(handle, "lua", "exit")
+			rt.wait_gone(handle)
+		else
+			failed = failed + 1
+		end
+	until started > 0 or failed > 2000
+	test.ok(failed > 5, failed)
+	test.eq(started, 1)
+end)
+
+test.case("requests of a set from a service where an allocation fails", function()
+	sweep(function() test.eq(ask("select", other, 4), 8) end)
+end)
+
+test.case("failing calls from a service where an allocation fails", function()
+	sweep(function() test.eq(ask("failing", other), false) end)
+end)
+
+test.run(function()
+	target = skynet.newservice "oom_target"
+	other = skynet.newservice "oom_target"
+	oom.watch(target)
+end)
