@@ -5,6 +5,7 @@
 
 -include test/cmodule/cmodule.mk
 -include test/shim/kqueue/shim.mk
+-include test/shim/faults/shim.mk
 
 UNIT_SRC := $(sort $(wildcard test/unit/test_*.c))
 UNIT_BIN := $(UNIT_SRC:test/unit/%.c=$(OUT)/test/unit/%)
@@ -39,7 +40,7 @@ $(OBJ)/test/unit/%.o: SK_CFLAGS += -Ilualib-src
 # cmocka and Python are installed before the first test is compiled.
 $(UNIT_SRC:%.c=$(OBJ)/%.o): | $(DEPS_TEST)
 
-test-build: $(DEPS_TEST) $(LUA_PLAIN) products $(UNIT_BIN) $(CMODULE_SO)
+test-build: $(DEPS_TEST) $(LUA_PLAIN) products $(UNIT_BIN) $(CMODULE_SO) $(FAULTS_SO)
 
 # FILTER=regex runs the tests whose name matches.
 test check: test-build
