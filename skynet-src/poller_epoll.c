@@ -113,9 +113,11 @@ epoll_new(void) {
 static void
 epoll_wake(struct poller *p) {
 	uint64_t one = 1;
-	// The only failure is a counter at its maximum, which wakes as well.
-	ssize_t n = write(p->wakefd, &one, sizeof(one));
-	(void)n;
+	ssize_t n;
+	do {
+		n = write(p->wakefd, &one, sizeof(one));
+		// The only other failure is a counter at its maximum, which wakes as well.
+	} while (n < 0 && errno == EINTR);
 }
 
 static void

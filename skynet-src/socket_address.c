@@ -105,14 +105,15 @@ address_text(const struct socket_udp_address *a, char *text) {
 	}
 }
 
-void
+bool
 address_of_socket(int fd, struct socket_udp_address *a) {
 	union socket_addr sa;
 	socklen_t len = sizeof(sa);
-	memset(a, 0, sizeof(*a));
-	if (getsockname(fd, &sa.any, &len) == 0) {
-		address_from_sockaddr(a, &sa.any);
+	if (getsockname(fd, &sa.any, &len) != 0) {
+		return false;
 	}
+	address_from_sockaddr(a, &sa.any);
+	return true;
 }
 
 socklen_t

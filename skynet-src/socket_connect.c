@@ -153,7 +153,8 @@ try_next(struct socket_loop *loop, struct socket_slot *s, int *fd) {
 		return ATTEMPT_DONE;
 	}
 	uintptr_t id = (uintptr_t)atomic_load_explicit(&s->id, memory_order_relaxed);
-	if (errno == EINPROGRESS &&
+	// A signal does not end it either.
+	if ((errno == EINPROGRESS || errno == EINTR) &&
 	    loop->ops->add(loop->poller, *fd, id | CONNECT_TAG, false, true) == 0) {
 		atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
 		t->race[t->n].fd = *fd;
@@ -235,7 +236,13 @@ connect_ready(struct socket_loop *loop, struct socket_slot *s) {
 	for (int i = 0; i < t->n; i++) {
 		ready[i] = (struct pollfd){.fd = t->race[i].fd, .events = POLLOUT};
 	}
-	if (poll(ready, (nfds_t)t->n, 0) <= 0) {
+	int n = poll(ready, (nfds_t)t->n, 0);
+	if (n < 0 && errno != EINTR) {
+		// Nobody can tell which of them it is.
+		connect_failed(loop, s, errno);
+		return;
+	}
+	if (n <= 0) {
 		return;
 	}
 	// From the last one on: leaving the race moves the last one.

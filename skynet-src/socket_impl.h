@@ -76,8 +76,8 @@ int address_port(const struct socket_udp_address *a);
 // Numeric text into ADDRESS_TEXT_SIZE bytes; empty for no address.
 void address_ip_text(const struct socket_udp_address *a, char *text);
 void address_text(const struct socket_udp_address *a, char *text);
-// The address of the socket itself.
-void address_of_socket(int fd, struct socket_udp_address *a);
+// The address of the socket itself. False with errno: the system does not say.
+bool address_of_socket(int fd, struct socket_udp_address *a);
 
 // Several addresses to try in turn, with the port filled in.
 struct address_list {
@@ -167,6 +167,8 @@ enum notice_kind {
 	NOTICE_LINGER,
 	NOTICE_ADMISSION,
 	NOTICE_DESCRIPTORS,
+	NOTICE_ACCEPT,
+	NOTICE_POLLER,
 	NOTICE_DATAGRAM, // a peer may have an address that nothing can be sent to
 	NOTICE_KINDS
 };
@@ -259,6 +261,7 @@ struct socket_slot {
 	bool restore_blocking;          // [loop] an attached descriptor was blocking
 	bool starts_accepted;           // [loop] a listener: what it accepts is read at once
 	uint8_t accept_share;           // [loop] a listener: how many to take at once
+	uint8_t accept_failures;        // [loop] a listener: failures since the last success
 	// ---- 128
 	struct write_queue high;         // [lock]
 	struct write_queue low;          // [lock]
@@ -352,6 +355,7 @@ enum command_op {
 	COMMAND_FLUSH,      // unsent bytes wait
 	COMMAND_WARNING,    // value: KiB
 	COMMAND_ERROR,      // text
+	COMMAND_UNWATCHED,  // text: the poller has lost it
 	COMMAND_OWNER_EXIT,
 	COMMAND_EXIT,
 };
@@ -448,9 +452,10 @@ void loop_emit_error(struct socket_loop *loop, struct socket_slot *s, const char
 // CLOSE, unless it was told already.
 void loop_emit_close(struct socket_loop *loop, struct socket_slot *s);
 
-// Sets what the slot wants and tells the poller. 0 or -1 with errno.
+// Sets what the slot wants and tells the poller. 0 or -1 with errno. If a socket that was
+// polled can't be any more, it is closed in the next round, unless the caller does so.
 int loop_watch(struct socket_loop *loop, struct socket_slot *s, bool reading, bool writing);
-// Tells the poller what the slot wants: s->reading and s->write_polled.
+// Tells the poller what the slot wants: s->reading and s->write_polled. Likewise.
 int loop_apply_interest(struct socket_loop *loop, struct socket_slot *s);
 // Closes the descriptor, unless it is attached: then hands it back as it came.
 void loop_close_descriptor(struct socket_loop *loop, struct socket_slot *s);

@@ -335,8 +335,9 @@ socket_server_listen_with(struct socket_server *ss, uintptr_t opaque, const char
 		return -1;
 	}
 	struct socket_slot *s = NULL;
+	struct socket_udp_address local;
 	int err = EMFILE;
-	if (listen(fd, limits.backlog) == 0) {
+	if (listen(fd, limits.backlog) == 0 && address_of_socket(fd, &local)) {
 		s = slot_reserve(ss, opaque, KIND_LISTENER, SLOT_PLISTEN);
 	} else {
 		err = errno;
@@ -351,7 +352,7 @@ socket_server_listen_with(struct socket_server *ss, uintptr_t opaque, const char
 	slot_configure(s, &settings);
 	s->admission = admission_new(&limits);
 	s->fd = fd;
-	address_of_socket(fd, &s->peer);
+	s->peer = local;
 	int id = slot_publish(s);
 	post_to(loop, COMMAND_LISTEN, id, 0);
 	return id;

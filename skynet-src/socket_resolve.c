@@ -126,7 +126,7 @@ failure_text(const struct resolve_job *job) {
 	case ENOMEM:
 		return "Cannot allocate memory";
 	default:
-		return gai_strerror(job->error);
+		return job->error == EAI_SYSTEM ? strerror(job->cause) : gai_strerror(job->error);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "malloc_hook.h"
@@ -13,6 +14,8 @@
 
 // A name that is not resolved by then is reported as an error.
 #define CONNECT_RESOLVE_LIMIT_MS 30000
+// What the loop sleeps when it can't wait for the network.
+#define WAIT_PAUSE_NS 10000000
 
 //-------------------------------------------------------------------- events
 
@@ -62,6 +65,24 @@ emit_to(struct socket_loop *loop, int type, int id, uintptr_t opaque, const char
 
 //------------------------------------------------------------------ interest
 
+// What the poller may refuse to change it may still take anew. If not, who asked need not
+// know how to end the socket at this point: the loop does so.
+static int
+watch_anew(struct socket_loop *loop, struct socket_slot *s, bool reading) {
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	loop_unwatch(loop, s);
+	if (loop->ops->add(loop->poller, s->fd, (uintptr_t)id, reading, s->write_polled) == 0) {
+		atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
+		return 0;
+	}
+	struct socket_command c = {.op = COMMAND_UNWATCHED, .id = id};
+	int err = errno;
+	c.text = strerror(err);
+	command_post(loop, &c);
+	errno = err;
+	return -1;
+}
+
 int
 loop_apply_interest(struct socket_loop *loop, struct socket_slot *s) {
 	uint8_t want = POLLED_KNOWN;
@@ -72,15 +93,17 @@ loop_apply_interest(struct socket_loop *loop, struct socket_slot *s) {
 		return 0;
 	}
 	uintptr_t tag = (uintptr_t)atomic_load_explicit(&s->id, memory_order_relaxed);
-	int r = s->polled == 0 ? loop->ops->add(loop->poller, s->fd, tag, reading, s->write_polled)
-	                       : loop->ops->set(loop->poller, s->fd, tag, reading, s->write_polled);
-	if (r == 0) {
-		if (s->polled == 0) {
-			atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
+	if (s->polled == 0) {
+		if (loop->ops->add(loop->poller, s->fd, tag, reading, s->write_polled) != 0) {
+			return -1;
 		}
-		s->polled = want;
+		atomic_fetch_add_explicit(&loop->interests, 1, memory_order_relaxed);
+	} else if (loop->ops->set(loop->poller, s->fd, tag, reading, s->write_polled) != 0 &&
+	           watch_anew(loop, s, reading) != 0) {
+		return -1;
 	}
-	return r;
+	s->polled = want;
+	return 0;
 }
 
 void
@@ -134,7 +157,7 @@ on_bind(struct socket_loop *loop, struct socket_slot *s) {
 	bool ok = fl >= 0 && loop_watch(loop, s, true, false) == 0;
 	if (ok && (fl & O_NONBLOCK) == 0) {
 		s->restore_blocking = true;
-		fcntl(s->fd, F_SETFL, fl | O_NONBLOCK);
+		ok = fcntl(s->fd, F_SETFL, fl | O_NONBLOCK) == 0;
 	}
 	if (!ok) {
 		char text[80];
@@ -212,12 +235,13 @@ on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_co
 
 static void
 on_pause(struct socket_loop *loop, struct socket_slot *s) {
+	if (s->state == SLOT_LISTEN) {
+		// It may rest, and must not go on by itself then.
+		deadline_clear(loop, s);
+	}
 	// What was accepted as open may be paused before its loop has heard of it.
 	if (!s->reading) {
 		return;
-	}
-	if (s->state == SLOT_LISTEN) {
-		deadline_clear(loop, s);
 	}
 	if (loop_watch(loop, s, false, s->write_polled) != 0) {
 		loop_emit_error(loop, s, "disable read failed");
@@ -346,6 +370,11 @@ serve_slot(struct socket_loop *loop, struct socket_slot *s, struct socket_comman
 	case COMMAND_ERROR:
 		loop_emit_error(loop, s, c->text);
 		break;
+	case COMMAND_UNWATCHED:
+		if (s->polled == 0) {
+			loop_abort(loop, s, c->text);
+		}
+		break;
 	}
 }
 
@@ -387,7 +416,8 @@ pending_error(struct socket_slot *s) {
 	int err = 0;
 	socklen_t len = sizeof(err);
 	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0) {
-		err = errno;
+		// Of a pipe: nobody reads it any more.
+		err = errno == ENOTSOCK ? EPIPE : errno;
 	}
 	return err == 0 ? NULL : strerror(err);
 }
@@ -423,7 +453,8 @@ stream_event(struct socket_loop *loop, struct socket_slot *s, const struct polle
 			loop_emit_error(loop, s, text);
 		}
 	}
-	if (e->eof) {
+	// The error of what is no socket stays, and would be reported for ever.
+	if (e->eof || (e->error && s->kind == KIND_FOREIGN)) {
 		loop_emit_close(loop, s);
 		loop_destroy(loop, s);
 	}
@@ -495,6 +526,16 @@ serve_deadlines(struct socket_loop *loop) {
 	}
 }
 
+// It is tried again; but whoever meant to sleep must not spin meanwhile.
+static void
+wait_failed(struct socket_loop *loop, int err, int timeout_ms) {
+	struct timespec pause = {.tv_nsec = WAIT_PAUSE_NS};
+	notice_log(loop->ss, NOTICE_POLLER, "can't wait for the network: %s", strerror(err));
+	if (timeout_ms != 0) {
+		nanosleep(&pause, NULL);
+	}
+}
+
 void
 socket_server_wait(struct socket_server *ss, int at, int timeout_ms) {
 	struct socket_loop *loop = &ss->loops[at];
@@ -503,10 +544,11 @@ socket_server_wait(struct socket_server *ss, int at, int timeout_ms) {
 	}
 	timeout_ms = deadline_timeout(loop, timeout_ms);
 	int n = loop->ops->wait(loop->poller, loop->ready, EVENT_BATCH, timeout_ms);
+	int err = errno;
 	command_end_wait(loop);
 	loop->now_ms = deadline_now_ms();
 	if (n < 0) {
-		skynet_error(NULL, "socket-server error: %s", strerror(errno));
+		wait_failed(loop, err, timeout_ms);
 		n = 0;
 	}
 	loop->ready_n = n;

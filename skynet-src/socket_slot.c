@@ -262,6 +262,7 @@ reset(struct socket_slot *s, int kind, int state) {
 	s->state = (uint8_t)state;
 	s->kind = (uint8_t)kind;
 	s->accept_share = 1;
+	s->accept_failures = 0;
 	s->reading = s->write_polled = false;
 	atomic_store_explicit(&s->throttled, false, memory_order_relaxed);
 	s->polled = 0;

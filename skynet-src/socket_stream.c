@@ -18,6 +18,8 @@
 // When descriptors run out: how long a listener rests, and how often it says so.
 #define ACCEPT_PAUSE_MS 100
 #define ACCEPT_REPORT_MS 1000
+// So many connections in a row that vanish before they are accepted are none.
+#define ACCEPT_FAILURES 64
 // Reads of what had come before a write failed.
 #define REST_READS 4
 // A name in listen, udp and the like keeps its caller waiting this long at most.
@@ -125,9 +127,15 @@ report_accept_error(struct socket_loop *loop, struct socket_slot *s, const char 
 	}
 }
 
+// Without that the poller would report the listener again at once.
+static void
+rest(struct socket_loop *loop, struct socket_slot *s) {
+	loop_watch(loop, s, false, false);
+	deadline_set(loop, s, ACCEPT_PAUSE_MS);
+}
+
 // Lets those who wait see an orderly end instead of nothing, with the help of
-// the spare descriptor, then rests: without that the poller would report the
-// listener again at once.
+// the spare descriptor, then rests.
 static void
 out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
 	char peer[ADDRESS_TEXT_SIZE] = "";
@@ -157,8 +165,45 @@ out_of_descriptors(struct socket_loop *loop, struct socket_slot *s, int err) {
 	           "or lower max_connections",
 	           atomic_load_explicit(&s->id, memory_order_relaxed),
 	           peer[0] == '\0' ? "whoever comes" : peer, strerror(err));
-	loop_watch(loop, s, false, false);
-	deadline_set(loop, s, ACCEPT_PAUSE_MS);
+	rest(loop, s);
+}
+
+// What accept(2) says of a connection that is gone, and not of the listener.
+static bool
+is_lost_connection(int err) {
+	switch (err) {
+	case ECONNABORTED:
+	case EINTR:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case EOPNOTSUPP:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case ETIMEDOUT:
+#ifdef ENONET
+	case ENONET:
+#endif
+		return true;
+	default:
+		return false;
+	}
+}
+
+// The system, a firewall say, may leave the connection where it is, and report it again
+// and again. True: the listener rests.
+static bool
+accept_failed(struct socket_loop *loop, struct socket_slot *s, int err) {
+	if (is_lost_connection(err) && ++s->accept_failures < ACCEPT_FAILURES) {
+		return false;
+	}
+	s->accept_failures = 0;
+	report_accept_error(loop, s, strerror(err));
+	notice_log(loop->ss, NOTICE_ACCEPT, "listener %d rests, it can't accept: %s",
+	           atomic_load_explicit(&s->id, memory_order_relaxed), strerror(err));
+	rest(loop, s);
+	return true;
 }
 
 static void
@@ -238,18 +283,13 @@ welcome(struct socket_loop *loop, struct socket_slot *listener, int fd,
 	address_text(&peer, text);
 	atomic_fetch_add_explicit(&listener->read_count, 1, memory_order_relaxed);
 	atomic_store_explicit(&listener->read_time, loop->ss->clock(), memory_order_relaxed);
-	// Before anything else of the id, whichever loop tells it.
-	if (listener->starts_accepted) {
-		loop_emit(loop, listener, SOCKET_ACCEPT, c.id, text);
-	}
-	// Before anybody can ask for more.
+	// Before anything else of the id, whichever loop tells it: also that it ends because
+	// it can't be polled.
+	loop_emit(loop, listener, SOCKET_ACCEPT, c.id, text);
 	if (home == loop) {
 		stream_accepted(loop, s);
 	} else {
 		command_post(home, &c);
-	}
-	if (!listener->starts_accepted) {
-		loop_emit(loop, listener, SOCKET_ACCEPT, c.id, text);
 	}
 }
 
@@ -262,6 +302,7 @@ stream_accept(struct socket_loop *loop, struct socket_slot *s) {
 		union socket_addr addr;
 		int fd = accept_new(s->fd, &addr);
 		if (fd >= 0) {
+			s->accept_failures = 0;
 			welcome(loop, s, fd, &addr);
 			continue;
 		}
@@ -273,7 +314,9 @@ stream_accept(struct socket_loop *loop, struct socket_slot *s) {
 			s->accept_share = (uint8_t)(i > 0 ? i : 1);
 			return;
 		}
-		// The connection vanished, or some such: the next one may be fine.
+		if (accept_failed(loop, s, errno)) {
+			return;
+		}
 	}
 	s->accept_share = (uint8_t)(share * 2 < ACCEPT_SHARE ? share * 2 : ACCEPT_SHARE);
 }

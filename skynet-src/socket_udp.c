@@ -64,7 +64,12 @@ socket_server_udp(struct socket_server *ss, uintptr_t opaque, const char *addr, 
 		return -1;
 	}
 	struct socket_udp_address local;
-	address_of_socket(fd, &local);
+	if (!address_of_socket(fd, &local)) {
+		int err = errno;
+		close(fd);
+		errno = err;
+		return -1;
+	}
 	int family = local.byte[0] == ADDRESS_V6 ? AF_INET6 : AF_INET;
 	return register_udp(ss, opaque, fd, family, NULL);
 }

@@ -516,9 +516,10 @@ flush_share(struct socket_server *ss, struct socket_slot *s, int flags) {
 	size_t total = 0;
 	while (!is_empty(s) && total < FLUSH_SHARE) {
 		ssize_t n = is_datagram ? flush_datagram(ss, s) : flush_stream(ss, s, flags);
-		if (n >= 0) {
+		if (n > 0 || (n == 0 && is_datagram)) {
 			total += (size_t)n;
-		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+		} else if (n == 0 || errno == EAGAIN || errno == EWOULDBLOCK) {
+			// A device that takes nothing does not always call it an error.
 			break;
 		} else if (errno != EINTR) {
 			return errno;

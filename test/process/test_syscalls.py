@@ -1,0 +1,289 @@
+"""Calls of the system that fail: whatever the kernel answers, a node goes on, or says clearly
+why it can't; and connections that are not concerned notice nothing."""
+
+import base64
+import http.client
+import os
+import socket
+import ssl
+import struct
+import subprocess
+import tempfile
+import time
+
+from claims import must_contain
+from faults import FaultyNode
+from harness import LIMIT, ROOT, Client, free_port, frame
+
+PORTS = ("gate", "line", "http", "ws", "tls", "udp", "kcp", "ctl")
+FILE = b"abc" * 100000
+_made = []
+
+
+def folder():
+    """Certificates, and a file to serve; made at the first use."""
+    if not _made:
+        made = tempfile.TemporaryDirectory(prefix="skynet-syscalls-")
+        subprocess.run([os.path.join(ROOT, "test/lib/make_certs.sh"), made.name], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.mkdir(os.path.join(made.name, "www"))
+        with open(os.path.join(made.name, "www", "file.txt"), "wb") as f:
+            f.write(FILE)
+        _made.append(made)
+    return _made[0].name
+
+
+class Subject(FaultyNode):
+    """A node with faults_subject, and clients of what it serves."""
+
+    def __init__(self, rules=(), config=""):
+        udp = free_port(socket.SOCK_DGRAM)
+        super().__init__(f'start = "faults_subject {folder()} {folder()}/www {udp}"\nthread = 2\n{config}', rules=rules)
+        self.port = {name: int(self.wait_for(rf"port {name} (\d+)").group(1)) for name in PORTS}
+        self.wait_for("subject is up")
+
+    def ask(self, request):
+        """What the node gets when it does that as a client."""
+        with Client(self.port["ctl"]) as c:
+            c.send(request + "\n")
+            return c.recv_until(b"\n")[:-1].decode()
+
+    def echo(self, c, text=b"hello"):
+        """A line goes to and fro on a connection to `line`."""
+        c.send(text + b"\n")
+        want = b"echo " + text + b"\n"
+        got = c.recv_exact(len(want))
+        assert got == want, (got[:100], want[:100])
+
+    def line(self, text=b"hello"):
+        with Client(self.port["line"]) as c:
+            self.echo(c, text)
+
+    def gate(self):
+        with Client(self.port["gate"]) as c:
+            c.send(frame(b"hello"))
+            assert c.recv_exact(12) == frame(b"echo hello")
+
+    def get(self, path):
+        h = http.client.HTTPConnection("127.0.0.1", self.port["http"], timeout=LIMIT)
+        try:
+            h.request("GET", path)
+            answer = h.getresponse()
+            return answer.status, answer.read()
+        finally:
+            h.close()
+
+    def web(self):
+        assert self.get("/hello") == (200, b"hello\n")
+        status, body = self.get("/files/file.txt")
+        assert status == 200 and body == FILE, (status, len(body))
+
+    def websocket(self):
+        with Client(self.port["ws"]) as c:
+            key = base64.b64encode(bytes(16)).decode()
+            c.send("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                   f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n")
+            assert c.recv_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101")
+            c.send(b"\x81\x83\0\0\0\0one")
+            assert c.recv_exact(10) == b"\x81\x08echo one"
+
+    def tls(self):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(("127.0.0.1", self.port["tls"]), timeout=LIMIT) as raw:
+            with context.wrap_socket(raw) as s:
+                s.sendall(b"hello\n")
+                got = b""
+                while len(got) < 11:
+                    more = s.recv(100)
+                    assert more, got
+                    got += more
+                assert got == b"echo hello\n", got
+
+    def datagrams(self):
+        """One that is lost is sent again."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.connect(("127.0.0.1", self.port["udp"]))
+            s.settimeout(0.5)
+            end = time.monotonic() + LIMIT
+            while True:
+                s.send(b"hello")
+                try:
+                    assert s.recv(100) == b"echo hello"
+                    return
+                except TimeoutError:
+                    assert time.monotonic() < end, "no answer"
+
+    def serves_all(self):
+        """Every server and every client of the node works."""
+        self.line()
+        self.line(b"x" * 200000)
+        self.gate()
+        self.web()
+        self.websocket()
+        self.tls()
+        self.datagrams()
+        for what, want in (("line", "echo one"), ("channel", "echo one"), ("http", "200 hello "), ("tls", "echo one"),
+                           ("ws", "echo one"), ("kcp", "echo one"), ("listen", "listened"), ("udp", "bound"),
+                           ("line localhost", "echo one")):
+            got = self.ask(what)
+            assert got == want, (what, got)
+
+    def ends_well(self):
+        """No rule is in force any more, and nothing has come of those that were."""
+        for i in range(self.faults.used):
+            self.faults.end(i)
+        self.serves_all()
+        assert self.stop() == 0
+
+
+# ------------------------------------------------------------------- accepting
+
+
+def test_a_listener_that_may_not_accept_rests():
+    # A firewall's EPERM leaves the connection where it is, and the listener ready.
+    with Subject() as n:
+        rule = n.faults.add("accept4", "EPERM", on=f"listen:{n.port['line']};")
+        begin = time.monotonic()
+        with Client(n.port["line"]) as c:
+            n.wait_for(r"listener \d+ rests, it can't accept: Operation not permitted")
+            n.gate()
+            rule.wait(5)
+            assert time.monotonic() - begin > 0.3, "it did not rest between five failures"
+            rule.end()
+            n.echo(c)
+        n.ends_well()
+
+
+def test_connections_that_vanish_do_not_disturb_the_listener():
+    with Subject() as n:
+        n.faults.add("accept4", "ECONNABORTED", on=f"listen:{n.port['line']};", count=20)
+        n.line()
+        assert "rests" not in n.text
+        rule = n.faults.add("accept4", "ECONNABORTED", on=f"listen:{n.port['line']};")
+        with Client(n.port["line"]) as c:
+            n.wait_for(r"listener \d+ rests, it can't accept: Software caused connection abort")
+            rule.end()
+            n.echo(c)
+        n.ends_well()
+
+
+def test_a_connection_that_cannot_be_polled_is_closed():
+    with Subject() as n:
+        n.serves_all()
+        before = len(n.descriptors())
+        with Client(n.port["line"]) as other:
+            n.echo(other)
+            n.faults.add("epoll_ctl", "ENOSPC", on=f"add tcp:{n.port['line']}>")
+            n.faults.add("epoll_ctl", "ENOSPC", on=f"add tcp:{n.port['gate']}>")
+            for name in "line", "gate":
+                with Client(n.port[name]) as c:
+                    assert c.recv_eof() == b""
+            n.echo(other)
+        n.settles(before)
+        n.ends_well()
+
+
+# --------------------------------------------------------------------- polling
+
+
+def test_waiting_for_the_network_fails_and_does_not_spin():
+    with Subject() as n:
+        n.line()
+        rule = n.faults.add("epoll_wait", "ENOMEM")
+        begin = time.monotonic()
+        with Client(n.port["line"]) as c:
+            rule.wait(40)
+            n.wait_for("can't wait for the network: Cannot allocate memory")
+            assert time.monotonic() - begin > 0.1, "it did not pause between failures"
+            rule.end()
+            n.echo(c)
+        n.ends_well()
+
+
+def test_interest_that_cannot_be_changed_is_registered_anew():
+    with Subject() as n:
+        rule = n.faults.add("epoll_ctl", "ENOMEM", on=f"mod tcp:{n.port['line']}>")
+        n.line(b"x" * 4000000)
+        assert rule.hit > 0
+        n.ends_well()
+
+
+def test_a_connection_that_cannot_be_polled_any_more_is_closed():
+    with Subject() as n, Client(n.port["line"]) as other, Client(n.port["line"]) as c:
+        n.echo(other)
+        n.echo(c)
+        one = f"tcp:{n.port['line']}>{c.sock.getsockname()[1]};"
+        n.faults.add("epoll_ctl", "ENOMEM", on="mod " + one)
+        n.faults.add("epoll_ctl", "ENOMEM", on="add " + one)
+        c.send(b"x" * 4000000 + b"\n")
+        c.recv_eof()
+        n.echo(other)
+        n.ends_well()
+
+
+def test_a_wake_up_that_a_signal_interrupts_is_made_again():
+    # The one worker sleeps in the poll, and the timer wakes it.
+    with Subject(config="thread = 1") as n:
+        rule = n.faults.add("write", "EINTR", on="eventfd", chance=0.5)
+        while rule.hit < 5:
+            assert n.ask("sleep") == "slept"
+        n.ends_well()
+
+
+# ------------------------------------------------------------------ connecting
+
+
+def test_connect_interrupted_by_a_signal_goes_on():
+    with Subject() as n:
+        port = f">{n.port['line']};"
+        n.faults.add("connect", "EINTR", on=port, count=1)
+        assert n.ask("line") == "echo one"
+        n.ends_well()
+
+
+def test_failures_of_making_a_socket_reach_the_caller():
+    with Subject() as n:
+        for call, error, what, text in (
+                ("socket", "EMFILE", "line", "Too many open files"),
+                ("socket", "ENOBUFS", "listen", "No buffer space available"),
+                ("bind", "EACCES", "listen", "Permission denied"),
+                ("listen", "EADDRINUSE", "listen", "Address already in use"),
+                ("getsockname", "ENOBUFS", "listen", "No buffer space available"),
+                ("getsockname", "ENOBUFS", "udp", "No buffer space available"),
+                ("connect", "EADDRNOTAVAIL", "line", "Cannot assign requested address"),
+                ("connect", "EPERM", "line", "Operation not permitted"),
+                ("poll", "ENOMEM", "line", "Cannot allocate memory"),
+                ("getsockopt", "ENOBUFS", "line", "No buffer space available"),
+                ("pthread_create", "EAGAIN", "line localhost", "Temporary failure in name resolution"),
+                ("getaddrinfo", "EIO", "line localhost", "Input/output error")):
+            # The control connection is there before the rule.
+            with Client(n.port["ctl"]) as c:
+                c.send("netstat\n")
+                c.recv_until(b"\n")
+                rule = n.faults.add(call, error)
+                c.send(what + "\n")
+                got = c.recv_until(b"\n").decode()
+                rule.end()
+            must_contain(got, text)
+        n.ends_well()
+
+
+# ------------------------------------------------------------------- transfers
+
+
+def test_short_and_interrupted_transfers_lose_nothing():
+    for rules in ([dict(limit=1, on="tcp:", chance=0.5, seed=3)],
+                  [dict(error="EINTR", on="tcp:", chance=0.3, seed=5)],
+                  [dict(error="EAGAIN", on="tcp:", chance=0.3, seed=9)]):
+        calls = ("read", "write", "writev", "sendmsg", "recv")
+        with Subject([dict(r, call=call) for call in calls for r in rules]) as n:
+            n.serves_all()
+            n.ends_well()
+
+
+def test_close_is_never_made_twice():
+    # Which FaultyNode checks at its end.
+    with Subject([dict(call="close", error="EINTR", chance=0.5), dict(call="close", error="EIO", chance=0.5, seed=2)]) as n:
+        n.serves_all()
+        n.ends_well()
