@@ -210,18 +210,18 @@ refuse_address(lua_State *L, const char *what) {
 /* The call of t has failed; its task runs again to raise that. */
 static int
 raise_failure(lua_State *L, struct task *t) {
-	char *cause = t->cause;
+	const char *cause = t->cause;
 	bool timed_out = t->timed_out;
 	t->failed = t->timed_out = false;
 	task_push_place(L);
 	if (timed_out) {
 		lua_pushliteral(L, "call timeout");
 	} else if (cause != NULL) {
-		t->cause = NULL;
 		/* The first line of a list of what was tried ends with a colon. */
 		size_t len = strlen(cause);
 		lua_pushlstring(L, cause, len > 0 && cause[len - 1] == ':' ? len - 1 : len);
-		skynet_free(cause);
+		skynet_free(t->cause);
+		t->cause = NULL;
 		lua_pushliteral(L, ": call failed");
 		lua_concat(L, 2);
 	} else {

@@ -16,15 +16,19 @@
 
 /* --------------------------------------------------------------- classes */
 
-/* Store the class on the top of L (popped) under name and id. */
+/*
+ * Store the class on the top of L (popped) under id and name. Without memory for the name
+ * it is known by its id alone, until it is stored again.
+ */
 static void
 store_class(lua_State *L, struct sched *S, const char *name, int id) {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
 	lua_insert(L, -2);
 	lua_pushstring(L, name);
 	lua_pushvalue(L, -2);
-	lua_rawset(L, -4);
-	lua_rawseti(L, -2, id);
+	lua_rawseti(L, -4, id);
+	lua_insert(L, -2);
+	lua_rawset(L, -3);
 	lua_pop(L, 1);
 }
 
@@ -74,9 +78,26 @@ debug_dispatch(lua_State *L) {
 	return 0;
 }
 
+/* Push the class that is known by this id; else push nothing and return false. */
+static bool
+push_known(lua_State *L, struct sched *S, int id) {
+	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_proto);
+	bool is_known = lua_rawgeti(L, -1, id) == LUA_TTABLE;
+	lua_remove(L, -2);
+	lua_pop(L, is_known ? 0 : 1);
+	return is_known;
+}
+
 bool
 class_push_builtin(lua_State *L, struct sched *S, int id) {
 	const char *name;
+	if (push_known(L, S, id)) {
+		lua_getfield(L, -1, "name");
+		lua_pushvalue(L, -2);
+		store_class(L, S, lua_tostring(L, -2), id);
+		lua_pop(L, 1);
+		return true;
+	}
 	switch (id) {
 	case PTYPE_RESPONSE:
 		name = "response";
@@ -175,7 +196,11 @@ register_protocol(lua_State *L) {
 		                  "(name = %s, id = %s): assertion failed!",
 		                  luaL_tolstring(L, 3, NULL), luaL_tolstring(L, 4, NULL));
 	}
-	if (lua_geti(L, 2, id) != LUA_TNIL || (lua_pushvalue(L, 3), lua_gettable(L, 2)) != LUA_TNIL) {
+	lua_geti(L, 2, id);
+	bool is_half_stored = lua_rawequal(L, -1, 1);
+	lua_pushvalue(L, 3);
+	lua_gettable(L, 2);
+	if ((!lua_isnil(L, -2) && !is_half_stored) || !lua_isnil(L, -1)) {
 		return luaL_error(L, "protocol %s: its name or its id %d is taken: assertion failed!",
 		                  lua_tostring(L, 3), (int)id);
 	}

@@ -94,12 +94,11 @@ store_tag(lua_State *L) {
 		S->ref_tags = luaL_ref(L, LUA_REGISTRYINDEX);
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, S->ref_tags);
-	if (lua_rawgeti(L, -1, in->source) == LUA_TNIL) {
-		S->tag_n++;
-	}
+	bool is_new = lua_rawgeti(L, -1, in->source) == LUA_TNIL;
 	lua_pop(L, 1);
 	lua_pushlstring(L, in->msg, in->sz);
 	lua_rawseti(L, -2, in->source);
+	S->tag_n += is_new;
 	return 0;
 }
 
@@ -137,12 +136,12 @@ take_tag(lua_State *L, struct sched *S, uint32_t source) {
 /* Bind the string on the top of L (popped) to t. */
 static void
 bind_tag(lua_State *L, struct sched *S, struct task *t) {
-	if (t->trace_ref != 0) {
-		value_drop(L, S, t->trace_ref);
-		t->trace_ref = 0;
-	}
+	int before = t->trace_ref;
 	t->trace_ref = value_keep(L, S);
 	t->trace = TRACE_ON;
+	if (before != 0) {
+		value_drop(L, S, before);
+	}
 }
 
 static void

@@ -123,6 +123,15 @@ local function rounds(s, mode)
 	error "never got through"
 end
 
+---A list of the numbers up to n.
+function allocfail.numbers(n)
+	local t = {}
+	for i = 1, n do
+		t[i] = i
+	end
+	return t
+end
+
 ---Register a case that fails each allocation of a call.
 ---@param name string a claim, as for test.case
 ---@param s allocfail.subject
