@@ -31,7 +31,7 @@ enum mode {
 
 #define MAX_SEEN 4096
 /* A collection frees every other call frame that is not in use. */
-#define FINALIZER_DEPTH 32
+#define FRAMES 32
 
 static struct {
 	lua_Alloc next; /* NULL: no state has the injector */
@@ -126,6 +126,26 @@ check_plan(lua_State *L, int index, enum mode *mode) {
 	return (long)luaL_checkinteger(L, index);
 }
 
+/* Calls itself so often that Lua has call frames for what follows. */
+static int
+go_deep(lua_State *L) {
+	lua_Integer n = lua_tointeger(L, 1);
+	if (n > 0) {
+		lua_pushcfunction(L, go_deep);
+		lua_pushinteger(L, n - 1);
+		lua_call(L, 1, 0);
+	}
+	return 0;
+}
+
+/* That a function is called needs no memory, so that it is there to take what it is given. */
+static void
+make_frames(lua_State *L) {
+	lua_pushcfunction(L, go_deep);
+	lua_pushinteger(L, FRAMES);
+	lua_call(L, 1, 0);
+}
+
 /*
  * attempt(n, mode, f, ...) -> failed, ok, ...: pcall(f, ...) whose n-th allocation fails,
  * and whether one did. f cannot yield.
@@ -137,6 +157,7 @@ lattempt(lua_State *L) {
 	luaL_checkany(L, 3);
 	luaL_checkstack(L, 2, NULL);
 	int nargs = lua_gettop(L) - 3;
+	make_frames(L);
 	arm(L, n, mode);
 	int status = lua_pcall(L, nargs, LUA_MULTRET, 0);
 	bool failed = disarm(L);
@@ -149,24 +170,10 @@ lattempt(lua_State *L) {
 	return results + 2;
 }
 
-/* Calls itself so often that Lua has call frames for finalizers, when there is no memory. */
-static int
-go_deep(lua_State *L) {
-	lua_Integer n = lua_tointeger(L, 1);
-	if (n > 0) {
-		lua_pushcfunction(L, go_deep);
-		lua_pushinteger(L, n - 1);
-		lua_call(L, 1, 0);
-	}
-	return 0;
-}
-
 /* collect(): a full collection, during which every allocation fails */
 static int
 lcollect(lua_State *L) {
-	lua_pushcfunction(L, go_deep);
-	lua_pushinteger(L, FINALIZER_DEPTH);
-	lua_call(L, 1, 0);
+	make_frames(L);
 	arm(L, 1, MODE_ALWAYS);
 	lua_gc(L, LUA_GCCOLLECT);
 	disarm(L);

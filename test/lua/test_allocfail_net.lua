@@ -267,7 +267,6 @@ allocfail.case("socketinbox.take takes its block, and may refuse", {
 		test.eq(socketinbox.readall(p), held and "firstsecond" or "first")
 	end,
 	over = close_inbox,
-	survives = true,
 })
 
 for name, run in pairs {
@@ -323,7 +322,6 @@ allocfail.case("socketinbox.drop does it, or nothing", {
 		socketinbox.close(p)
 		socketinbox.close(socketinbox.open(NOBODY))
 	end,
-	survives = true,
 })
 
 allocfail.case("a sink's next message is not lost", {
@@ -371,7 +369,6 @@ allocfail.case("socketdriver.push takes its block, and may refuse", {
 		test.eq(driver.readall(b, pool), held and "first" .. LONG or "first")
 	end,
 	once = true,
-	survives = true,
 })
 
 allocfail.case("socketdriver.push into an empty pool", {
@@ -381,7 +378,6 @@ allocfail.case("socketdriver.push into an empty pool", {
 		test.eq(driver.readall(b, pool), held and LONG or "")
 	end,
 	once = true,
-	survives = true,
 })
 
 for name, run in pairs {

@@ -82,7 +82,6 @@ allocfail.case("a set of requests", {
 		-- The answer.
 		skynet.call(echo, "lua", "echo")
 	end,
-	survives = true,
 })
 
 ---------------------------------------------------------------------- small functions
