@@ -74,12 +74,14 @@ sproto.unpack = core.unpack
 
 --------------------------------------------------------------- types and data
 
-local function no_object()
-	error("a sproto object is wanted: call its methods with a colon, as in object:encode(...)", 0)
+-- At the caller of the method.
+local function no_object(depth)
+	error("a sproto object is wanted: call its methods with a colon, as in object:encode(...)", 3 + depth)
 end
 
-local function find_type(self, name)
-	local types = self.__types or no_object()
+-- depth: functions between this and the method, that one included.
+local function find_type(self, name, depth)
+	local types = self.__types or no_object(depth)
 	local t = types[name]
 	if t == nil then
 		if type(name) ~= "string" then
@@ -92,11 +94,11 @@ local function find_type(self, name)
 end
 
 local function query_type(self, name)
-	return find_type(self, name) or error("type " .. tostring(name) .. " not found", 3)
+	return find_type(self, name, 2) or error("type " .. tostring(name) .. " not found", 3)
 end
 
-local function find_protocol(self, key)
-	local protocols = self.__protocols or no_object()
+local function find_protocol(self, key, depth)
+	local protocols = self.__protocols or no_object(depth)
 	local p = protocols[key]
 	if p then
 		return p
@@ -119,22 +121,27 @@ local function find_protocol(self, key)
 	return p
 end
 
+local function query_protocol(self, key)
+	return find_protocol(self, key, 2) or error(tostring(key) .. " not found", 3)
+end
+
 ---@param name string full name
 ---@return boolean
 function sproto:exist_type(name)
-	return find_type(self, name) ~= nil
+	return find_type(self, name, 1) ~= nil
 end
 
 ---@param key string|integer name or tag
 ---@return boolean
 function sproto:exist_proto(key)
-	return find_protocol(self, key) ~= nil
+	return find_protocol(self, key, 1) ~= nil
 end
 
 ---@param key string|integer name or tag
 ---@return sproto.protocol
 function sproto:queryproto(key)
-	return find_protocol(self, key) or error(tostring(key) .. " not found", 2)
+	local p = query_protocol(self, key)
+	return p
 end
 
 ---@param typename string
@@ -177,7 +184,7 @@ function sproto:default(typename, kind)
 	if kind == nil then
 		return core.default(query_type(self, typename))
 	end
-	local p = self:queryproto(typename)
+	local p = query_protocol(self, typename)
 	local body
 	if kind == "REQUEST" then
 		body = p.request
@@ -198,7 +205,7 @@ end
 ---@return string body
 ---@return integer tag
 function sproto:request_encode(key, value)
-	local p = self:queryproto(key)
+	local p = query_protocol(self, key)
 	if p.request then
 		return core.encode(p.request, value), p.tag
 	end
@@ -209,7 +216,7 @@ end
 ---@param value? table must be nil for a confirm
 ---@return string body
 function sproto:response_encode(key, value)
-	local p = self:queryproto(key)
+	local p = query_protocol(self, key)
 	return p.response and core.encode(p.response, value) or ""
 end
 
@@ -218,7 +225,7 @@ end
 ---@return table? value
 ---@return string name
 function sproto:request_decode(key, ...)
-	local p = self:queryproto(key)
+	local p = query_protocol(self, key)
 	if p.request then
 		return core.decode(p.request, ...), p.name
 	end
@@ -230,7 +237,7 @@ end
 ---@return table? value # nothing if the protocol has no response
 ---@return integer? consumed
 function sproto:response_decode(key, ...)
-	local p = self:queryproto(key)
+	local p = query_protocol(self, key)
 	if p.response then
 		return core.decode(p.response, ...)
 	end
@@ -245,7 +252,7 @@ function sproto:host(package_type)
 	package_type = package_type or "package"
 	return setmetatable({
 		__sproto = self,
-		__package = find_type(self, package_type) or
+		__package = find_type(self, package_type, 1) or
 			error("type " .. package_type .. " not found", 2),
 		__sessions = {},
 		__peers = {},
@@ -272,7 +279,7 @@ local function new_responder(self, response, session)
 end
 
 local function dispatch_request(self, head, text, consumed)
-	local p = find_protocol(self.__sproto, head.type) or
+	local p = find_protocol(self.__sproto, head.type, 1) or
 		error(tostring(head.type) .. " not found", 0)
 	local value
 	if p.request then
@@ -322,7 +329,7 @@ end
 function host:attach(peer)
 	self.__peers[peer] = true
 	return function(key, value, session, ud)
-		local p = peer:queryproto(key)
+		local p = query_protocol(peer, key)
 		local text = encode_header(self, p.tag, session, ud)
 		if p.request then
 			text = text .. core.encode(p.request, value)

@@ -24,6 +24,7 @@
  * A null pointer as type is the body of a confirm: it has no content.
  */
 #include "sproto_codec.h"
+#include "sproto_error.h"
 #include "sproto_schema.h"
 #include "sproto_slot.h"
 
@@ -54,7 +55,7 @@ check_slice(lua_State *L, int arg) {
 		return s;
 	}
 	if (!lua_isuserdata(L, arg)) {
-		luaL_typeerror(L, arg, "string or userdata");
+		sproto_typeerror(L, arg, "string or userdata");
 	}
 	lua_Integer size = luaL_checkinteger(L, arg + 1);
 	s.data = lua_touserdata(L, arg);
@@ -143,7 +144,7 @@ core_encode(lua_State *L) {
 	/* A string would answer to indexing; it is no struct all the same. */
 	if (lua_type(L, 2) == LUA_TSTRING ||
 	    (!lua_istable(L, 2) && luaL_getmetafield(L, 2, "__index") == LUA_TNIL)) {
-		luaL_typeerror(L, 2, "table");
+		sproto_typeerror(L, 2, "table");
 	}
 	sproto_encode(L, t, 2);
 	return 1;
@@ -206,7 +207,7 @@ static int
 check_slot(lua_State *L, int arg) {
 	lua_Integer index = luaL_optinteger(L, arg, 0);
 	if (index < 0 || index >= SPROTO_SLOTS) {
-		luaL_error(L, "Invalid global slot index %I", (LUAI_UACINT)index);
+		sproto_error(L, "Invalid global slot index %I", (LUAI_UACINT)index);
 	}
 	return (int)index;
 }
@@ -223,8 +224,8 @@ core_loadproto(lua_State *L) {
 	int index = check_slot(L, 1);
 	struct sproto_schema *s = sproto_slot_load(index);
 	if (s == NULL) {
-		return luaL_error(L, "nil sproto at index %d: nothing was saved or registered there so far",
-		                  index);
+		return sproto_error(
+		    L, "nil sproto at index %d: nothing was saved or registered there so far", index);
 	}
 	lua_pushlightuserdata(L, s);
 	return 1;

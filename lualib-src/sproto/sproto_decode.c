@@ -4,6 +4,7 @@
  * proportion to their length.
  */
 #include "sproto_codec.h"
+#include "sproto_error.h"
 
 #include <lauxlib.h>
 #include <limits.h>
@@ -14,7 +15,7 @@
 
 static void
 malformed(lua_State *L) {
-	luaL_error(L, "decode error");
+	sproto_error(L, "decode error");
 }
 
 /*------------------------------------------------------------------- scalars */
@@ -105,7 +106,7 @@ push_chunk(lua_State *L, const struct sproto_field *f, struct sproto_slice s, in
 static void
 push_item(lua_State *L, const struct sproto_field *f, const struct sproto_item *item, int level) {
 	if (level > SPROTO_MAX_DEPTH) {
-		luaL_error(L, "The table is too deep");
+		sproto_error(L, "The table is too deep");
 	}
 	if (item->value >= 0) {
 		push_inline(L, f, item->value);
@@ -232,7 +233,7 @@ push_index(lua_State *L, const struct sproto_field *f, struct sproto_slice s, in
 	while (next_chunk(L, &s, &chunk)) {
 		push_struct(L, f->type, chunk, level + 1);
 		if (lua_getfield(L, -1, f->key->name) == LUA_TNIL) {
-			luaL_error(L, "Can't find main index (tag=%d) in [%s]", f->key->tag, f->name);
+			sproto_error(L, "Can't find main index (tag=%d) in [%s]", f->key->tag, f->name);
 		}
 		lua_insert(L, -2);
 		lua_rawset(L, -3);
@@ -257,10 +258,10 @@ push_entry(lua_State *L, const struct sproto_field *f, struct sproto_slice s, in
 		malformed(L);
 	}
 	if (lua_isnil(L, -2)) {
-		luaL_error(L, "Can't find key field in [%s]", f->name);
+		sproto_error(L, "Can't find key field in [%s]", f->name);
 	}
 	if (lua_isnil(L, -1)) {
-		luaL_error(L, "Can't find value field in [%s]", f->name);
+		sproto_error(L, "Can't find value field in [%s]", f->name);
 	}
 }
 

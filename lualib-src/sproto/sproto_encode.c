@@ -4,6 +4,7 @@
  * no large buffer outlives its message.
  */
 #include "sproto_codec.h"
+#include "sproto_error.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -49,7 +50,7 @@ struct place {
 static void
 grow(struct encoder *e, size_t need) {
 	if (need > MAX_BUFFER) {
-		luaL_error(e->L, "object is too large (>%d)", (int)SPROTO_MAX_SIZE);
+		sproto_error(e->L, "object is too large (>%d)", (int)SPROTO_MAX_SIZE);
 	}
 	size_t capacity = e->capacity;
 	while (capacity < need) {
@@ -147,8 +148,8 @@ header_end(struct encoder *e, const struct sproto_type *t, const struct header *
 
 static int
 wrong_type(lua_State *L, const struct place *at, const char *wanted) {
-	return luaL_error(L, "%s.%s[%I] is not %s (Is a %s)", at->type->name, at->field->name,
-	                  (LUAI_UACINT)at->index, wanted, luaL_typename(L, -1));
+	return sproto_error(L, "%s.%s[%I] is not %s (Is a %s)", at->type->name, at->field->name,
+	                    (LUAI_UACINT)at->index, wanted, luaL_typename(L, -1));
 }
 
 static lua_Number
@@ -168,8 +169,8 @@ to_integer(lua_State *L, const struct place *at) {
 		lua_Number v = round(to_number(L, at) * (lua_Number)at->field->factor);
 		/* Also false for what is not a number at all. */
 		if (!(v >= -TWO_TO_63 && v < TWO_TO_63)) {
-			luaL_error(L, "%s.%s[%I] is out of range", at->type->name, at->field->name,
-			           (LUAI_UACINT)at->index);
+			sproto_error(L, "%s.%s[%I] is out of range", at->type->name, at->field->name,
+			             (LUAI_UACINT)at->index);
 		}
 		return (int64_t)v;
 	}
@@ -207,7 +208,7 @@ put_string(struct encoder *e, const struct place *at) {
 	size_t size;
 	const char *s = lua_tolstring(e->L, -1, &size);
 	if (size > SPROTO_MAX_SIZE) {
-		luaL_error(e->L, "object is too large (>%d)", (int)SPROTO_MAX_SIZE);
+		sproto_error(e->L, "object is too large (>%d)", (int)SPROTO_MAX_SIZE);
 	}
 	uint8_t *p = extend(e, SPROTO_CHUNK_SIZE + size);
 	put_u32(p, (uint32_t)size);
@@ -261,7 +262,7 @@ static void
 put_field(struct encoder *e, struct header *h, const struct place *at) {
 	const struct sproto_field *f = at->field;
 	if (at->level > SPROTO_MAX_DEPTH) {
-		luaL_error(e->L, "The table is too deep");
+		sproto_error(e->L, "The table is too deep");
 	}
 	if (f->is_array) {
 		header_field(e, h, f->tag, -1);
@@ -467,8 +468,8 @@ put_array(struct encoder *e, const struct place *at) {
 	int table = lua_gettop(L);
 	if (!lua_istable(L, table)) {
 		if (luaL_getmetafield(L, table, "__pairs") == LUA_TNIL) {
-			luaL_error(L, "%s.%s(%d) should be a table or an userdata with metamethods (Is a %s)",
-			           at->type->name, at->field->name, 1, luaL_typename(L, table));
+			sproto_error(L, "%s.%s(%d) should be a table or an userdata with metamethods (Is a %s)",
+			             at->type->name, at->field->name, 1, luaL_typename(L, table));
 		}
 		lua_pop(L, 1);
 	}
@@ -498,7 +499,7 @@ sproto_encode(lua_State *L, const struct sproto_type *t, int index) {
 	};
 	put_struct(&e, t, index, 1);
 	if (e.size > SPROTO_MAX_SIZE) {
-		luaL_error(L, "object is too large (>%d)", (int)SPROTO_MAX_SIZE);
+		sproto_error(L, "object is too large (>%d)", (int)SPROTO_MAX_SIZE);
 	}
 	lua_pushlstring(L, (const char *)e.data, e.size);
 	lua_remove(L, e.box);

@@ -3,6 +3,7 @@
  * A run of full groups is written raw, as ff, count - 1, bytes.
  */
 #include "sproto_codec.h"
+#include "sproto_error.h"
 
 #include <lauxlib.h>
 #include <string.h>
@@ -56,7 +57,7 @@ void
 sproto_pack(lua_State *L, struct sproto_slice s) {
 	size_t groups = s.size / GROUP + 1;
 	if (groups > SIZE_MAX / MAX_PACKED_GROUP) {
-		luaL_error(L, "data is too large to pack");
+		sproto_error(L, "data is too large to pack");
 	}
 	luaL_Buffer b;
 	uint8_t *start = (uint8_t *)luaL_buffinitsize(L, &b, groups * MAX_PACKED_GROUP);
@@ -93,13 +94,13 @@ unpacked_size(lua_State *L, struct sproto_slice s) {
 		size_t groups = 1;
 		if (mask == RAW) {
 			if (at == s.size) {
-				luaL_error(L, "Invalid unpack stream");
+				sproto_error(L, "Invalid unpack stream");
 			}
 			groups = (size_t)s.data[at++] + 1;
 			need = groups * GROUP;
 		}
 		if (need > s.size - at) {
-			luaL_error(L, "Invalid unpack stream");
+			sproto_error(L, "Invalid unpack stream");
 		}
 		at += need;
 		size += groups * GROUP;

@@ -131,6 +131,22 @@ local function write_pieces(writefunc, head, next_piece)
 	writefunc(head .. codec.chunk "")
 end
 
+-- What a caller gives that makes no sense, as a text with the place of his line; he is two
+-- functions away.
+local function wrong_argument(writefunc, status, body, header)
+	local kind, text = type(body), nil
+	if not status then
+		text = "the status must be a whole number from 100 to 999, such as 200"
+	elseif body ~= nil and kind ~= "string" and kind ~= "function" then
+		text = "body must be a string, a function or nil, not a " .. kind
+	elseif header ~= nil and type(header) ~= "table" then
+		text = "header must be a table or nil, not a " .. type(header)
+	elseif writefunc == nil then
+		text = "the first argument must be a function that writes, see sockethelper.writefunc"
+	end
+	return text and select(2, pcall(error, "httpd.write_response: " .. text, 4))
+end
+
 local function write_response(writefunc, status, body, header)
 	local first = string.format("HTTP/1.1 %03d %s", status, phrase[status] or "")
 	local kind = type(body)
@@ -140,7 +156,6 @@ local function write_response(writefunc, status, body, header)
 		local head = codec.message(first, header, "transfer-encoding: chunked\r\n", nil, true)
 		write_pieces(writefunc, head, body)
 	else
-		assert(body == nil, "body must be a string, a function or nil")
 		writefunc(codec.message(first, header, ""))
 	end
 end
@@ -153,6 +168,11 @@ end
 ---@return boolean ok
 ---@return any err
 function httpd.write_response(writefunc, status, body, header)
+	status = math.tointeger(tonumber(status))
+	local wrong = wrong_argument(writefunc, status and status >= 100 and status <= 999 and status, body, header)
+	if wrong then
+		return false, wrong
+	end
 	local ok, err = pcall(write_response, writefunc, status, body, header)
 	if ok then
 		return true

@@ -44,6 +44,27 @@ skynet.start(function()
 		local v = s.req.echo()
 		return v
 	end)
+	local sproto = require "sproto"
+	local sp = sproto.parse ".Leaf { s 0 : string } foo 1 { request Leaf response Leaf } .package { type 0 : integer }"
+	tell("encode", function() local b = sp:encode("Leaf", { s = 5 }) return b end)
+	tell("no table", function() local b = sp:encode("Leaf", 5) return b end)
+	tell("decode", function() local v = sp:decode("Leaf", "xx") return v end)
+	tell("pdecode", function() local v = sp:pdecode("Leaf", "xx") return v end)
+	tell("request", function() local b = sp:request_encode("foo", { s = true }) return b end)
+	tell("answer", function() local b = sp:response_encode("fo", {}) return b end)
+	tell("query", function() local p = sp:queryproto "fo" return p end)
+	tell("no colon", function() local b = sp.encode("Leaf", {}) return b end)
+	tell("no object", function() local b = sproto.exist_type("Leaf") return b end)
+	local attached = sp:host():attach(sp)
+	tell("attached", function() local b = attached("foo", { s = 7 }) return b end)
+	tell("unknown", function() local b = attached("fo", { s = 7 }) return b end)
+	local httpd = require "http.httpd"
+	local function respond(...) error(select(2, httpd.write_response(print, ...)), 0) end
+	tell("no status", function() respond(nil, "x") end)
+	tell("status", function() respond("OK", "x") end)
+	tell("status 99", function() respond(99) end)
+	tell("body", function() respond(200, {}) end)
+	tell("header", function() respond(200, "x", "a: b") end)
 	skynet.error "all told"
 end)
 """
@@ -69,7 +90,26 @@ def test_the_place_is_the_users():
                 ("module", 'newservice "lacks"', "module 'no.such.module' not found: call failed"),
                 ("data", 'query "nothing"', "no shared data 'nothing': call failed"),
                 ("gone", "s.req.echo()", r"call to invalid address :[0-9a-f]{8}"),
-                ("listen", "socket.listen", "Listen error: 10.9.8.7:1: Cannot assign requested address")):
+                ("listen", "socket.listen", "Listen error: 10.9.8.7:1: Cannot assign requested address"),
+                ("encode", '"encode"', r" ?Leaf\.s\[0\] is not a string \(Is a number\)"),
+                ("no table", '"no table"', r"bad argument #2 to 'encode' \(table expected, got number\)"),
+                ("decode", '"decode"', "decode error"),
+                ("pdecode", '"pdecode"', "Invalid unpack stream"),
+                ("request", '"request"', r" ?Leaf\.s\[0\] is not a string \(Is a boolean\)"),
+                ("answer", '"answer"', "fo not found"),
+                ("query", '"query"', "fo not found"),
+                ("no colon", '"no colon"', "a sproto object is wanted: call its methods with a colon, .*"),
+                ("no object", '"no object"', "a sproto object is wanted: call its methods with a colon, .*"),
+                ("attached", '"attached"', r" ?Leaf\.s\[0\] is not a string \(Is a number\)"),
+                ("unknown", '"unknown"', "fo not found"),
+                ("no status", "httpd.write_response",
+                 "httpd.write_response: the status must be a whole number from 100 to 999, such as 200"),
+                ("status", "httpd.write_response", "httpd.write_response: the status must be .*"),
+                ("status 99", "httpd.write_response", "httpd.write_response: the status must be .*"),
+                ("body", "httpd.write_response",
+                 "httpd.write_response: body must be a string, a function or nil, not a table"),
+                ("header", "httpd.write_response",
+                 "httpd.write_response: header must be a table or nil, not a string")):
             want = rf"\] {name} \./svc/user\.lua:{line_of(call)}: {reason}$"
             assert re.search(want, n.text, re.M), (want, n.text)
 
