@@ -1,56 +1,32 @@
--- A gate with an agent service per connection, which answers every package. Without an
--- argument the watchdog, which prints the port for bench/net.py; with one the agent.
+-- The agent of a connection of a gate or a wsgate (see netagents.lua), which is its
+-- argument: answers every package or message.
 
 local skynet = require "skynet"
-local netpack = require "skynet.netpack"
-local driver = require "skynet.socketdriver"
 
-local role = ...
-
-if role == "agent" then
-	skynet.register_protocol {
-		name = "client",
-		id = skynet.PTYPE_CLIENT,
-		unpack = skynet.tostring,
-		dispatch = function(fd, _, text)
-			skynet.ignoreret()
-			driver.send(fd, netpack.pack(text))
-		end,
-	}
-	skynet.start(function()
-		skynet.dispatch("lua", function(_, _, gate, fd)
-			skynet.call(gate, "lua", "forward", fd)
-			skynet.ret()
-		end)
-	end)
-	return
+local answer
+if (...) == "wsgate" then
+	answer = require "snax.wsgate".send
+else
+	local netpack = require "skynet.netpack"
+	local driver = require "skynet.socketdriver"
+	function answer(fd, text)
+		driver.send(fd, netpack.pack(text))
+	end
 end
 
-local gate
-local agents = {}
-local event = {}
-
-function event.open(fd)
-	agents[fd] = skynet.newservice("netagent", "agent")
-	skynet.call(agents[fd], "lua", gate, fd)
-end
-
-function event.close(fd)
-	skynet.call(gate, "lua", "kick", fd)
-	skynet.send(agents[fd], "debug", "EXIT")
-	agents[fd] = nil
-end
-
-function event.error() end
-function event.warning() end
+skynet.register_protocol {
+	name = "client",
+	id = skynet.PTYPE_CLIENT,
+	unpack = skynet.tostring,
+	dispatch = function(fd, _, text)
+		skynet.ignoreret()
+		answer(fd, text)
+	end,
+}
 
 skynet.start(function()
-	skynet.dispatch("lua", function(_, _, _, kind, ...)
-		event[kind](...)
+	skynet.dispatch("lua", function(_, _, gate, fd)
+		skynet.call(gate, "lua", "forward", fd)
+		skynet.ret()
 	end)
-	gate = skynet.newservice "gate"
-	local _, port = skynet.call(gate, "lua", "open", {
-		address = "127.0.0.1", port = 0, maxclient = 65536, backlog = 4096,
-	})
-	skynet.error("bench port " .. port)
 end)

@@ -18,6 +18,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "lua-weaktable.h"
 #include "skynet_malloc.h"
 
 #define METATABLE "debugchannel"
@@ -302,22 +303,6 @@ parse_mask(const char *letters, lua_Integer count) {
 	return mask;
 }
 
-/* The table of hook functions; its keys, the threads, are weak. */
-static void
-push_hook_table(lua_State *L) {
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &hook_key) == LUA_TTABLE) {
-		return;
-	}
-	lua_pop(L, 1);
-	lua_newtable(L);
-	lua_createtable(L, 0, 1);
-	lua_pushliteral(L, "k");
-	lua_setfield(L, -2, "__mode");
-	lua_setmetatable(L, -2);
-	lua_pushvalue(L, -1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &hook_key);
-}
-
 /* sethook([thread,] f, mask [, count]) or sethook([thread]) */
 static int
 lsethook(lua_State *L) {
@@ -341,7 +326,7 @@ lsethook(lua_State *L) {
 	if (thread != L && !lua_checkstack(thread, 1)) {
 		return luaL_error(L, "stack overflow");
 	}
-	push_hook_table(L);
+	lua_pushweaktable(L, &hook_key);
 	lua_pushthread(thread);
 	lua_xmove(thread, L, 1);
 	lua_pushvalue(L, arg + 1);

@@ -293,21 +293,14 @@ lhalt(lua_State *L) {
 	return 0;
 }
 
-static uint32_t
-opt_handle(lua_State *L, int index) {
-	lua_Integer handle = luaL_optinteger(L, index, 0);
-	luaL_argcheck(L, handle >= 0 && handle <= UINT32_MAX, index, "not the handle of a service");
-	return (uint32_t)handle;
-}
-
 // route(line [, service [, source]]): from now on messages of the connection, except its
 // first, go to the service at once, as messages of class client with session fd; without a
 // service Lua gets them.
 static int
 lroute(lua_State *L) {
 	struct line *l = check_line(L);
-	uint32_t service = opt_handle(L, 2);
-	l->source = opt_handle(L, 3);
+	uint32_t service = guard_opt_handle(L, 2);
+	l->source = guard_opt_handle(L, 3);
 	l->service = service;
 	return 0;
 }

@@ -26,3 +26,10 @@ guard_read_limits(lua_State *L, int index, struct guard_limits *l) {
 	l->address.bytes = guard_limit_field(L, index, "address_byte_rate");
 	l->address.byte_burst = guard_limit_field(L, index, "address_byte_burst");
 }
+
+uint32_t
+guard_opt_handle(lua_State *L, int index) {
+	lua_Integer handle = luaL_optinteger(L, index, 0);
+	luaL_argcheck(L, handle >= 0 && handle <= UINT32_MAX, index, "not the handle of a service");
+	return (uint32_t)handle;
+}

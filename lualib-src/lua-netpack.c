@@ -465,13 +465,6 @@ route_data(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	return q->late.kind == 0;
 }
 
-static uint32_t
-opt_handle(lua_State *L, int index) {
-	lua_Integer handle = luaL_optinteger(L, index, 0);
-	luaL_argcheck(L, handle >= 0 && handle <= UINT32_MAX, index, "not the handle of a service");
-	return (uint32_t)handle;
-}
-
 // route(queue, fd [, service [, source]]): from now on packages of the connection go to
 // the service at once, as messages of class client with session fd; without a service no
 // more. No effect on an unknown connection.
@@ -479,8 +472,8 @@ static int
 lroute(lua_State *L) {
 	struct queue *q = check_guarded(L);
 	int id = (int)luaL_checkinteger(L, 2);
-	uint32_t service = opt_handle(L, 3);
-	uint32_t source = opt_handle(L, 4);
+	uint32_t service = guard_opt_handle(L, 3);
+	uint32_t source = guard_opt_handle(L, 4);
 	if (service != 0) {
 		// The filter needs the queue as long as the VM lives.
 		lua_pushvalue(L, 1);
@@ -508,7 +501,7 @@ lwaiting(lua_State *L) {
 		lua_getfield(L, LUA_REGISTRYINDEX, "skynet_context");
 		service = skynet_queryname(lua_touserdata(L, -1), lua_tostring(L, 1));
 	} else {
-		service = opt_handle(L, 1);
+		service = guard_opt_handle(L, 1);
 	}
 	lua_pushinteger(L, (lua_Integer)skynet_context_waiting(service));
 	return 1;

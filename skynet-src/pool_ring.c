@@ -37,6 +37,8 @@ struct item {
 _Static_assert(sizeof(struct item) % POOL_ALIGN == 0, "data must be aligned");
 
 #define UNIT sizeof(struct item)
+/* What an item, and what is left behind it, can count. */
+#define MAX_SIZE ((size_t)(UINT32_MAX - 1) * UNIT)
 #define GUARD (POOL_IS_CHECKED ? 1u : 0u)
 #define IS_FILLER UINT32_MAX /* in slack */
 
@@ -345,8 +347,8 @@ static const struct pool_ops ring_ops = {
 
 struct pool *
 pool_ring_create(const struct pool_options *options, size_t size) {
-	if (size < 2 * UNIT || size / UNIT >= UINT32_MAX) {
-		errno = EINVAL;
+	if (size < 2 * UNIT || size > MAX_SIZE) {
+		errno = size > MAX_SIZE ? E2BIG : EINVAL;
 		return NULL;
 	}
 	struct ring *r = pool_create(&ring_ops, options, sizeof(*r));

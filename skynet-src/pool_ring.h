@@ -24,7 +24,8 @@
 #include <sys/types.h>
 
 /* A ring of at least `size` bytes, headers of blocks included. NULL and EINVAL
- * when that cannot hold one block, or is 64 GiB and more. */
+ * when that cannot hold one block, E2BIG from 64 GiB on, which an item cannot
+ * count, ENOMEM when there is no memory for it. */
 struct pool *pool_ring_create(const struct pool_options *options, size_t size);
 
 /* A block, or NULL: ENOMEM until older blocks are freed. Allocating thread. */

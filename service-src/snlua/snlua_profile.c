@@ -13,6 +13,7 @@
 
 #include <lauxlib.h>
 
+#include "../../lualib-src/lua-weaktable.h"
 #include "platform.h"
 
 #define NS_PER_SECOND 1e9
@@ -35,22 +36,6 @@ record_gc(lua_State *L) {
 		r->counted_by = NULL;
 	}
 	return 0;
-}
-
-/* Push the table of records, made when it is first needed. */
-static void
-push_records(lua_State *L) {
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &records_key) == LUA_TTABLE) {
-		return;
-	}
-	lua_pop(L, 1);
-	lua_newtable(L);
-	lua_createtable(L, 0, 1);
-	lua_pushliteral(L, "k");
-	lua_setfield(L, -2, "__mode");
-	lua_setmetatable(L, -2);
-	lua_pushvalue(L, -1);
-	lua_rawsetp(L, LUA_REGISTRYINDEX, &records_key);
 }
 
 static struct record *
@@ -111,7 +96,7 @@ static void
 remove_record(lua_State *L, lua_State *co, struct record *r) {
 	r->counted_by->profiled--;
 	r->counted_by = NULL;
-	push_records(L);
+	lua_pushweaktable(L, &records_key);
 	lua_pushthread(co);
 	if (co != L) {
 		lua_xmove(co, L, 1);
@@ -166,7 +151,7 @@ lstart(lua_State *L) {
 		return luaL_error(L, "Thread %p start profile more than once", (void *)co);
 	}
 	luaL_checkstack(co, 1, NULL);
-	push_records(L);
+	lua_pushweaktable(L, &records_key);
 	lua_pushthread(co);
 	if (co != L) {
 		lua_xmove(co, L, 1);

@@ -11,6 +11,14 @@ sizes_are_checked(void **state) {
 	(void)state;
 	assert_null(pool_ring_create(NO_OPTIONS, 16));
 	assert_int_equal(errno, EINVAL);
+	/* What an item's size can count. */
+	size_t too_large = (size_t)64 << 30;
+	const size_t sizes[] = {too_large - 31, too_large, too_large + 1024, SIZE_MAX - 15, SIZE_MAX};
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		errno = 0;
+		assert_null(pool_ring_create(NO_OPTIONS, sizes[i]));
+		assert_int_equal(errno, E2BIG);
+	}
 	struct pool *pool = pool_ring_create(NO_OPTIONS, 1024);
 	size_t capacity = pool_ring_capacity(pool);
 	assert_null(pool_alloc(pool, 0));
