@@ -27,3 +27,19 @@ s|^    json.data = luaL_checklstring(l, 1, &json_len);$|&\
 # Would write a variable of the process, at every start of a service: the
 # decimal point of the locale, which here is always the dot.
 s|^    fpconv_init();$|    /* adapted */|
+
+# An error of Lua for want of memory passes the calls that free a buffer: both buffers
+# belong to the configuration, which frees what was left there.
+s|^    strbuf_t encode_buf;$|    strbuf_t decode_buf; /* adapted */\
+&|
+s|^    cfg = lua_newuserdata(l, sizeof(\*cfg));$|&\
+    memset(cfg, 0, sizeof(*cfg)); /* adapted */|
+/^static int json_destroy_config/,/^}/ {
+	s|^        strbuf_free(&cfg->encode_buf);$|        strbuf_free(\&cfg->decode_buf), strbuf_free(\&cfg->encode_buf); /* adapted */|
+}
+s|^    strbuf_t local_encode_buf;$|    /* adapted */|
+s|^        encode_buf = &local_encode_buf;$|        encode_buf = \&cfg->encode_buf; /* adapted */\
+        strbuf_free(encode_buf);|
+s|^    json.tmp = strbuf_new(json_len);$|    json.tmp = \&json.cfg->decode_buf; /* adapted */\
+    strbuf_free(json.tmp);\
+    strbuf_init(json.tmp, json_len);|

@@ -9,7 +9,7 @@ CJSON_OBJ := $(patsubst %,$(OBJ)/3rd/cjson/%.o,adapted fpconv strbuf)
 CJSON_UNPACKED := $(CJSON_DIR)/unpacked.stamp
 
 # The number of marks that adapt.sed leaves.
-CJSON_CHANGES := 5
+CJSON_CHANGES := 11
 
 $(CJSON_UNPACKED): 3rd/cjson/fetch.sh 3rd/cjson/adapt.sed 3rd/fetch-source.sh 3rd/unpack.sh $(CJSON_SRC)
 	@mkdir -p $(@D)
