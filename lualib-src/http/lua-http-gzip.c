@@ -20,6 +20,8 @@
 #define GZIP_WINDOW (15 + 16)
 #define ANY_WINDOW (15 + 32)
 #define MEMORY_LEVEL 8
+// Of a stream with a gap.
+#define LOST "bytes of the stream were lost when memory was out"
 
 int luaopen_http_gzip(lua_State *L);
 
@@ -40,6 +42,7 @@ zfree(void *ud, void *p) {
 struct deflater {
 	z_stream z;
 	bool live;
+	bool is_lost; // output that Lua had no memory for, and so the stream
 };
 
 static int
@@ -80,6 +83,7 @@ ldeflater_write(lua_State *L) {
 	bool finish = lua_toboolean(L, 3);
 	luaL_argcheck(L, n <= UINT_MAX, 2, "too long");
 	luaL_argcheck(L, d->live, 1, "the stream has ended");
+	luaL_argcheck(L, !d->is_lost, 1, LOST);
 	d->z.next_in = (Bytef *)(uintptr_t)p;
 	d->z.avail_in = (uInt)n;
 	luaL_Buffer b;
@@ -87,14 +91,16 @@ ldeflater_write(lua_State *L) {
 	do {
 		d->z.next_out = (Bytef *)luaL_prepbuffsize(&b, STEP);
 		d->z.avail_out = STEP;
+		d->is_lost = true;
 		deflate(&d->z, finish ? Z_FINISH : Z_NO_FLUSH);
 		luaL_addsize(&b, STEP - d->z.avail_out);
 	} while (d->z.avail_out == 0);
+	luaL_pushresult(&b);
+	d->is_lost = false;
 	if (finish) {
 		d->live = false;
 		deflateEnd(&d->z);
 	}
-	luaL_pushresult(&b);
 	return 1;
 }
 
@@ -103,7 +109,8 @@ ldeflater_write(lua_State *L) {
 struct inflater {
 	z_stream z;
 	bool live;
-	bool ended;  // at the end of a gzip member; another may follow
+	bool ended; // at the end of a gzip member; another may follow
+	bool is_lost;
 	char *input; // not yet worked on, from z.next_in
 };
 
@@ -176,6 +183,7 @@ static int
 linflater_pull(lua_State *L) {
 	struct inflater *i = luaL_checkudata(L, 1, INFLATER_META);
 	luaL_argcheck(L, i->live, 1, "the stream has ended");
+	luaL_argcheck(L, !i->is_lost, 1, LOST);
 	luaL_Buffer b;
 	i->z.next_out = (Bytef *)luaL_buffinitsize(L, &b, STEP);
 	i->z.avail_out = STEP;
@@ -192,7 +200,9 @@ linflater_pull(lua_State *L) {
 	if (i->z.avail_out == STEP) {
 		return 0;
 	}
+	i->is_lost = true;
 	luaL_pushresultsize(&b, STEP - i->z.avail_out);
+	i->is_lost = false;
 	return 1;
 }
 

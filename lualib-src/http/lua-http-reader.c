@@ -357,8 +357,10 @@ static int
 take_trailers(lua_State *L, struct reader *r) {
 	struct http_fault fault;
 	struct http_head h;
-	ptrdiff_t end = http_head_end(front(r), r->size, &r->limits, &r->scan, &fault);
+	struct http_scan scan = r->scan;
+	ptrdiff_t end = http_head_end(front(r), r->size, &r->limits, &scan, &fault);
 	if (end == 0) {
+		r->scan = scan;
 		return 0;
 	}
 	if (end < 0 || !http_trailer_parse(front(r), (size_t)end, &h, &fault)) {
