@@ -68,6 +68,8 @@ struct ltls_session {
 	char reason[256];
 	const struct ltls_config *base; // of the context it was made with, which ssl keeps
 	SSL_SESSION *ticket;            // the latest one, or NULL
+	char *plain;                    // plaintext that could not be given yet, or NULL
+	size_t plain_size;
 };
 
 //-------------------------------------------------------------------- errors

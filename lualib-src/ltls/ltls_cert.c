@@ -10,13 +10,26 @@
 #include <stdio.h>
 #include <time.h>
 
-// Pushes what was written to the BIO, which is freed.
-static void
-push_bio(lua_State *L, BIO *bio) {
+#include "../lua-owned.h"
+
+static int
+push_written(lua_State *L) {
+	BIO *bio = lua_touserdata(L, 1);
 	char *data = NULL;
 	long n = bio == NULL ? 0 : BIO_get_mem_data(bio, &data);
 	lua_pushlstring(L, n > 0 ? data : "", n > 0 ? (size_t)n : 0);
+	return 1;
+}
+
+static void
+free_bio(void *bio) {
 	BIO_free(bio);
+}
+
+// Pushes what was written to the BIO, which is freed.
+static void
+push_bio(lua_State *L, BIO *bio) {
+	lua_owned_call(L, push_written, bio, 1, free_bio);
 }
 
 static void
@@ -83,9 +96,9 @@ push_general_name(lua_State *L, const GENERAL_NAME *g) {
 	return true;
 }
 
-static void
-set_names(lua_State *L, X509 *cert) {
-	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+static int
+push_names(lua_State *L) {
+	const GENERAL_NAMES *names = lua_touserdata(L, 1);
 	lua_Integer n = 0;
 	lua_newtable(L);
 	for (int i = 0; names != NULL && i < sk_GENERAL_NAME_num(names); i++) {
@@ -93,7 +106,18 @@ set_names(lua_State *L, X509 *cert) {
 			lua_seti(L, -2, ++n);
 		}
 	}
+	return 1;
+}
+
+static void
+free_names(void *names) {
 	GENERAL_NAMES_free(names);
+}
+
+static void
+set_names(lua_State *L, X509 *cert) {
+	void *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	lua_owned_call(L, push_names, names, 1, free_names);
 	lua_setfield(L, -2, "names");
 }
 

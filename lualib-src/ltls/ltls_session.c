@@ -292,8 +292,10 @@ lclose(lua_State *L) {
 	struct ltls_session *s = check_object(L);
 	SSL_free(s->ssl);
 	SSL_SESSION_free(s->ticket);
+	skynet_free(s->plain);
 	s->ssl = NULL;
 	s->ticket = NULL;
+	s->plain = NULL;
 	return 0;
 }
 
@@ -359,37 +361,36 @@ check_finished(lua_State *L) {
 	return s;
 }
 
-// All the plaintext that is there, in a block that is given; NULL if there is none.
-// *error becomes what stopped it, an SSL_ERROR.
-static char *
-take_plaintext(struct ltls_session *s, size_t *total, int *error) {
+// Adds all the plaintext that is there to what the session has; returns what stopped it,
+// an SSL_ERROR.
+static int
+take_plaintext(struct ltls_session *s) {
 	char room[RECORD_MAX];
-	char *block = NULL;
-	size_t cap = 0;
+	size_t cap = s->plain_size;
 	size_t n;
 	int r;
-	*total = 0;
 	while ((r = SSL_read_ex(s->ssl, room, sizeof(room), &n)) == 1) {
-		if (*total + n > cap) {
+		if (s->plain_size + n > cap) {
 			// The first record, which is mostly the only one, gets what it needs.
-			cap = cap == 0 ? n : (*total + n) * 2;
-			block = skynet_realloc(block, cap);
+			cap = cap == 0 ? n : (s->plain_size + n) * 2;
+			s->plain = skynet_realloc(s->plain, cap);
 		}
-		memcpy(block + *total, room, n);
-		*total += n;
+		memcpy(s->plain + s->plain_size, room, n);
+		s->plain_size += n;
 		s->chatter = 0;
 	}
-	*error = SSL_get_error(s->ssl, r);
-	return block;
+	return SSL_get_error(s->ssl, r);
 }
 
-// Takes in the bytes of arguments 2 and 3 and gives a block of plaintext, or NULL. An
-// error behind good records is kept for the next call.
-static char *
-receive(lua_State *L, struct ltls_session *s, size_t *total) {
-	int error;
+// Takes in the bytes of arguments 2 and 3. The session has the plaintext then, until it is
+// given. An error behind good records is kept for the next call.
+static void
+receive(lua_State *L, struct ltls_session *s) {
+	if (s->has_failed) {
+		return;
+	}
 	feed(L, s);
-	char *block = take_plaintext(s, total, &error);
+	int error = take_plaintext(s);
 	if (error == SSL_ERROR_ZERO_RETURN) {
 		s->is_ended = true;
 	} else if (error != SSL_ERROR_WANT_READ) {
@@ -398,11 +399,23 @@ receive(lua_State *L, struct ltls_session *s, size_t *total) {
 		s->has_failed = true;
 		snprintf(s->reason, sizeof(s->reason), "too many handshake messages behind the handshake");
 	}
-	if (s->has_failed && block == NULL) {
+	if (s->has_failed && s->plain == NULL) {
 		luaL_error(L, "%s", s->reason);
 	}
 	trim_input(s);
-	return block;
+}
+
+static struct ltls_session *
+check_readable(lua_State *L) {
+	struct ltls_session *s = ltls_check_session(L);
+	return s->plain != NULL ? s : check_finished(L);
+}
+
+// The plaintext is the caller's.
+static void
+give_plaintext(struct ltls_session *s) {
+	s->plain = NULL;
+	s->plain_size = 0;
 }
 
 static int
@@ -413,46 +426,38 @@ push_state(lua_State *L, struct ltls_session *s) {
 	return 3;
 }
 
-// Bytes in a block as a string. Called protected: memory may end.
-static int
-push_bytes(lua_State *L) {
-	lua_pushlstring(L, lua_touserdata(L, 1), (size_t)lua_tointeger(L, 2));
-	return 1;
-}
+// What cannot be given for want of Lua's memory is given by the next call, which may have no
+// bytes.
 
 // read([bytes] | block, size) -> plaintext ("" if none), ended, has_output, failure.
 // `ended`: the peer has said that nothing follows. `has_output`: write() has something
 // to fetch. `failure`: the error behind good records, which the next call raises.
 static int
 lread(lua_State *L) {
-	struct ltls_session *s = check_finished(L);
-	size_t n;
-	char *block = receive(L, s, &n);
-	lua_pushcfunction(L, push_bytes);
-	lua_pushlightuserdata(L, block);
-	lua_pushinteger(L, (lua_Integer)n);
-	int status = lua_pcall(L, 2, 1, 0);
-	skynet_free(block);
-	if (status != LUA_OK) {
-		return lua_error(L);
-	}
-	return 1 + push_state(L, s);
+	struct ltls_session *s = check_readable(L);
+	receive(L, s);
+	lua_pushlstring(L, s->plain != NULL ? s->plain : "", s->plain_size);
+	int results = 1 + push_state(L, s);
+	skynet_free(s->plain);
+	give_plaintext(s);
+	return results;
 }
 
 // pull([bytes] | block, size) -> block, size, ended, has_output, failure. As read, but
 // gives a block of the allocator, or nil.
 static int
 lpull(lua_State *L) {
-	struct ltls_session *s = check_finished(L);
-	size_t n;
-	char *block = receive(L, s, &n);
-	if (block == NULL) {
+	struct ltls_session *s = check_readable(L);
+	receive(L, s);
+	if (s->plain == NULL) {
 		lua_pushnil(L);
 	} else {
-		lua_pushlightuserdata(L, block);
+		lua_pushlightuserdata(L, s->plain);
 	}
-	lua_pushinteger(L, (lua_Integer)n);
-	return 2 + push_state(L, s);
+	lua_pushinteger(L, (lua_Integer)s->plain_size);
+	int results = 2 + push_state(L, s);
+	give_plaintext(s);
+	return results;
 }
 
 // write([plaintext] | block, size) -> all bytes to send ("" if none). Without
