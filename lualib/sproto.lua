@@ -29,7 +29,11 @@ local host = {}
 local host_meta = { __index = host }
 local owner_meta = {
 	__index = sproto,
-	__gc = function(self) core.deleteproto(self.__cobj) end,
+	__gc = function(self)
+		if self.__cobj then
+			core.deleteproto(self.__cobj)
+		end
+	end,
 }
 local borrower_meta = { __index = sproto }
 
@@ -41,11 +45,13 @@ end
 ---@param bundle string
 ---@return sproto
 function sproto.new(bundle)
-	local cobj = core.newproto(bundle)
-	if not cobj then
+	-- The owner comes first: without memory for it there must be nothing to own.
+	local self = new_object(false, owner_meta)
+	self.__cobj = core.newproto(bundle)
+	if not self.__cobj then
 		error("invalid sproto bundle", 2)
 	end
-	return new_object(cobj, owner_meta)
+	return self
 end
 
 ---An object over a native schema of somebody else, who must keep it alive.
@@ -59,7 +65,12 @@ end
 ---@param cobj lightuserdata
 ---@return sproto
 function sproto.adopt(cobj)
-	return new_object(cobj, owner_meta)
+	local ok, self = pcall(new_object, cobj, owner_meta)
+	if not ok then
+		core.deleteproto(cobj)
+		error(self, 0)
+	end
+	return self
 end
 
 ---An object over a schema in text form. Raises with line and cause.

@@ -18,6 +18,8 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "../lua-owned.h"
+
 #define RECV_SIZE 4096
 #define MAX_LINES 1024
 #define STDIN_READ 4096
@@ -86,14 +88,19 @@ would_block(void) {
 static int
 lrecv(lua_State *L) {
 	char buf[RECV_SIZE];
+	int fd = check_fd(L);
 	ssize_t n;
 	do {
-		n = recv(check_fd(L), buf, sizeof(buf), MSG_DONTWAIT);
+		n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_PEEK);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		return would_block() ? 0 : socket_error(L);
 	}
 	lua_pushlstring(L, buf, (size_t)n);
+	// Not before there is the string: without memory for it nothing is lost.
+	if (n > 0) {
+		recv(fd, buf, (size_t)n, MSG_DONTWAIT);
+	}
 	return 1;
 }
 
@@ -284,8 +291,7 @@ lreadstdin(lua_State *L) {
 	if (line.text == NULL) {
 		return 0;
 	}
-	lua_pushlstring(L, line.text, line.n);
-	free(line.text);
+	lua_owned_string(L, line.text, line.n);
 	return 1;
 }
 
