@@ -18,6 +18,7 @@
 #include "lshare.h"
 #include "lua-guard.h"
 #include "lua-sink.h"
+#include "lua-socket-lost.h"
 #include "lua-task.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
@@ -221,7 +222,8 @@ lreceive(lua_State *L) {
 // before they get to Lua.
 static int
 lreceiver(lua_State *L) {
-	task_set_filter(L, PTYPE_SOCKET, filter_event, NULL, the_inbox(L));
+	struct sched *S = task_set_filter(L, PTYPE_SOCKET, filter_event, the_inbox(L));
+	task_set_lost(S, socket_event_lost);
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushcclosure(L, lreceive, 1);
 	return 1;

@@ -14,6 +14,7 @@
 
 #include "lua-guard.h"
 #include "lua-owned.h"
+#include "lua-socket-lost.h"
 #include "lua-task.h"
 #include "netpack_frame.h"
 #include "netpack_guard.h"
@@ -407,6 +408,7 @@ static int
 lreceiver(lua_State *L) {
 	check_guarded(L);
 	luaL_checkstack(L, KIND_LAST + 1, NULL);
+	task_set_lost(task_set_filter(L, PTYPE_SOCKET, NULL, NULL), socket_event_lost);
 	for (int i = 1; i <= KIND_LAST; i++) {
 		push_kind(L, i);
 	}
@@ -478,7 +480,7 @@ lroute(lua_State *L) {
 		// The filter needs the queue as long as the VM lives.
 		lua_pushvalue(L, 1);
 		lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)lroute);
-		task_set_filter(L, PTYPE_SOCKET, route_data, NULL, q);
+		task_set_filter(L, PTYPE_SOCKET, route_data, q);
 	}
 	set_route(q, id, (uint64_t)service << 32 | source);
 	return 0;

@@ -21,6 +21,7 @@
 
 #include "lshare.h"
 #include "lua-sink.h"
+#include "lua-socket-lost.h"
 #include "lua-task.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
@@ -51,6 +52,7 @@ struct inbox {
 	int session;          // of the task that waits, see task_wake
 	size_t need;          // bytes it waits for, or NEED_...; 0: nobody waits for bytes
 	bool is_slow;
+	bool is_foreign;       // a sink of Lua's takes the bytes
 	uint8_t separator_len; // with NEED_LINE
 	char separator[CHAIN_MEMO_MAX];
 	const struct stream_sink *sink; // what takes the bytes; lives in the user value
@@ -232,8 +234,8 @@ pass_over(struct inboxes *all, struct entry **link, struct skynet_socket_message
 	m->buffer = NULL;
 }
 
-// Data for an inbox where nothing is out of the ordinary, and all for connections that were
-// dropped. The filter of the service, see lua-task.h.
+// Takes in data, of which Lua hears only where something is out of the ordinary, and all for
+// connections that were dropped. The filter of the service, see lua-task.h.
 static bool
 filter_event(void *ud, struct skynet_context *ctx, const void *msg, size_t size) {
 	struct inboxes *all = ud;
@@ -251,12 +253,18 @@ filter_event(void *ud, struct skynet_context *ctx, const void *msg, size_t size)
 		return true;
 	}
 	struct inbox *p = (struct inbox *)*link;
-	if (m->type != SKYNET_SOCKET_TYPE_DATA || m->buffer == NULL || p->is_slow ||
-	    p->need == NEED_LUA || held(p) + (size_t)m->ud > PAUSE_SIZE ||
-	    !take_in(p, all->main, m->buffer, (size_t)m->ud)) {
+	if (m->type != SKYNET_SOCKET_TYPE_DATA || m->buffer == NULL || p->is_foreign) {
 		return false;
 	}
+	bool is_usual = !p->is_slow && p->need != NEED_LUA && held(p) + (size_t)m->ud <= PAUSE_SIZE;
+	if (!take_in(p, all->main, m->buffer, (size_t)m->ud)) {
+		return false;
+	}
+	// Whatever becomes of its task, Lua finds it here.
 	m->buffer = NULL;
+	if (!is_usual) {
+		return false;
+	}
 	if (is_satisfied(p)) {
 		p->need = 0;
 		task_wake(all->sched, p->session);
@@ -521,6 +529,13 @@ lreadline(lua_State *L) {
 	return 1;
 }
 
+// held(inbox) -> bytes that it has
+static int
+lheld(lua_State *L) {
+	lua_pushinteger(L, (lua_Integer)held(check_inbox(L)));
+	return 1;
+}
+
 // slow(inbox): from now on Lua looks at all that comes
 static int
 lslow(lua_State *L) {
@@ -539,6 +554,7 @@ lfeed(lua_State *L) {
 		p->sink = lua_touserdata(L, -1);
 		p->sink_ud = lua_touserdata(L, 2);
 	}
+	p->is_foreign = p->sink == NULL && lua_toboolean(L, 2);
 	// It lives as long as the inbox.
 	lua_pushvalue(L, 2);
 	lua_setiuservalue(L, 1, 1);
@@ -609,7 +625,8 @@ new_inboxes(lua_State *L) {
 	// The filter needs it as long as the VM lives.
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_event);
-	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_event, NULL, all);
+	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_event, all);
+	task_set_lost(all->sched, socket_event_lost);
 }
 
 int
@@ -619,7 +636,7 @@ luaopen_skynet_socketinbox(lua_State *L) {
 	    {"next", lnext},   {"wake", lwake},       {"busy", lbusy},   {"need", lneed},
 	    {"pop", lpop},     {"readall", lreadall}, {"has", lhas},     {"readline", lreadline},
 	    {"slow", lslow},   {"feed", lfeed},       {"close", lclose}, {"drop", ldrop},
-	    {"leave", lleave}, {NULL, NULL},
+	    {"leave", lleave}, {"held", lheld},       {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlibtable(L, functions);

@@ -453,7 +453,8 @@ push_sender(lua_State *L, struct skynet_socket_message *m, const char *from, siz
 	}
 }
 
-// unpack(msg, size) -> type, id, ud, payload[, address]. When it raises, the payload is freed.
+// unpack(msg, size) -> type, id, ud, payload[, address]. Once: a block is the caller's then.
+// When it raises, the payload is freed.
 static int
 lunpack(lua_State *L) {
 	struct skynet_socket_message *m = lua_touserdata(L, 1);
@@ -470,11 +471,11 @@ lunpack(lua_State *L) {
 	lua_pushlightuserdata(L, m->buffer);
 	int n = 0;
 	const char *from = m->type == SKYNET_SOCKET_TYPE_UDP ? skynet_socket_udp_address(m, &n) : NULL;
-	if (from == NULL) {
-		return 4;
+	if (from != NULL) {
+		push_sender(L, m, from, (size_t)n);
 	}
-	push_sender(L, m, from, (size_t)n);
-	return 5;
+	m->buffer = NULL;
+	return from != NULL ? 5 : 4;
 }
 
 //---------------------------------------------------------------------- info

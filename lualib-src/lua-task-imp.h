@@ -208,7 +208,7 @@ struct sched {
 	struct task_queue fork;
 	struct task_queue stalled; /* forks that had no memory to begin */
 	struct again *again;       /* messages that had none, in order */
-	task_filter lost;          /* NULL = none */
+	task_lost lost;            /* NULL = none */
 	size_t failure_n;
 	size_t failure_cap;
 	struct skynet_notice failures;  /* log lines about them */

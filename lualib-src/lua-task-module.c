@@ -56,13 +56,17 @@ task_new_session(lua_State *L, struct skynet_context *ctx) {
 }
 
 struct sched *
-task_set_filter(lua_State *L, int type, task_filter f, task_filter lost, void *ud) {
+task_set_filter(lua_State *L, int type, task_filter f, void *ud) {
 	struct sched *S = sched_of(L);
 	S->filter_type = (int16_t)type;
 	S->filter = f;
-	S->lost = lost;
 	S->filter_ud = ud;
 	return S;
+}
+
+void
+task_set_lost(struct sched *S, task_lost f) {
+	S->lost = f;
 }
 
 void

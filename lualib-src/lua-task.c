@@ -194,8 +194,9 @@ static void
 on_starved(struct sched *S, const struct inbound *in) {
 	if (in->type == PTYPE_ERROR) {
 		on_error(S, S->L, in);
-	} else if (is_shutdown(in) || (in->type == S->filter_type && S->lost != NULL &&
-	                               S->lost(S->filter_ud, S->ctx, in->msg, in->sz))) {
+	} else if (in->type == S->filter_type && S->lost != NULL) {
+		S->lost(S, S->ctx, (void *)(uintptr_t)in->msg, in->sz);
+	} else if (is_shutdown(in)) {
 		sched_deliver_again(S, in);
 	}
 }
@@ -334,6 +335,12 @@ sched_deliver_again(struct sched *S, const struct inbound *in) {
 	}
 	*end = a;
 	sched_kick(S, 1);
+}
+
+void
+task_deliver_again(struct sched *S, int type, const void *msg, size_t sz) {
+	const struct inbound in = {.type = type, .msg = msg, .sz = sz};
+	sched_deliver_again(S, &in);
 }
 
 void

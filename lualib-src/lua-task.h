@@ -36,12 +36,24 @@ typedef bool (*task_filter)(void *ud, struct skynet_context *ctx, const void *ms
  * must stay callable as long as the VM takes messages. Services that take messages in
  * Lua (dispatch_message) have no use of it. Returns the scheduler, which lives as long as
  * the VM. Raises without one.
- *
- * lost, or NULL, is told of messages that came to nothing: there was no memory to make their
- * task, or it ended with that error before it was suspended. True: the message is delivered
- * once more later, through the filter, with what lost has changed in it.
  */
-struct sched *task_set_filter(lua_State *L, int type, task_filter f, task_filter lost, void *ud);
+struct sched *task_set_filter(lua_State *L, int type, task_filter f, void *ud);
+
+/*
+ * A function that is told of messages that came to nothing: there was no memory to make their
+ * task, or it ended with that error before it was suspended. It may change the message, and
+ * have something delivered again. Runs outside of Lua, and may not use it.
+ */
+typedef void (*task_lost)(struct sched *S, struct skynet_context *ctx, void *msg, size_t sz);
+
+/* From now on of the type that has a filter, or will have one; NULL = none. */
+void task_set_lost(struct sched *S, task_lost f);
+
+/*
+ * Deliver a message a little later, as if it came from nobody and wanted no answer, through
+ * the filter. Copies it.
+ */
+void task_deliver_again(struct sched *S, int type, const void *msg, size_t sz);
 
 /*
  * Suspend the running task as skynet.wait() does, or as skynet.sleep(cs) when cs >= 0, but

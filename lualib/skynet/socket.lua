@@ -45,6 +45,7 @@ local function keep_record(s)
 	local n = #spare
 	if n < SPARE and not (s.paused or s.limit or s.overflow or s.sink or s.failure) then
 		s.warning = nil
+		s.is_closing = false
 		spare[n + 1] = s
 	end
 end
@@ -68,6 +69,7 @@ local function new_stream(id)
 		connected = true,
 		need = nil,
 		warning = nil,
+		is_closing = false,
 	}
 end
 
@@ -199,6 +201,24 @@ function socket.listen(host, port, backlog)
 	return id, s.addr, s.port
 end
 
+-- What Lua raises.
+local NO_MEMORY = "not enough memory"
+
+-- Of a table with the id of a connection, while the callback that got it runs: without it
+-- nobody would close the connection, should there be no memory for it.
+local serving = {
+	__close = function(guard, err)
+		local id = guard.id
+		if err ~= NO_MEMORY then
+			return
+		elseif pool[id] then
+			socket.drop(id)
+		else
+			driver.close(id)
+		end
+	end,
+}
+
 ---Begin to accept on a listener; what it accepts is read at once and belongs to this
 ---service. Cheaper than start for each connection. Yields.
 ---@param id integer
@@ -217,11 +237,9 @@ function socket.accept(id, func, warning, failed)
 	end
 	driver.accept(id)
 	local done, why = connect(id, "listener", function(new_id, addr)
-		local ok, err = pcall(adopt, new_id, warning)
-		if not ok then
-			give_up(new_id, err)
-		end
-		return func(new_id, addr)
+		local guard <close> = setmetatable({ id = new_id }, serving)
+		adopt(new_id, warning)
+		func(new_id, addr)
 	end)
 	if pool[id] then
 		pool[id].failed = failed
@@ -245,8 +263,12 @@ function socket.start(id, func)
 		error("socket is not closed", 2)
 	end
 	assert(onclose[id] == nil, "socket has an onclose callback")
+	local callback = func and function(new_id, addr)
+		local guard <close> = setmetatable({ id = new_id }, serving)
+		func(new_id, addr)
+	end
 	driver.start(id)
-	return connect(id, func and "listener" or "stream", func)
+	return connect(id, func and "listener" or "stream", callback)
 end
 
 ----------------------------------------------------------------- reading
@@ -484,6 +506,7 @@ function socket.close(id)
 	elseif s.connected then
 		-- Not to be resumed by the wait for the end.
 		s.paused = false
+		s.is_closing = true
 		suspend(s)
 	end
 	s.connected = false

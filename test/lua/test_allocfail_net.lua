@@ -460,7 +460,12 @@ for type, ud in pairs { [DATA] = 1, [CONNECT] = 2, [ERROR] = 0 } do
 				"a text that is longer than a short string")
 		end,
 		run = function(msg, size) return driver.unpack(msg, size) end,
-		check = function(_, _, t, id) test.eq({ t, id }, { type, NOBODY }) end,
+		check = function(_, _, t, id, n, data)
+			test.eq({ t, id }, { type, NOBODY })
+			if t == DATA then
+				driver.drop(data, n)
+			end
+		end,
 		over = function(msg) native.dispose(msg) end,
 	})
 end

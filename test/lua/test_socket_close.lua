@@ -186,7 +186,7 @@ end)
 
 test.case("a reader that got its data as the socket was closed ends, too", function()
 	local client, server = pair()
-	local take = inbox.take
+	local held = inbox.held
 	local closer, closed, got = nil, false, {}
 	skynet.fork(function()
 		closer = coroutine.running()
@@ -202,10 +202,10 @@ test.case("a reader that got its data as the socket was closed ends, too", funct
 	test.wait_for(function() return closer end)
 	-- The task that closes wakes just before the one that reads.
 	socket.limit(server, 1024)
-	inbox.take = function(...)
-		inbox.take = take
+	inbox.held = function(...)
+		inbox.held = held
 		skynet.wakeup(closer)
-		return take(...)
+		return held(...)
 	end
 	socket.write(client, "data")
 	test.wait_for(function() return closed and got[#got] == false end)

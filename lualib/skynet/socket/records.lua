@@ -34,6 +34,7 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field limit integer?
 ---@field overflow boolean?
 ---@field sink table? what takes the bytes in place of the inbox
+---@field is_closing boolean? closed by this service, where a task waits for CLOSE
 ---@field is_refused boolean? closed already; only CLOSE is awaited, by nobody
 ---@field failure string? the error that ended the connection
 ---@field callback function?
@@ -161,6 +162,7 @@ local function satisfied(s, need, size)
 	end
 end
 
+-- An event that finds no memory comes once more: each of these can begin again.
 local on = {}
 
 -- DATA
@@ -177,7 +179,11 @@ on[1] = function(id, size, data)
 	local sink = s.sink
 	if sink then
 		size = sink:feed(data, size)
+	elseif data == "" then
+		-- The inbox has it.
+		size = inbox.held(target)
 	else
+		-- There was no memory for it a moment ago.
 		local err
 		size, err = inbox.take(target, data, size)
 		if not size then
@@ -234,10 +240,10 @@ on[2] = function(id, port, addr)
 			-- From an earlier life of the id in this service.
 			return
 		end
-		s.connecting = nil
 		s.connected = true
 		s.addr, s.port = addr, port
 		wakeup(s)
+		s.connecting = nil
 	elseif addr == "transferred" and s.connected then
 		-- Another service has taken it; no more events come here.
 		forget(s)
@@ -258,7 +264,13 @@ on[3] = function(id)
 			s.connecting = "socket closed"
 			driver.close(id)
 		end
-		wakeup(s)
+		if s.is_closing and not is_busy(s) then
+			-- The task that was to wait for this is dead.
+			inbox.close(s.inbox)
+			pool[id] = nil
+		else
+			wakeup(s)
+		end
 	end
 	local cb = onclose[id]
 	if cb then

@@ -1,0 +1,74 @@
+-- Sockets of services whose allocations fail, each in its turn: a connection may end, but
+-- none is left that nobody reads or closes.
+
+local skynet = require "skynet"
+local socket = require "skynet.socket"
+local oom = require "oom"
+local test = require "testlib"
+
+-- A peer waits so long for what may not come, 1/100 s.
+local PATIENCE = 30
+
+local target
+
+local function sweep(exchange, check)
+	oom.sweep { handle = target, exchange = function() pcall(exchange) end, check = check or exchange }
+end
+
+-- Says something on a new connection. Raises unless it comes back.
+local function say(port, text, answer)
+	local id = assert(socket.open("127.0.0.1", port))
+	local ok, err = pcall(function()
+		for _ = 1, 2 do
+			socket.write(id, text)
+			test.eq(socket.readline(id, "\n", PATIENCE), answer)
+		end
+	end)
+	socket.close(id)
+	assert(ok, err)
+end
+
+local function say_once(port, text, answer)
+	local id = assert(socket.open("127.0.0.1", port))
+	socket.write(id, text)
+	local line = socket.readline(id, "\n", PATIENCE)
+	socket.close(id)
+	test.eq(line, answer)
+end
+
+for _, how in ipairs { "accept", "start" } do
+	test.case("a server that uses socket." .. how, function()
+		local port = skynet.call(target, "lua", "listen", how)
+		sweep(function() say(port, "hello\n", "hello") end)
+	end)
+end
+
+test.case("a server that forks for each connection", function()
+	local port = skynet.call(target, "lua", "listen_fork")
+	sweep(function() say(port, "hello\n", "hello") end)
+end)
+
+test.case("a server that has Lua look at what comes", function()
+	local port = skynet.call(target, "lua", "listen_sizes")
+	local text = ("x"):rep(20)
+	sweep(function() say_once(port, "20" .. text .. "line<the end of the line>", text .. "line") end)
+end)
+
+test.case("a client", function()
+	local listener, _, port = socket.listen("127.0.0.1", 0)
+	socket.accept(listener, function(id)
+		local line = socket.readline(id)
+		if line then
+			socket.write(id, line .. "\n")
+			socket.readline(id)
+		end
+		socket.close(id)
+	end)
+	sweep(function() test.eq(skynet.call(target, "lua", "talk", port, "hello"), "hello") end)
+	socket.close(listener)
+end)
+
+test.run(function()
+	target = skynet.newservice "oom_socket"
+	oom.watch(target)
+end)
