@@ -36,6 +36,8 @@ local MAX_LINES = 100
 local gate
 ---@type snax.gatelistener.listener?
 local listener
+-- Those that were closed and are still there: id -> token of the command.
+local closing = {}
 
 local command = {}
 
@@ -76,7 +78,16 @@ function command.close()
 	driver.close(this.id)
 	if not this.port then
 		skynet.wakeup(this)
+		if this.err then
+			return
+		end
 	end
+	-- From then on the port is free, for the next `open`.
+	local token = {}
+	closing[this.id] = token
+	repeat
+		skynet.wait(token)
+	until not closing[this.id]
 end
 
 local function dispatch_command(_, source, cmd, ...)
@@ -116,12 +127,25 @@ function gatelistener.bound(id, ip, port)
 	end
 end
 
+---A socket is closed; a listener's port is free now.
+---@param id integer
+function gatelistener.closed(id)
+	local token = closing[id]
+	if token then
+		closing[id] = nil
+		skynet.wakeup(token)
+	end
+end
+
 ---Take an error of a socket, if that is the listener.
 ---@param id integer
 ---@param text string
 ---@return boolean
 function gatelistener.failed(id, text)
-	if not listener or id ~= listener.id then
+	if closing[id] then
+		gatelistener.closed(id)
+		return true
+	elseif not listener or id ~= listener.id then
 		return false
 	end
 	notice("accept", MAX_LINES, "%s accept error: %s", gate.name, text)

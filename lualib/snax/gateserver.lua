@@ -528,6 +528,8 @@ function event.close(fd, is_cut)
 	end
 	if s and s ~= GONE then
 		report_gone(fd)
+	elseif not s then
+		gatelistener.closed(fd)
 	end
 end
 

@@ -599,7 +599,7 @@ end
 on[3] = function(fd)
 	local c = connections[fd]
 	if not c then
-		return
+		return gatelistener.closed(fd)
 	end
 	report_cut(c)
 	if c.state ~= CLOSED then

@@ -40,7 +40,10 @@ test.case("open replies the actual address; a second open fails; close and reope
 	socket.write(id, frame(1, "still here"))
 	test.eq(expect "data", { "data", fd, "still here", n = 3 })
 	test.err(function() skynet.call(gate, "lua", "close") end, "call failed")
+	-- At once, on the same port.
+	again.port = port
 	local _, port2 = skynet.call(gate, "lua", "open", again)
+	test.eq(port2, port)
 	socket.close((accept(gate, port2)))
 	socket.close(id)
 	skynet.kill(gate)
