@@ -2,6 +2,7 @@
 // else.
 //   ltls.c           the Lua modules ltls.c and ltls.init.c
 //   ltls_context.c   contexts: certificates, trust, protocol settings
+//   ltls_crl.c       their certificate revocation lists
 //   ltls_name.c      what a server context decides by name: SNI and ALPN
 //   ltls_session.c   sessions: handshake, records, end of stream
 //   ltls_resume.c    session tickets as strings
@@ -17,6 +18,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 
 #include <stdbool.h>
@@ -49,6 +51,10 @@ struct ltls_config {
 	int client_auth; // SSL_VERIFY_ flags of a server session
 	bool has_trust;  // the user named certificates to trust
 	bool has_certificate;
+	bool has_ticket_keys;
+	unsigned char ticket_id[SHA256_DIGEST_LENGTH]; // of those keys
+	STACK_OF(X509_CRL) * crls;                     // NULL = revocation is not looked at
+	unsigned char crl_digest[SHA256_DIGEST_LENGTH];
 	bool refuse_unknown_host;
 	unsigned char *alpn; // wire form of RFC 7301
 	size_t alpn_n;
@@ -91,6 +97,25 @@ void ltls_trust_system(SSL_CTX *ctx);
 void ltls_config_free(struct ltls_config *c);
 int ltls_new_context(lua_State *L);
 void ltls_context_register(lua_State *L);
+// For functions that read PEM: a text as a BIO, given; refuses to ask for a password;
+// whether the last error is the end of a list of objects, and not one of them.
+BIO *ltls_text_bio(lua_State *L, int index);
+int ltls_password(char *buf, int size, int rwflag, void *ud);
+bool ltls_is_end_of_pem(void);
+// Sessions made with shared ticket keys resume where the same certificates are revoked.
+void ltls_name_sessions(SSL_CTX *ctx);
+
+//---------------------------------------------------------------- revocation
+
+// Methods of contexts: set_crl(file [, all]), set_crl_pem(text [, all]). The certificate of
+// the peer, with `all` those of its authorities, too, must be on the list of who issued it,
+// and there must be one. Behind set_ca.
+int ltls_context_set_crl(lua_State *L);
+int ltls_context_set_crl_pem(lua_State *L);
+// Whether a certificate is on one of the lists of the context; NULL is not.
+bool ltls_is_revoked(const struct ltls_config *c, X509 *cert);
+// What to do about a result of verification (X509_V_ERR_), as a text to append, or "".
+const char *ltls_crl_hint(long problem);
 
 //--------------------------------------------------------------------- names
 

@@ -33,6 +33,7 @@ ltls_config_free(struct ltls_config *c) {
 		SSL_CTX_free(c->host[i].ctx);
 	}
 	skynet_free(c->host);
+	sk_X509_CRL_pop_free(c->crls, X509_CRL_free);
 	skynet_free(c->alpn);
 	skynet_free(c);
 }
@@ -60,8 +61,8 @@ ltls_config(const SSL_CTX *ctx) {
 }
 
 // Without one OpenSSL would ask the terminal, and the worker would wait for it.
-static int
-on_password(char *buf, int size, int rwflag, void *ud) {
+int
+ltls_password(char *buf, int size, int rwflag, void *ud) {
 	const char *password = ud;
 	size_t n = password == NULL ? 0 : strlen(password);
 	(void)rwflag;
@@ -93,7 +94,7 @@ configure(SSL_CTX *ctx) {
 	                             SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	// An idle connection gives its record buffers back.
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_set_default_passwd_cb(ctx, on_password);
+	SSL_CTX_set_default_passwd_cb(ctx, ltls_password);
 	ltls_name_install(ctx);
 	ltls_resume_install(ctx);
 	return SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1 && set_session_id_context(ctx);
@@ -170,8 +171,8 @@ lset_cert(lua_State *L) {
 }
 
 // A text as a BIO, lent.
-static BIO *
-text_bio(lua_State *L, int index) {
+BIO *
+ltls_text_bio(lua_State *L, int index) {
 	size_t n;
 	const char *text = luaL_checklstring(L, index, &n);
 	luaL_argcheck(L, n <= INT_MAX, index, "text too long");
@@ -183,8 +184,8 @@ text_bio(lua_State *L, int index) {
 }
 
 // The end of a list of PEM objects, as opposed to one that cannot be read.
-static bool
-is_end_of_pem(void) {
+bool
+ltls_is_end_of_pem(void) {
 	unsigned long e = ERR_peek_last_error();
 	bool end = ERR_GET_LIB(e) == ERR_LIB_PEM && ERR_GET_REASON(e) == PEM_R_NO_START_LINE;
 	if (end) {
@@ -195,19 +196,19 @@ is_end_of_pem(void) {
 
 static bool
 use_chain(SSL_CTX *ctx, BIO *bio) {
-	X509 *cert = PEM_read_bio_X509_AUX(bio, NULL, on_password, NULL);
+	X509 *cert = PEM_read_bio_X509_AUX(bio, NULL, ltls_password, NULL);
 	if (cert == NULL) {
 		return false;
 	}
 	bool ok = SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_clear_chain_certs(ctx) == 1;
 	X509_free(cert);
-	while (ok && (cert = PEM_read_bio_X509(bio, NULL, on_password, NULL)) != NULL) {
+	while (ok && (cert = PEM_read_bio_X509(bio, NULL, ltls_password, NULL)) != NULL) {
 		ok = SSL_CTX_add0_chain_cert(ctx, cert) == 1;
 		if (!ok) {
 			X509_free(cert);
 		}
 	}
-	return ok && is_end_of_pem();
+	return ok && ltls_is_end_of_pem();
 }
 
 // set_cert_pem(certs, key [, password]): the same from texts
@@ -218,14 +219,14 @@ lset_cert_pem(lua_State *L) {
 	luaL_checkstring(L, 3);
 	const char *password = luaL_optstring(L, 4, NULL);
 	ERR_clear_error();
-	BIO *bio = text_bio(L, 2);
+	BIO *bio = ltls_text_bio(L, 2);
 	bool ok = use_chain(ctx, bio);
 	BIO_free(bio);
 	if (!ok) {
 		return ltls_raise(L, "SSL_CTX_use_certificate");
 	}
-	bio = text_bio(L, 3);
-	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, on_password, (void *)(uintptr_t)password);
+	bio = ltls_text_bio(L, 3);
+	EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, ltls_password, (void *)(uintptr_t)password);
 	BIO_free(bio);
 	ok = key != NULL && SSL_CTX_use_PrivateKey(ctx, key) == 1;
 	EVP_PKEY_free(key);
@@ -249,7 +250,7 @@ load_system_trust(void) {
 void
 ltls_trust_system(SSL_CTX *ctx) {
 	struct ltls_config *c = ltls_config(ctx);
-	if (c->has_trust) {
+	if (c->has_trust || c->crls != NULL) {
 		return;
 	}
 	pthread_once(&trust_once, load_system_trust);
@@ -260,9 +261,12 @@ ltls_trust_system(SSL_CTX *ctx) {
 
 // The first certificate that the user names replaces those of the system.
 static void
-own_trust(SSL_CTX *ctx) {
+own_trust(lua_State *L, SSL_CTX *ctx) {
 	struct ltls_config *c = ltls_config(ctx);
 	if (!c->has_trust) {
+		if (c->crls != NULL) {
+			luaL_error(L, "name the authorities (set_ca) before their revocation lists (set_crl)");
+		}
 		X509_STORE *store = X509_STORE_new();
 		if (store != NULL) {
 			SSL_CTX_set_cert_store(ctx, store);
@@ -276,7 +280,7 @@ trust_all(SSL_CTX *ctx, BIO *bio) {
 	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
 	X509 *cert;
 	int n = 0;
-	while ((cert = PEM_read_bio_X509_AUX(bio, NULL, on_password, NULL)) != NULL) {
+	while ((cert = PEM_read_bio_X509_AUX(bio, NULL, ltls_password, NULL)) != NULL) {
 		bool ok = X509_STORE_add_cert(store, cert) == 1 && SSL_CTX_add_client_CA(ctx, cert) == 1;
 		X509_free(cert);
 		if (!ok) {
@@ -284,7 +288,7 @@ trust_all(SSL_CTX *ctx, BIO *bio) {
 		}
 		n++;
 	}
-	return n > 0 && is_end_of_pem();
+	return n > 0 && ltls_is_end_of_pem();
 }
 
 // set_ca(file [, path]): trust the certificates of a PEM file, or of a folder made
@@ -296,7 +300,7 @@ lset_ca(lua_State *L) {
 	const char *path = luaL_optstring(L, 3, NULL);
 	luaL_argcheck(L, file != NULL || path != NULL, 2, "need a file or a folder");
 	ERR_clear_error();
-	own_trust(ctx);
+	own_trust(L, ctx);
 	if (file != NULL) {
 		BIO *bio = BIO_new_file(file, "r");
 		bool ok = bio != NULL && trust_all(ctx, bio);
@@ -315,9 +319,10 @@ lset_ca(lua_State *L) {
 static int
 lset_ca_pem(lua_State *L) {
 	SSL_CTX *ctx = ltls_check_context(L, 1);
+	luaL_checkstring(L, 2);
+	own_trust(L, ctx);
 	ERR_clear_error();
-	BIO *bio = text_bio(L, 2);
-	own_trust(ctx);
+	BIO *bio = ltls_text_bio(L, 2);
 	bool ok = trust_all(ctx, bio);
 	BIO_free(bio);
 	if (!ok) {
@@ -402,21 +407,36 @@ lset_versions(lua_State *L) {
 	return 0;
 }
 
+void
+ltls_name_sessions(SSL_CTX *ctx) {
+	const struct ltls_config *c = ltls_config(ctx);
+	unsigned char both[2 * SHA256_DIGEST_LENGTH];
+	unsigned char id[SHA256_DIGEST_LENGTH];
+	if (!c->has_ticket_keys) {
+		return; // the context's own, which is random
+	}
+	memcpy(both, c->ticket_id, SHA256_DIGEST_LENGTH);
+	memcpy(both + SHA256_DIGEST_LENGTH, c->crl_digest, SHA256_DIGEST_LENGTH);
+	SHA256(both, sizeof(both), id);
+	SSL_CTX_set_session_id_context(ctx, id, sizeof(id));
+}
+
 // set_ticket_keys(bytes): 80 secret bytes; services that share them resume each
 // other's sessions
 static int
 lset_ticket_keys(lua_State *L) {
 	SSL_CTX *ctx = ltls_check_context(L, 1);
 	size_t n;
-	unsigned char id[SHA256_DIGEST_LENGTH];
+	struct ltls_config *c = ltls_config(ctx);
 	const char *keys = luaL_checklstring(L, 2, &n);
 	luaL_argcheck(L, n == TICKET_KEYS, 2, "need 80 bytes");
 	ERR_clear_error();
-	SHA256((const unsigned char *)keys, n, id);
-	if (SSL_CTX_set_tlsext_ticket_keys(ctx, (void *)(uintptr_t)keys, TICKET_KEYS) != 1 ||
-	    SSL_CTX_set_session_id_context(ctx, id, sizeof(id)) != 1) {
+	if (SSL_CTX_set_tlsext_ticket_keys(ctx, (void *)(uintptr_t)keys, TICKET_KEYS) != 1) {
 		return ltls_raise(L, "SSL_CTX_set_tlsext_ticket_keys");
 	}
+	SHA256((const unsigned char *)keys, n, c->ticket_id);
+	c->has_ticket_keys = true;
+	ltls_name_sessions(ctx);
 	return 0;
 }
 
@@ -427,6 +447,8 @@ ltls_context_register(lua_State *L) {
 	    {"set_cert_pem", lset_cert_pem},
 	    {"set_ca", lset_ca},
 	    {"set_ca_pem", lset_ca_pem},
+	    {"set_crl", ltls_context_set_crl},
+	    {"set_crl_pem", ltls_context_set_crl_pem},
 	    {"set_verify", lset_verify},
 	    {"set_client_auth", lset_client_auth},
 	    {"set_ciphers", lset_ciphers},

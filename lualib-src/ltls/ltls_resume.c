@@ -74,12 +74,19 @@ read_session(const struct ltls_session *s, const unsigned char *p, size_t size) 
 		return NULL;
 	}
 	const unsigned char *der = p + HEAD + host_n;
-	return d2i_SSL_SESSION(NULL, &der, (long)(size - HEAD - host_n));
+	SSL_SESSION *ticket = d2i_SSL_SESSION(NULL, &der, (long)(size - HEAD - host_n));
+	// A short handshake looks at no certificate, and this one may have been taken back since.
+	if (ticket != NULL && s->verifies &&
+	    ltls_is_revoked(ltls_config(SSL_get_SSL_CTX(s->ssl)), SSL_SESSION_get0_peer(ticket))) {
+		SSL_SESSION_free(ticket);
+		return NULL;
+	}
+	return ticket;
 }
 
 // set_session(string) -> boolean: offer an earlier session. Before the handshake. False:
-// it was of another host, was not verified, or is no such string; the handshake will be
-// a full one.
+// it was of another host, was not verified, its server's certificate is revoked, or it is no
+// such string; the handshake will be a full one.
 int
 ltls_session_set(lua_State *L) {
 	struct ltls_session *s = ltls_check_session(L);

@@ -129,7 +129,7 @@ hint(const struct ltls_session *s) {
 	if (!s->is_client && lacks && !ltls_config(SSL_get_SSL_CTX(s->ssl))->has_certificate) {
 		return "; the context has no certificate, see set_cert";
 	}
-	return "";
+	return certificate_problem(s) == NULL ? "" : ltls_crl_hint(SSL_get_verify_result(s->ssl));
 }
 
 // The session is of no more use.

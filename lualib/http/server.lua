@@ -466,6 +466,16 @@ function methods:close()
 	end
 end
 
+---Other certificates, authorities or revocation lists, for connections from now on. Raises
+---when an option is wrong, and all is as before. Does not yield.
+---@param options skynet.tls.options in place of those that the server was made with
+function methods:reload_tls(options)
+	if not self.tls_context then
+		error("http.server: the server has no TLS, give it the option tls", 2)
+	end
+	self.tls_context = require "skynet.tls".context(options)
+end
+
 local function log_error(err, req)
 	notice("http handler", MAX_LINES, "http: %s: %s %s: %s", req.peer, req.method, req.url, tostring(err))
 end

@@ -14,6 +14,9 @@ local tlscontext = {}
 ---@field password string? of the key
 ---@field ca string? PEM file or text: trust these instead of the system's
 ---@field capath string? folder of trusted certificates, made by `openssl rehash`
+---@field crl string? PEM file or text: what the authorities have taken back; of each there must
+---be a list. Servers: with client_auth
+---@field crl_all boolean? also look at the authorities between the peer and the trusted ones
 ---@field verify boolean? clients: false accepts any certificate; default true
 ---@field client_auth "required"|"optional"|"none"|nil servers: the client's certificate
 ---@field ciphers string? OpenSSL's names, for TLS 1.2 and 1.3
@@ -46,6 +49,23 @@ local function set_certificate(ctx, opts)
 	end
 end
 
+local function set_revocation(ctx, opts)
+	local crl = opts.crl
+	if not crl then
+		if opts.crl_all then
+			error("tls option 'crl_all' needs 'crl'", 0)
+		end
+		return
+	elseif opts.verify == false then
+		error("tls option 'crl' is of no use with 'verify = false'", 0)
+	end
+	local from_text = is_pem(crl)
+	local ok, why = pcall(from_text and ctx.set_crl_pem or ctx.set_crl, ctx, crl, opts.crl_all)
+	if not ok then
+		error(string.format("tls: can't use the crl %s: %s", from_text and "given as text" or crl, why), 0)
+	end
+end
+
 local function set_trust(ctx, opts)
 	if opts.ca and is_pem(opts.ca) then
 		ctx:set_ca_pem(opts.ca)
@@ -55,6 +75,7 @@ local function set_trust(ctx, opts)
 	if opts.capath then
 		ctx:set_ca(nil, opts.capath)
 	end
+	set_revocation(ctx, opts)
 	ctx:set_verify(opts.verify == false and "none" or "always")
 	if opts.client_auth then
 		ctx:set_client_auth(opts.client_auth)
@@ -73,6 +94,7 @@ end
 -- The type of each option of a context.
 local OPTIONS = {
 	cert = "string", key = "string", password = "string", ca = "string", capath = "string",
+	crl = "string", crl_all = "boolean",
 	verify = "boolean", client_auth = "string", ciphers = "string", min_version = "string",
 	max_version = "string", alpn = "table", hosts = "table", refuse_unknown_host = "boolean",
 	ticket_keys = "string",

@@ -214,6 +214,15 @@ def test_mutual_tls():
             assert "echo hello" not in out, out
 
 
+def test_revoked_clients_are_refused():
+    with Server('ca = pem "ca.pem", client_auth = "required", crl = pem "ca.crl"') as s:
+        out = s_client(s.port, "-cert", cert("client.pem"), "-key", cert("client.key"))
+        assert "echo hello" in out
+        out = s_client(s.port, "-cert", cert("revoked.pem"), "-key", cert("revoked.key"), check=False)
+        s.node.wait_for("refused .*certificate verify failed: certificate revoked")
+        assert "echo hello" not in out, out
+
+
 def python_context(ca="ca.pem"):
     return ssl.create_default_context(cafile=cert(ca))
 
@@ -492,6 +501,19 @@ def test_bad_certificates_are_refused():
             talk(p.port, options, f"no connection: .*certificate verify failed: {reason}")
             # Unless one insists.
             talk(p.port, "verify = false", "answer olleh$")
+
+
+def test_revoked_servers_are_refused():
+    system = {"SSL_CERT_FILE": cert("ca.pem")}
+    for name, options, env, pattern in (
+        ("revoked-server", 'ca = pem "ca.pem"', None, "answer olleh$"),
+        ("revoked-server", 'ca = pem "ca.pem", crl = pem "ca.crl"', None, "verify failed: certificate revoked"),
+        ("revoked-server", 'crl = pem "ca.crl"', system, "verify failed: certificate revoked"),
+        ("server", 'crl = pem "ca.crl"', system, "answer olleh$"),
+        ("server", 'crl = pem "sub.crl"', system, "verify failed: unable to get certificate CRL; crl has no list"),
+    ):
+        with Peer(name=name) as p:
+            talk(p.port, options, pattern, env=env)
 
 
 def test_the_systems_authorities_are_used():
