@@ -218,6 +218,18 @@ allocfail.case("dispatch sets a function or raises", {
 	over = function(class) forget(class.name, 202) end,
 })
 
+------------------------------------------------------------------------------- errors
+
+-- An unchanged Lua makes something else of it.
+if require "skynet.sharetable.core".is_shared then
+	allocfail.case("an error that there is no memory for is that one", {
+		run = function() return select(2, pcall(core.redirect, {}, 1, 2, 3, LONG)) end,
+		check = function(why)
+			test.ok(why == "dest address type (table) must be a string or number." or why == "not enough memory", why)
+		end,
+	})
+end
+
 --------------------------------------------------------------------------- tasks, timers
 
 local ran = 0

@@ -1,6 +1,7 @@
 /*
-** lapi.c, with writes into shared tables refused and the questions that stock
-** Lua has no answer for, or a dear one.
+** lapi.c, with writes into shared tables refused, messages of errors that there
+** is no memory for, and the questions that stock Lua has no answer for, or a
+** dear one.
 */
 
 #define LUA_CORE
@@ -11,10 +12,27 @@
 #include "share_write.h"
 
 static int stock_lua_setmetatable (lua_State *L, int objindex);
+static const char *stock_lua_pushvfstring (lua_State *L, const char *fmt,
+                                           va_list argp);
 
 #define lua_setmetatable stock_lua_setmetatable
+#define lua_pushvfstring stock_lua_pushvfstring
 #include "lapi.c"
 #undef lua_setmetatable
+#undef lua_pushvfstring
+
+
+/*
+** The stock one returns NULL and pushes nothing when memory is out, which
+** luaL_error does not expect: it joins whatever two values are on the top.
+*/
+LUA_API const char *lua_pushvfstring (lua_State *L, const char *fmt,
+                                      va_list argp) {
+  const char *text = stock_lua_pushvfstring(L, fmt, argp);
+  if (l_unlikely(text == NULL))
+    luaM_error(L);
+  return text;
+}
 
 
 LUA_API int lua_setmetatable (lua_State *L, int objindex) {
