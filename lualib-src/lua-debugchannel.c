@@ -159,6 +159,18 @@ channel_read(struct channel *c, int64_t wait_ns) {
 	return t;
 }
 
+/* Put a text that was read back, as the oldest one. Takes it. */
+static void
+channel_unread(struct channel *c, struct text *t) {
+	pthread_mutex_lock(&c->lock);
+	t->next = c->head;
+	c->head = t;
+	if (t->next == NULL) {
+		c->tail = &t->next;
+	}
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* ------------------------------------------------------------ channel in Lua */
 
 struct end {
@@ -184,7 +196,15 @@ lwrite(lua_State *L) {
 	return 0;
 }
 
-/* ch:read([timeout]) */
+/* Lua: (text) -> string */
+static int
+push_text(lua_State *L) {
+	const struct text *t = lua_touserdata(L, 1);
+	lua_pushlstring(L, t->bytes, t->len);
+	return 1;
+}
+
+/* ch:read([timeout]). What there is no memory for comes again. */
 static int
 lread(lua_State *L) {
 	struct channel *c = check_channel(L);
@@ -199,7 +219,12 @@ lread(lua_State *L) {
 	if (t == NULL) {
 		return 0;
 	}
-	lua_pushlstring(L, t->bytes, t->len);
+	lua_pushcfunction(L, push_text);
+	lua_pushlightuserdata(L, t);
+	if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+		channel_unread(c, t);
+		return lua_error(L);
+	}
 	skynet_free(t);
 	return 1;
 }

@@ -340,9 +340,27 @@ copy_handles(lua_State *L, int idx, uint32_t *n) {
 	return handles;
 }
 
+struct dead {
+	const uint32_t *handle;
+	uint32_t n;
+};
+
+/* Lua: (dead) -> array */
+static int
+push_dead(lua_State *L) {
+	const struct dead *d = lua_touserdata(L, 1);
+	lua_createtable(L, (int)d->n, 0);
+	for (uint32_t i = 0; i < d->n; i++) {
+		lua_pushinteger(L, d->handle[i]);
+		lua_rawseti(L, -2, (lua_Integer)i + 1);
+	}
+	return 1;
+}
+
 /*
  * deliver(id, channel, source, handles) -> array of those that are dead, or
- * nothing. Binds the package. Nothing that may raise happens in between.
+ * nothing, also without memory for it: the package is delivered, and the dead are told
+ * next time. Binds the package. Nothing that may raise happens in between.
  */
 static int
 core_deliver(lua_State *L) {
@@ -363,12 +381,10 @@ core_deliver(lua_State *L) {
 	if (dead == 0) {
 		return 0;
 	}
-	lua_createtable(L, (int)dead, 0);
-	for (uint32_t i = 0; i < dead; i++) {
-		lua_pushinteger(L, handles[i]);
-		lua_rawseti(L, -2, (lua_Integer)i + 1);
-	}
-	return 1;
+	struct dead d = {handles, dead};
+	lua_pushcfunction(L, push_dead);
+	lua_pushlightuserdata(L, &d);
+	return lua_pcall(L, 1, 1, 0) == LUA_OK ? 1 : 0;
 }
 
 /* The bound package whose id is the message (ptr, size) at index 1. */
@@ -410,11 +426,26 @@ push_hold(lua_State *L) {
 	return h;
 }
 
-/* open(ptr, size) -> hold, which takes over the reference of the message */
+/* Lua: () -> closed hold */
+static int
+new_hold(lua_State *L) {
+	push_hold(L);
+	return 1;
+}
+
+/*
+ * open(ptr, size) -> hold, which takes over the reference of the message. Without memory for
+ * a hold the reference is given back.
+ */
 static int
 core_open(lua_State *L) {
-	struct hold *h = push_hold(L);
-	h->p = check_message(L);
+	struct package *p = check_message(L);
+	lua_pushcfunction(L, new_hold);
+	if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+		count(p->id, -1);
+		return lua_error(L);
+	}
+	((struct hold *)lua_touserdata(L, -1))->p = p;
 	return 1;
 }
 

@@ -338,12 +338,15 @@ end_holdings(struct lua_container_ending *e) {
 
 static struct holdings *
 holdings_of(lua_State *L) {
-	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &holdings_key) == LUA_TNIL) {
+	if (lua_rawgetp(L, LUA_REGISTRYINDEX, &holdings_key) != LUA_TLIGHTUSERDATA) {
 		struct lua_container *c = lua_container(L);
 		if (c == NULL) {
 			luaL_error(L, "shared tables are for the VMs of services");
 			return NULL;
 		}
+		/* Makes the slot, so that nothing below raises. */
+		lua_pushboolean(L, 0);
+		lua_rawsetp(L, LUA_REGISTRYINDEX, &holdings_key);
 		struct holdings *all = skynet_malloc(sizeof(*all));
 		all->list = NULL;
 		all->ending.run = end_holdings;
@@ -367,8 +370,8 @@ core_lease(lua_State *L) {
 	struct lease *l = lua_newuserdatauv(L, sizeof(*l), 0);
 	l->h = NULL;
 	luaL_setmetatable(L, LEASE);
-	struct holding *h = skynet_malloc(sizeof(*h));
 	uint32_t self = skynet_context_handle(lua_skynet_context(L));
+	struct holding *h = skynet_malloc(sizeof(*h));
 	if (!share_use(&h->use, id, &version_kind, self)) {
 		skynet_free(h);
 		return 0;

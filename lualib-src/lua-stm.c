@@ -175,13 +175,28 @@ use_copy(struct cell *c, uint32_t serial) {
 
 /*--------------------------------------------------------------------- writers */
 
-/* new(ptr, size) or new(string) -> writer. Takes the memory unless it raises. */
+/* Lua: () -> closed writer */
 static int
-stm_new(lua_State *L) {
+push_writer(lua_State *L) {
 	struct writer *w = lua_newuserdatauv(L, sizeof(*w), 0);
 	w->cell = NULL;
 	luaL_setmetatable(L, WRITER);
+	return 1;
+}
+
+/*
+ * new(ptr, size) or new(string) -> writer. Takes the memory unless an argument is wrong, also
+ * if there is none for a writer.
+ */
+static int
+stm_new(lua_State *L) {
 	struct buffer *b = check_buffer(L, 1);
+	lua_pushcfunction(L, push_writer);
+	if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+		release_buffer(b);
+		return lua_error(L);
+	}
+	struct writer *w = lua_touserdata(L, -1);
 	struct cell *c = skynet_malloc(sizeof(*c));
 	pthread_mutex_init(&c->lock, NULL);
 	c->present = b;
