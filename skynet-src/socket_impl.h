@@ -562,6 +562,9 @@ void write_flush_here(struct socket_server *ss, struct socket_slot *s);
 //----------------------------------------------------------------------- UDP
 
 void udp_read(struct socket_loop *loop, struct socket_slot *s);
+bool udp_is(const struct socket_slot *s);
+// It rested for want of memory, and goes on.
+void udp_rest_over(struct socket_loop *loop, struct socket_slot *s);
 
 //---------------------------------------------------------------- resolution
 

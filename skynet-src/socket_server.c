@@ -173,8 +173,8 @@ on_bind(struct socket_loop *loop, struct socket_slot *s) {
 static void
 on_udp(struct socket_loop *loop, struct socket_slot *s) {
 	if (loop_watch(loop, s, true, false) != 0) {
-		loop_emit_error(loop, s, strerror(errno));
-		loop_destroy(loop, s);
+		// Its owner has it already, and hears of its end.
+		loop_abort(loop, s, strerror(errno));
 		return;
 	}
 	write_flush(loop, s);
@@ -194,6 +194,12 @@ take_over(struct socket_loop *loop, struct socket_slot *s, uintptr_t opaque) {
 	}
 }
 
+// A deadline of such a socket is the end of a rest, which the system has made necessary.
+static bool
+may_rest(const struct socket_slot *s) {
+	return s->state == SLOT_LISTEN || (udp_is(s) && !s->draining);
+}
+
 static void
 on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_command *c) {
 	int id = c->id;
@@ -206,7 +212,7 @@ on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_co
 	if (s->state == SLOT_RESERVED || s->state == SLOT_CONNECTING) {
 		return;
 	}
-	if (s->state == SLOT_LISTEN) {
+	if (may_rest(s)) {
 		deadline_clear(loop, s);
 	}
 	if (loop_watch(loop, s, true, s->write_polled) != 0) {
@@ -235,8 +241,8 @@ on_start(struct socket_loop *loop, struct socket_slot *s, const struct socket_co
 
 static void
 on_pause(struct socket_loop *loop, struct socket_slot *s) {
-	if (s->state == SLOT_LISTEN) {
-		// It may rest, and must not go on by itself then.
+	if (may_rest(s)) {
+		// And must not go on by itself then.
 		deadline_clear(loop, s);
 	}
 	// What was accepted as open may be paused before its loop has heard of it.
@@ -506,6 +512,8 @@ on_deadline(struct socket_loop *loop, struct socket_slot *s) {
 	default:
 		if (s->draining) {
 			loop_linger_over(loop, s);
+		} else if (udp_is(s)) {
+			udp_rest_over(loop, s);
 		} else {
 			loop_idle_over(loop, s);
 		}

@@ -10,14 +10,16 @@
 
 // Datagrams taken from one socket before the others get their turn.
 #define READ_SHARE 16
+// How long a socket rests when the system has no memory for what was received.
+#define RECEIVE_PAUSE_MS 100
 
 static int
 kind_of_family(int family) {
 	return family == AF_INET6 ? KIND_UDP6 : KIND_UDP4;
 }
 
-static bool
-is_udp(const struct socket_slot *s) {
+bool
+udp_is(const struct socket_slot *s) {
 	return s->kind == KIND_UDP4 || s->kind == KIND_UDP6;
 }
 
@@ -123,7 +125,7 @@ socket_server_udp_connect(struct socket_server *ss, int id, const char *addr, in
 		return -1;
 	}
 	struct socket_loop *loop = s->loop;
-	bool ok = is_udp(s) && fits(s, &peer);
+	bool ok = udp_is(s) && fits(s, &peer);
 	if (ok) {
 		s->peer = peer;
 	}
@@ -167,7 +169,7 @@ socket_server_udp_send(struct socket_server *ss, const struct socket_udp_address
 		write_refuse(ss, b);
 		return -1;
 	}
-	if (!is_udp(s) || s->closing || !fits(s, addr)) {
+	if (!udp_is(s) || s->closing || !fits(s, addr)) {
 		bool closing = s->closing;
 		slot_unlock(s);
 		write_refuse(ss, b);
@@ -196,11 +198,35 @@ socket_server_udp_address(struct socket_server *ss, struct socket_message *msg, 
 	return a;
 }
 
-static void
+// False: nothing more to read now, or the slot is gone.
+static bool
 receive_failed(struct socket_loop *loop, struct socket_slot *s, int err) {
-	loop_emit_error(loop, s, strerror(err));
-	s->close_told = true;
-	loop_destroy(loop, s);
+	int id = atomic_load_explicit(&s->id, memory_order_relaxed);
+	switch (err) {
+	case EINTR:
+		return true;
+	case ECONNREFUSED:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+		// Somebody who was sent something is not there; the others are.
+		notice_log(loop->ss, NOTICE_DATAGRAM, "udp (%d) receive error %s.", id, strerror(err));
+		return true;
+	case ENOBUFS:
+	case ENOMEM:
+		notice_log(loop->ss, NOTICE_DATAGRAM, "udp (%d) rests, it can't receive: %s", id,
+		           strerror(err));
+		loop_watch(loop, s, false, s->write_polled);
+		deadline_set(loop, s, RECEIVE_PAUSE_MS);
+		return false;
+	default:
+		loop_abort(loop, s, strerror(err));
+		return false;
+	}
+}
+
+void
+udp_rest_over(struct socket_loop *loop, struct socket_slot *s) {
+	loop_watch(loop, s, true, s->write_polled);
 }
 
 // False: nothing more to read now, or the slot is gone.
@@ -212,13 +238,7 @@ read_one(struct socket_loop *loop, struct socket_slot *s) {
 	char *buf = loop_read_buffer(loop);
 	ssize_t n = recvfrom(s->fd, buf, READ_SIZE, 0, &sa.any, &len);
 	if (n < 0) {
-		if (errno == EINTR) {
-			return true;
-		}
-		if (errno != EAGAIN && errno != EWOULDBLOCK) {
-			receive_failed(loop, s, errno);
-		}
-		return false;
+		return errno != EAGAIN && errno != EWOULDBLOCK && receive_failed(loop, s, errno);
 	}
 	address_from_sockaddr(&from, &sa.any);
 	if (!fits(s, &from)) {
