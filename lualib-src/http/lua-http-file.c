@@ -31,13 +31,17 @@ new_descriptor(lua_State *L, const char *meta) {
 	return fd;
 }
 
-static int
-lclose(lua_State *L) {
-	int *fd = lua_touserdata(L, 1);
+static void
+close_descriptor(int *fd) {
 	if (*fd >= 0) {
 		close(*fd);
 		*fd = -1;
 	}
+}
+
+static int
+lclose(lua_State *L) {
+	close_descriptor(lua_touserdata(L, 1));
 	return 0;
 }
 
@@ -76,7 +80,11 @@ open_name(int at, const char *p, size_t n, bool last) {
 	name[n] = '\0';
 	// A pipe without a writer must not block.
 	int flags = last ? O_NONBLOCK : O_DIRECTORY;
-	return openat(at, name, flags | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	int fd;
+	do {
+		fd = openat(at, name, flags | O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	} while (fd < 0 && errno == EINTR);
+	return fd;
 }
 
 static int
@@ -99,7 +107,26 @@ walk(int root, const char *path, size_t n) {
 	}
 }
 
-// root:open(path) -> file; nil and "folder" or "missing"
+// Whether an error means that there is no such file, or none to be served.
+static bool
+is_missing(int err) {
+	switch (err) {
+	case ENOENT:
+	case ENOTDIR:
+	case ELOOP:
+	case EACCES:
+	case EPERM:
+	case ENAMETOOLONG:
+	case ENXIO:
+	case ENODEV:
+		return true;
+	default:
+		return false;
+	}
+}
+
+// root:open(path) -> file; nil and "folder" or "missing"; nil, the reason and true if there
+// may be one that can't be opened now
 static int
 lopen(lua_State *L) {
 	const int *root = luaL_checkudata(L, 1, ROOT_META);
@@ -109,9 +136,16 @@ lopen(lua_State *L) {
 	struct stat st;
 	*fd = walk(*root, path, n);
 	if (*fd < 0 || fstat(*fd, &st) != 0) {
-		return failure(L, "missing");
+		int err = errno;
+		close_descriptor(fd);
+		lua_pushnil(L);
+		lua_pushstring(L, is_missing(err) ? "missing" : strerror(err));
+		lua_pushboolean(L, !is_missing(err));
+		return 3;
 	}
 	if (!S_ISREG(st.st_mode)) {
+		// Not when it is collected: many may be asked for before.
+		close_descriptor(fd);
 		return failure(L, S_ISDIR(st.st_mode) ? "folder" : "missing");
 	}
 	return 1;

@@ -226,11 +226,14 @@ function static.handler(folder, options)
 		if path == "" or path:sub(-1) == "/" then
 			path = path .. index
 		end
-		local f, why = root:open(path)
+		local f, why, failed = root:open(path)
 		if f == nil and why == "folder" then
 			-- Relative links in its index need the slash. What a client sent is not
 			-- decoded, so it can be sent back; but not as the name of another host.
 			return res:redirect((req.path:gsub("^/+", "/")) .. "/", 301)
+		elseif failed then
+			-- Not 404, which may be remembered.
+			error(("can't open %s/%s: %s"):format(folder, path, why), 0)
 		elseif f == nil then
 			return plain(res, 404)
 		end
