@@ -30,6 +30,34 @@ int luaopen_client_socket(lua_State *L);
 
 //------------------------------------------------------------------- sockets
 
+static void
+wait_for(int fd, short event) {
+	struct pollfd p = {.fd = fd, .events = event};
+	poll(&p, 1, -1);
+}
+
+// A signal ends the call, but not the connecting.
+static bool
+connect_fully(int fd, const struct sockaddr *to, socklen_t len) {
+	if (connect(fd, to, len) == 0) {
+		return true;
+	}
+	if (errno != EINTR) {
+		return false;
+	}
+	int err = 0;
+	socklen_t size = sizeof(err);
+	wait_for(fd, POLLOUT);
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) == 0 && err == 0;
+}
+
+static bool
+set_flags(int fd) {
+	int fl = fcntl(fd, F_GETFL);
+	return fl >= 0 && fcntl(fd, F_SETFL, fl | O_NONBLOCK) == 0 &&
+	       fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
 static int
 connect_to(const char *host, const char *port) {
 	struct addrinfo hints;
@@ -42,7 +70,7 @@ connect_to(const char *host, const char *port) {
 	int fd = -1;
 	for (struct addrinfo *ai = list; ai != NULL && fd < 0; ai = ai->ai_next) {
 		fd = socket(ai->ai_family, ai->ai_socktype, ai->ai_protocol);
-		if (fd >= 0 && connect(fd, ai->ai_addr, ai->ai_addrlen) != 0) {
+		if (fd >= 0 && !(connect_fully(fd, ai->ai_addr, ai->ai_addrlen) && set_flags(fd))) {
 			close(fd);
 			fd = -1;
 		}
@@ -63,8 +91,6 @@ lconnect(lua_State *L) {
 	if (fd < 0) {
 		return luaL_error(L, "Connect %s %d failed", host, (int)port);
 	}
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	fcntl(fd, F_SETFD, FD_CLOEXEC);
 	lua_pushinteger(L, fd);
 	return 1;
 }
@@ -104,12 +130,6 @@ lrecv(lua_State *L) {
 	return 1;
 }
 
-static void
-wait_for_room(int fd) {
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
-	poll(&p, 1, -1);
-}
-
 // send(fd, bytes): returns when all of them are sent
 static int
 lsend(lua_State *L) {
@@ -126,7 +146,7 @@ lsend(lua_State *L) {
 			p += n;
 			left -= (size_t)n;
 		} else if (would_block()) {
-			wait_for_room(fd);
+			wait_for(fd, POLLOUT);
 		} else if (errno != EINTR) {
 			return socket_error(L);
 		}
@@ -238,13 +258,23 @@ add_byte(struct assembly *a, char c) {
 	a->text[a->n++] = c;
 }
 
+// Others who have it, too, may have made it not to block.
+static ssize_t
+read_some(char *buf, size_t size) {
+	ssize_t n;
+	while ((n = read(STDIN_FILENO, buf, size)) < 0 && (errno == EINTR || would_block())) {
+		wait_for(STDIN_FILENO, POLLIN);
+	}
+	return n;
+}
+
 static void *
 read_input(void *ud) {
 	(void)ud;
 	struct assembly a = {NULL, 0, 0};
 	char buf[STDIN_READ];
 	ssize_t n;
-	while ((n = read(STDIN_FILENO, buf, sizeof(buf))) > 0 || (n < 0 && errno == EINTR)) {
+	while ((n = read_some(buf, sizeof(buf))) > 0) {
 		for (ssize_t i = 0; i < n; i++) {
 			if (buf[i] != '\n') {
 				add_byte(&a, buf[i]);

@@ -1,4 +1,5 @@
 """client.socket in the plain interpreter, against sockets of this process (net.md 9)."""
+import os
 import socket
 import subprocess
 
@@ -149,6 +150,20 @@ def test_more_lines_than_the_queue_holds_and_long_ones():
     code, out = run(READ_ALL, b"\n".join(lines) + b"\n")
     got = [int(line.split("\t")[0]) for line in out.splitlines()[:-1]]
     assert code == 0 and got == [len(x) for x in lines], out[-200:]
+
+
+def test_input_that_does_not_block_is_waited_for():
+    # A terminal that some other program has left so.
+    theirs, ours = os.pipe()
+    os.set_blocking(theirs, False)
+    p = start("socket.readstdin() socket.usleep(50000) print('begun') io.stdout:flush()" + READ_ALL, theirs)
+    os.close(theirs)
+    assert p.stdout.readline() == b"begun\n"
+    for text in b"first\n", b"second\n":
+        os.write(ours, text)
+    os.close(ours)
+    out, _ = p.communicate(timeout=LIMIT)
+    assert p.returncode == 0 and out.split() == [b"5", b"first", b"6", b"second", b"end", b"0"], out
 
 
 def test_loading_alone_reads_nothing():
