@@ -1,7 +1,7 @@
 /*
  * Daemon mode. Owns the pidfile's descriptor, whose advisory lock says "this
- * node is alive" until the process ends, and the pipe over which the launching
- * process learns the outcome: one byte for success, end of file for failure.
+ * node is alive" until the process ends, and, while it starts, the pipe over which the
+ * launching process learns the outcome: one byte for success, end of file for failure.
  */
 #include "skynet_daemon.h"
 
@@ -22,6 +22,7 @@
 
 static int pidfile_fd = -1; /* locked; never closed, so that the lock lasts */
 static int report_fd = -1;  /* write end of the pipe to the launching process */
+static int null_fd = -1;    /* what the standard streams become */
 
 /* The pid in an open file; 0 when there is none. */
 static int
@@ -54,11 +55,18 @@ running_pid(const char *pidfile) {
 
 static int
 lock_pidfile(int fd) {
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+	int r;
+	do {
+		r = flock(fd, LOCK_EX | LOCK_NB);
+	} while (r != 0 && errno == EINTR);
+	if (r == 0) {
 		return 0;
 	}
+	int why = errno;
 	int pid = read_pid(fd);
-	if (pid == 0) {
+	if (why != EWOULDBLOCK) {
+		fprintf(stderr, "Can't lock pidfile: %s.\n", strerror(why));
+	} else if (pid == 0) {
 		fprintf(stderr, "Can't lock and read pidfile.\n");
 	} else {
 		fprintf(stderr, "Can't lock pidfile, lock is held by pid %d.\n", pid);
@@ -83,8 +91,10 @@ write_pidfile(const char *pidfile) {
 	char text[PID_TEXT];
 	int length = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 	/* Cut only under the lock: before it, the content may be another node's. */
+	errno = ENOSPC; /* should only a part of it fit */
 	if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length) {
-		fprintf(stderr, "Can't write pid.\n");
+		fprintf(stderr, "Can't write pid to pidfile [%s]: %s.\n", pidfile, strerror(errno));
+		unlink(pidfile);
 		close(fd);
 		return -1;
 	}
@@ -102,6 +112,11 @@ await_verdict(pid_t child, int fd) {
 	} while (n < 0 && errno == EINTR);
 	if (n == 1) {
 		_exit(EXIT_SUCCESS);
+	}
+	if (n < 0) {
+		/* The daemon may well run: it must not be waited for. */
+		fprintf(stderr, "Can't learn whether the daemon has started: %s.\n", strerror(errno));
+		_exit(EXIT_FAILURE);
 	}
 	int status = 0;
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
@@ -134,7 +149,22 @@ detach(void) {
 	}
 	close(ends[0]);
 	report_fd = ends[1];
-	return setsid() < 0 ? -1 : 0;
+	if (setsid() < 0) {
+		fprintf(stderr, "Can't daemonize: %s.\n", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+/* What the end of the start needs, so that it can't fail any more then. */
+static int
+open_null(void) {
+	null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null_fd < 0) {
+		fprintf(stderr, "Can't daemonize, /dev/null: %s.\n", strerror(errno));
+		return -1;
+	}
+	return 0;
 }
 
 int
@@ -152,7 +182,18 @@ daemon_init(const char *pidfile) {
 		return 1;
 	}
 #endif
-	return write_pidfile(pidfile) == 0 ? 0 : 1;
+	return open_null() == 0 && write_pidfile(pidfile) == 0 ? 0 : 1;
+}
+
+static void
+report_success(void) {
+	ssize_t n;
+	do {
+		n = write(report_fd, "", 1);
+		/* A launching process that is gone wants no verdict. */
+	} while (n < 0 && errno == EINTR);
+	close(report_fd);
+	report_fd = -1;
 }
 
 void
@@ -161,20 +202,15 @@ daemon_ready(void) {
 		return;
 	}
 	fflush(NULL);
-	int null = open("/dev/null", O_RDWR);
-	if (null >= 0) {
-		for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-			dup2(null, fd);
-		}
-		if (null > STDERR_FILENO) {
-			close(null);
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		while (dup2(null_fd, fd) < 0 && (errno == EINTR || errno == EBUSY)) {
 		}
 	}
+	if (null_fd > STDERR_FILENO) {
+		close(null_fd);
+	}
 	if (report_fd >= 0) {
-		ssize_t n = write(report_fd, "", 1);
-		(void)n; /* a launching process that is gone wants no verdict */
-		close(report_fd);
-		report_fd = -1;
+		report_success();
 	}
 }
 

@@ -236,32 +236,44 @@ thread_worker(void *index) {
 	return NULL;
 }
 
+/* Ends the process with other threads in it as they are: nothing is released under them. */
+static _Noreturn void
+end_at_once(const struct skynet_config *config) {
+	if (config->daemon) {
+		daemon_exit(config->daemon);
+	}
+	skynet_stdout_finish();
+	fflush(NULL);
+	_exit(EXIT_FAILURE);
+}
+
 static void
-create_thread(void *(*body)(void *), void *arg) {
+create_thread(const struct skynet_config *config, void *(*body)(void *), void *arg) {
 	int err = pthread_create(&P.threads[P.thread_count], NULL, body, arg);
 
 	if (err != 0) {
 		fprintf(stderr, "Can't create thread %d: %s\n", P.thread_count, strerror(err));
-		exit(EXIT_FAILURE);
+		end_at_once(config);
 	}
 	P.thread_count++;
 }
 
 static void
-create_threads(int workers) {
+create_threads(const struct skynet_config *config) {
+	const int workers = config->thread;
 	/* Monitor, timer. */
 	const int others = 2;
 	const int loops = skynet_socket_loops();
 	int i;
 
 	P.threads = skynet_malloc((size_t)(workers + others + loops) * sizeof(pthread_t));
-	create_thread(thread_monitor, NULL);
-	create_thread(thread_timer, NULL);
+	create_thread(config, thread_monitor, NULL);
+	create_thread(config, thread_timer, NULL);
 	for (i = 0; i < loops; i++) {
-		create_thread(thread_socket, (void *)(intptr_t)i);
+		create_thread(config, thread_socket, (void *)(intptr_t)i);
 	}
 	for (i = 0; i < workers; i++) {
-		create_thread(thread_worker, (void *)(intptr_t)i);
+		create_thread(config, thread_worker, (void *)(intptr_t)i);
 	}
 }
 
@@ -547,17 +559,6 @@ launch_bootstrap(struct skynet_config *config) {
 	}
 }
 
-static void
-end_stuck(struct skynet_config *config, int left) {
-	give_up(left);
-	if (config->daemon) {
-		daemon_exit(config->daemon);
-	}
-	skynet_stdout_finish();
-	fflush(NULL);
-	_exit(EXIT_FAILURE);
-}
-
 void
 skynet_start(struct skynet_config *config) {
 	int left;
@@ -573,11 +574,12 @@ skynet_start(struct skynet_config *config) {
 	init_parts(config);
 	launch_logger(config);
 	launch_bootstrap(config);
-	create_threads(config->thread);
+	create_threads(config);
 	daemon_ready();
 	left = wait_for_end();
 	if (left > 0) {
-		end_stuck(config, left);
+		give_up(left);
+		end_at_once(config);
 	}
 	join_threads();
 	skynet_harbor_exit();

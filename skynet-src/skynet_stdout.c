@@ -20,10 +20,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* What the reader may take its time for when the process exits. */
 #define EXIT_MS 1000
+/* What the thread sleeps when the system can't let it wait. */
+#define PAUSE_NS 10000000
 #define FIRST_ROOM 65536u
 #define NOTICE "[:00000000] error: nobody read the standard output, dropped %llu lines\n"
 
@@ -48,8 +51,14 @@ static struct {
 static bool
 is_writable(int timeout_ms) {
 	struct pollfd p = {.fd = O.fd, .events = POLLOUT};
+	int n = poll(&p, 1, timeout_ms);
 
-	return poll(&p, 1, timeout_ms) > 0;
+	if (n < 0 && errno != EINTR && timeout_ms != 0) {
+		/* Whoever meant to wait must not spin. */
+		struct timespec pause = {.tv_nsec = PAUSE_NS};
+		nanosleep(&pause, NULL);
+	}
+	return n > 0;
 }
 
 /* How much is taken now, 0 for nothing; -1 and errno when it never will be. */

@@ -19,7 +19,7 @@ HEAD = struct.Struct("=II")
 RULE = struct.Struct("=7I3i24s96s")
 
 
-def _preload():
+def preload():
     """What a node must load first. A checker's library comes before the shim: the calls that it
     watches then go on to the shim."""
     if not os.path.exists(SHIM):
@@ -102,12 +102,12 @@ class FaultyNode(Node):
     each the arguments of Faults.add."""
 
     def __init__(self, config="", rules=(), env=None, **kw):
-        preload = _preload()
+        first = preload()
         fd, path = tempfile.mkstemp(prefix="skynet-faults-")
         os.close(fd)
         self.faults = Faults(path)
         self.rules = [self.faults.add(**r) for r in rules]
-        super().__init__(config, env=dict(env or {}, LD_PRELOAD=preload, FAULTS_FILE=path), **kw)
+        super().__init__(config, env=dict(env or {}, LD_PRELOAD=first, FAULTS_FILE=path), **kw)
 
     def cpu_seconds(self):
         """CPU time that the process has used."""

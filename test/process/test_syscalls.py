@@ -4,6 +4,7 @@ why it can't; and connections that are not concerned notice nothing."""
 import base64
 import http.client
 import os
+import re
 import socket
 import ssl
 import struct
@@ -12,8 +13,8 @@ import tempfile
 import time
 
 from claims import must_contain
-from faults import FaultyNode
-from harness import LIMIT, ROOT, Client, free_port, frame
+from faults import Faults, FaultyNode, preload
+from harness import LIMIT, LUA, OUT, ROOT, Client, frame, free_port, plain_env
 
 PORTS = ("gate", "line", "http", "ws", "tls", "udp", "kcp", "ctl")
 FILE = b"abc" * 100000
@@ -269,6 +270,66 @@ def test_failures_of_making_a_socket_reach_the_caller():
         n.ends_well()
 
 
+def test_the_client_library_connects_though_a_signal_arrives():
+    script = f"""
+        package.cpath = "{OUT}/luaclib/?.so"
+        local socket = require "client.socket"
+        socket.send(socket.connect("127.0.0.1", tonumber(arg[1])), "hello")
+    """
+    with tempfile.NamedTemporaryFile(prefix="skynet-faults-") as f, socket.create_server(("127.0.0.1", 0)) as s:
+        faults = Faults(f.name)
+        for call in "connect", "send", "poll":
+            faults.add(call, "EINTR", count=1)
+        env = dict(plain_env(), LD_PRELOAD=preload(), FAULTS_FILE=f.name)
+        subprocess.run([LUA, "-", str(s.getsockname()[1])], input=script, text=True, check=True, timeout=LIMIT, env=env)
+        s.settimeout(LIMIT)
+        with s.accept()[0] as c:
+            assert c.recv(5) == b"hello"
+
+
+# ------------------------------------------------------------------- datagrams
+
+
+def test_a_datagram_socket_outlives_a_lack_of_memory_and_lost_peers():
+    with Subject() as n:
+        on = f"udp:{n.port['udp']}>"
+        for error in "ECONNREFUSED", "EHOSTUNREACH", "EINTR":
+            n.faults.add("recvfrom", error, on=on, count=3)
+            n.datagrams()
+        rule = n.faults.add("recvfrom", "ENOMEM", on=on)
+        begin = time.monotonic()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.connect(("127.0.0.1", n.port["udp"]))
+            s.settimeout(LIMIT)
+            s.send(b"hello")
+            rule.wait(4)
+            assert time.monotonic() - begin > 0.25, "it did not rest between four failures"
+            n.wait_for(r"udp \(\d+\) rests, it can't receive: Cannot allocate memory")
+            rule.end()
+            assert s.recv(100) == b"echo hello"
+        for error in "ENOBUFS", "EPERM", "ENETUNREACH":
+            rule = n.faults.add("sendto", error, on=on, count=2)
+            n.datagrams()
+            assert rule.hit == 2
+        n.ends_well()
+
+
+def test_a_datagram_socket_that_ends_by_an_error_can_be_closed():
+    with Subject() as n:
+        n.serves_all()
+        before = len(n.descriptors())
+        rule = n.faults.add("epoll_ctl", "ENOSPC", on="add udp:")
+        assert n.ask("udp") == "bound"
+        rule.end()
+        rule = n.faults.add("recvfrom", "EIO", on=f"udp:{n.port['udp']}>")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(b"hello", ("127.0.0.1", n.port["udp"]))
+            n.wait_for("socket: error on .* Input/output error")
+        n.settles(before - 1)
+        assert n.ask("close udp") == "closed"
+        assert n.stop() == 0
+
+
 # ------------------------------------------------------------------- transfers
 
 
@@ -287,3 +348,120 @@ def test_close_is_never_made_twice():
     with Subject([dict(call="close", error="EINTR", chance=0.5), dict(call="close", error="EIO", chance=0.5, seed=2)]) as n:
         n.serves_all()
         n.ends_well()
+
+
+# ----------------------------------------------------------------------- files
+
+
+def test_a_file_that_cannot_be_opened_now_is_not_missing():
+    with Subject() as n:
+        for error, status in (("EMFILE", 500), ("EIO", 500), ("ENOMEM", 500), ("ENOENT", 404), ("EACCES", 404)):
+            rule = n.faults.add("openat", error, on="file.txt")
+            assert n.get("/files/file.txt")[0] == status
+            rule.end()
+        n.wait_for("can't open .*/file.txt: Too many open files")
+        for call, arguments in (("openat", dict(error="EINTR", count=3)), ("pread", dict(error="EINTR", count=3)),
+                                ("pread", dict(limit=1000))):
+            rule = n.faults.add(call, **arguments)
+            assert n.get("/files/file.txt") == (200, FILE)
+            assert rule.hit > 0
+            rule.end()
+        n.ends_well()
+
+
+def test_a_file_that_cannot_be_read_ends_the_answer():
+    with Subject() as n:
+        rule = n.faults.add("pread", "EIO", first=2)
+        try:
+            n.get("/files/file.txt")
+            raise AssertionError("a whole answer")
+        except http.client.IncompleteRead:
+            pass
+        n.wait_for("pread: Input/output error")
+        rule.end()
+        rule = n.faults.add("fstat", "EIO")
+        assert n.get("/files/file.txt")[0] == 500
+        n.ends_well()
+
+
+def test_folders_that_are_asked_for_hold_no_descriptors():
+    os.makedirs(os.path.join(folder(), "www", "sub"), exist_ok=True)
+    with Subject() as n, Client(n.port["http"]) as c:
+        for i in range(200):
+            c.send("GET /files/sub HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b" 301 " in c.recv_until(b"\r\n\r\n")
+            if i == 0:
+                before = len(n.descriptors())
+        assert len(n.descriptors()) == before
+        n.ends_well()
+
+
+# --------------------------------------------------------------- start and end
+
+UP = """
+local skynet = require "skynet"
+require "skynet.manager"
+skynet.start(function()
+	skynet.error "service is up"
+	skynet.abort()
+end)
+"""
+
+
+def start(config="", **rule):
+    """A node that starts and ends, with one rule; gives its status and output."""
+    text = f'start = "up"\nthread = 2\n{config}'
+    with FaultyNode(text, [rule], files={"svc/up.lua": UP}) as n:
+        return n.wait_exit(), n.text
+
+
+def test_a_start_that_fails_ends_with_one_clear_line():
+    for rule, line in (
+            (dict(call="open", error="EMFILE", count=1), "cannot open .*config: Too many open files"),
+            (dict(call="read", error="EIO", count=1), "cannot read .*config: Input/output error"),
+            (dict(call="epoll_create1", error="EMFILE"), "socket-server error: create failed: Too many open files"),
+            (dict(call="eventfd", error="ENFILE"), "socket-server error: create failed: Too many open files in system"),
+            (dict(call="epoll_ctl", error="ENOMEM"), "socket-server error: create failed: Cannot allocate memory"),
+            (dict(call="open", error="EMFILE", on="svc/up.lua"), "svc/up.lua: Too many open files"),
+            *[(dict(call="pthread_create", error="EAGAIN", first=i),
+               f"Can't create thread {i - 1}: Resource temporarily unavailable") for i in range(1, 6)]):
+        code, text = start('start_failure = "abort"', **rule)
+        assert code == 1, (rule, code, text)
+        assert re.search(line, text), (rule, text)
+
+
+def test_a_start_survives_what_it_can_do_without():
+    for rule in (dict(call="getrandom", error="ENOSYS"), dict(call="madvise", error="ENOMEM"), dict(call="munmap", error="ENOMEM"),
+                 dict(call="fstat", error="EIO"), dict(call="close", error="EIO"), dict(call="sem_wait", error="EINTR", count=20),
+                 dict(call="read", limit=1), dict(call="write", limit=1, on="pipe:"), dict(call="write", error="EINTR", chance=0.5),
+                 dict(call="poll", error="ENOMEM")):
+        code, text = start(**rule)
+        assert code == 0 and "service is up" in text, (rule, code, text)
+
+
+def test_a_daemon_that_cannot_start_says_why():
+    for rule, line in (
+            (dict(call="pipe", error="EMFILE"), "Can't daemonize: Too many open files"),
+            (dict(call="fork", error="EAGAIN"), "Can't daemonize: Resource temporarily unavailable"),
+            (dict(call="setsid", error="EPERM"), "Can't daemonize: Operation not permitted"),
+            (dict(call="open", error="EMFILE", on="/dev/null", count=1), "Can't daemonize, /dev/null: Too many open files"),
+            (dict(call="flock", error="ENOLCK"), "Can't lock pidfile: No locks available"),
+            (dict(call="pwrite", error="ENOSPC"), "Can't write pid to pidfile .*: No space left on device"),
+            (dict(call="pwrite", limit=1), "Can't write pid to pidfile .*: No space left on device"),
+            (dict(call="pthread_create", error="EAGAIN", first=3), "Can't create thread 2")):
+        with FaultyNode('start = "up"\nthread = 2\ndaemon = "./pid"', [rule], files={"svc/up.lua": UP}) as n:
+            assert n.wait_exit() == 1, rule
+            assert re.search(line, n.text), (rule, n.text)
+            # Who could not lock it does not know whose it is.
+            assert rule["call"] == "flock" or not os.path.exists(n.path("pid")), rule
+
+
+def test_a_daemon_starts_though_signals_arrive():
+    rules = [dict(call=call, error="EINTR", on=on, count=3) for call, on in
+             (("flock", ""), ("waitpid", ""), ("read", "pipe:"), ("write", "pipe:"), ("dup2", ""))]
+    with FaultyNode('start = "up"\nthread = 2\ndaemon = "./pid"', rules, files={"svc/up.lua": UP}) as n:
+        assert n.wait_exit() == 0, n.text
+        end = time.monotonic() + LIMIT
+        while os.path.exists(n.path("pid")):
+            assert time.monotonic() < end, "the daemon does not end"
+            time.sleep(0.01)

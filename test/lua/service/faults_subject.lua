@@ -21,6 +21,8 @@ udp_port = math.tointeger(udp_port)
 local PATIENCE = 1000
 local port = {}
 local gate_commands = {}
+-- Its id.
+local udp
 
 local function tell(name, number)
 	port[name] = number
@@ -59,7 +61,9 @@ local function open_gate()
 	function gate_commands.open(fd)
 		skynet.call(gate, "lua", "accept", fd)
 	end
-	local _, number = skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = 0, watchdog = skynet.self() })
+	local _, number = skynet.call(gate, "lua", "open", {
+		address = "127.0.0.1", port = 0, watchdog = skynet.self(), linger = 1,
+	})
 	tell("gate", number)
 end
 
@@ -82,7 +86,6 @@ local function open_servers()
 				function() c:close() end)
 		end
 	end)
-	local udp
 	udp = socket.udp_listen("127.0.0.1", udp_port, function(text, from)
 		socket.sendto(udp, from, "echo " .. text)
 	end)
@@ -190,6 +193,12 @@ end
 function client.sleep()
 	skynet.sleep(1)
 	return "slept"
+end
+
+-- Waits for the end of what echoes datagrams.
+function client.close()
+	socket.close(udp)
+	return "closed"
 end
 
 function client.netstat()
