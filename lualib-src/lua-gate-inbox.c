@@ -356,11 +356,11 @@ new_inbox(lua_State *L) {
 	lua_getfield(L, LUA_REGISTRYINDEX, "skynet_context");
 	in->ctx = lua_touserdata(L, -1);
 	lua_pop(L, 1);
-	in->guard = guard_new(skynet_now);
 	lua_createtable(L, 0, 1);
 	lua_pushcfunction(L, release);
 	lua_setfield(L, -2, "__gc");
 	lua_setmetatable(L, -2);
+	in->guard = guard_new(skynet_now);
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_event);
 }

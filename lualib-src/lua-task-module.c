@@ -293,7 +293,10 @@ push_module(lua_State *L) {
 static int
 sched_gc(lua_State *L) {
 	struct sched *S = sched_in(lua_touserdata(L, 1));
-	task_bind(S->main.L, NULL);
+	/* Not so if it was never completed: there may be another one. */
+	if (task_of(S->main.L) == &S->main) {
+		task_bind(S->main.L, NULL);
+	}
 	sched_bounce_debts(S);
 	sched_forget_again(S);
 	pending_free(S);
@@ -325,7 +328,7 @@ renew_sentinel(lua_State *L) {
 static int
 sentinel_gc(lua_State *L) {
 	struct sched *S = *(struct sched **)lua_touserdata(L, 1);
-	if (task_of(S->main.L) == NULL) {
+	if (S == NULL || task_of(S->main.L) == NULL) {
 		return 0;
 	}
 	sched_trim(S);
@@ -353,6 +356,7 @@ main_thread(lua_State *L) {
 	return M;
 }
 
+/* Push one that is to be installed. */
 static struct sched *
 new_sched(lua_State *L) {
 	struct skynet_context *ctx = lua_skynet_context(L);
@@ -366,11 +370,10 @@ new_sched(lua_State *L) {
 	S->responses.prev = S->responses.next = &S->responses;
 	S->slot_free = 1;
 	S->places_age = 1;
-	S->all_cap = INITIAL_SLOTS;
-	S->all = skynet_calloc(INITIAL_SLOTS, sizeof(*S->all));
-	pending_init(S);
 	set_gc(L, sched_gc);
-	lua_setfield(L, LUA_REGISTRYINDEX, LUA_SCHED_FIELD);
+	S->all = skynet_calloc(INITIAL_SLOTS, sizeof(*S->all));
+	S->all_cap = INITIAL_SLOTS;
+	pending_init(S);
 	luaL_checkstack(S->main.L, SCHED_SCRATCH_STACK, NULL);
 	S->ref_threads = new_ref(L);
 	S->ref_values = new_ref(L);
@@ -380,19 +383,28 @@ new_sched(lua_State *L) {
 	S->ref_tokens = new_ref(L);
 	S->ref_hooks = new_ref(L);
 	class_name_fields(L, S);
+	return S;
+}
+
+/* Push a sentinel that is to be laid out. */
+static struct sched **
+new_sentinel(lua_State *L) {
+	struct sched **sentinel = lua_newuserdatauv(L, sizeof(*sentinel), 0);
+	*sentinel = NULL;
+	set_gc(L, sentinel_gc);
+	return sentinel;
+}
+
+/* The scheduler at `index` becomes the VM's, unless there is no memory for it. */
+static void
+install(lua_State *L, int index, struct sched *S, struct sched **sentinel) {
+	lua_pushvalue(L, index);
+	lua_setfield(L, LUA_REGISTRYINDEX, LUA_SCHED_FIELD);
+	*sentinel = S;
 	task_bind(S->main.L, &S->main);
 	if (L != S->main.L) {
 		task_bind(L, &S->main);
 	}
-	return S;
-}
-
-static void
-lay_sentinel(lua_State *L, struct sched *S) {
-	struct sched **sentinel = lua_newuserdatauv(L, sizeof(*sentinel), 0);
-	*sentinel = S;
-	set_gc(L, sentinel_gc);
-	lua_pop(L, 1);
 }
 
 int
@@ -403,9 +415,11 @@ luaopen_skynet_task(lua_State *L) {
 		return luaL_error(L, "module skynet.task is loaded already");
 	}
 	struct sched *S = new_sched(L);
-	lay_sentinel(L, S);
+	int index = lua_gettop(L);
 	class_init(L, S);
+	struct sched **sentinel = new_sentinel(L);
 	push_module(L);
+	install(L, index, S, sentinel);
 	return 1;
 }
 

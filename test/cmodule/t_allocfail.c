@@ -14,10 +14,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <lualib.h>
 
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
@@ -204,6 +206,61 @@ lrelease(lua_State *L) {
 	return 0;
 }
 
+/* Lua, protected: (state): what a service has before its first library */
+static int
+prepare(lua_State *P) {
+	lua_State *L = lua_touserdata(P, 1);
+	lua_getfield(L, LUA_REGISTRYINDEX, "skynet_context");
+	lua_pushlightuserdata(P, lua_touserdata(L, -1));
+	lua_pop(L, 1);
+	lua_setfield(P, LUA_REGISTRYINDEX, "skynet_context");
+	luaL_openlibs(P);
+	return 0;
+}
+
+static int
+open_library(lua_State *P, lua_CFunction f, const char *name) {
+	lua_settop(P, 0);
+	lua_pushcfunction(P, f);
+	lua_pushstring(P, name);
+	return lua_pcall(P, 1, 1, 0);
+}
+
+/*
+ * open(n, mode, name, f [, before]) -> failed, first, then: opens the library f in a state of its
+ * own, in which `before` was opened; its n-th allocation fails; and once more, when none does.
+ * first, then: nil, or what the error was.
+ */
+static int
+lopen(lua_State *L) {
+	enum mode mode;
+	long n = check_plan(L, 1, &mode);
+	const char *name = luaL_checkstring(L, 3);
+	lua_CFunction f = lua_tocfunction(L, 4);
+	lua_CFunction before = lua_tocfunction(L, 5);
+	lua_State *P = luaL_newstate();
+	char text[2][200] = {"", ""};
+	lua_pushcfunction(P, prepare);
+	lua_pushlightuserdata(P, L);
+	lua_call(P, 1, 0);
+	if (before != NULL) {
+		open_library(P, before, "before");
+	}
+	make_frames(P);
+	arm(P, n, mode);
+	bool first = open_library(P, f, name) == LUA_OK;
+	bool failed = disarm(P);
+	snprintf(text[0], sizeof(text[0]), "%s", first ? "" : lua_tostring(P, -1));
+	lua_gc(P, LUA_GCCOLLECT);
+	bool then = open_library(P, f, name) == LUA_OK;
+	snprintf(text[1], sizeof(text[1]), "%s", then ? "" : lua_tostring(P, -1));
+	lua_close(P);
+	lua_pushboolean(L, failed);
+	lua_pushstring(L, first ? NULL : text[0]);
+	lua_pushstring(L, then ? NULL : text[1]);
+	return 3;
+}
+
 static uintptr_t *
 slot_of(lua_CFunction f) {
 	uintptr_t key = (uintptr_t)f;
@@ -312,12 +369,11 @@ ldispose(lua_State *L) {
 int
 luaopen_t_allocfail(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"attempt", lattempt}, {"arm", larm},
-	    {"disarm", ldisarm},   {"release", lrelease},
-	    {"trace", ltrace},     {"traced", ltraced},
-	    {"collect", lcollect}, {"descriptors", ldescriptors},
-	    {"message", lmessage}, {"holds", lholds},
-	    {"dispose", ldispose}, {NULL, NULL},
+	    {"open", lopen},       {"attempt", lattempt}, {"arm", larm},
+	    {"disarm", ldisarm},   {"release", lrelease}, {"trace", ltrace},
+	    {"traced", ltraced},   {"collect", lcollect}, {"descriptors", ldescriptors},
+	    {"message", lmessage}, {"holds", lholds},     {"dispose", ldispose},
+	    {NULL, NULL},
 	};
 	luaL_checkversion(L);
 	luaL_newlib(L, functions);
