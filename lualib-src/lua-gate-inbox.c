@@ -214,6 +214,7 @@ lreceive(lua_State *L) {
 		lua_pushlstring(L, (const char *)(m + 1), (size_t)size - sizeof(*m));
 	} else {
 		lua_pushlightuserdata(L, m->buffer);
+		m->buffer = NULL;
 	}
 	return 4;
 }

@@ -343,9 +343,12 @@ filter_event(lua_State *L, struct queue *q, struct skynet_socket_message *m, siz
 		lua_pushinteger(L, m->ud);
 		return 3;
 	case SKYNET_SOCKET_TYPE_SEND:
-		return push_block(L, KIND_SEND, m->id, m->buffer, m->ud);
+		push_block(L, KIND_SEND, m->id, m->buffer, m->ud);
+		m->buffer = NULL;
+		return 4;
 	default:
-		skynet_socket_dispose(m, size);
+		skynet_free(m->buffer);
+		m->buffer = NULL;
 		return 0;
 	}
 }
