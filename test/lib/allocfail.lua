@@ -145,4 +145,43 @@ function allocfail.case(name, s)
 	end)
 end
 
+-- The C functions below a table, once each: name -> function.
+local function functions_of(name, t, found, seen)
+	if type(t) ~= "table" or seen[t] then
+		return
+	end
+	seen[t] = true
+	for k, f in next, t do
+		if type(f) == "function" then
+			found[("%s.%s"):format(name, k)] = f
+		elseif type(k) == "string" and not k:find "^_[^_]" then
+			functions_of(("%s.%s"):format(name, k), f, found, seen)
+		end
+	end
+end
+
+---Register a case that looks whether every C function of these libraries was in a case.
+---@param libraries table<string, table> by name; also metatables, by what they are of
+---@param except table<string, string>? name of a function -> why it cannot be
+function allocfail.covers(libraries, except)
+	test.case("every C function has had a case", function()
+		local missing, needless = {}, {}
+		for name, library in pairs(libraries) do
+			local found = {}
+			functions_of(name, library, found, {})
+			for full, f in pairs(found) do
+				local traced = native.traced(f)
+				if traced == false and not (except and except[full]) then
+					missing[#missing + 1] = full
+				elseif traced and except and except[full] then
+					needless[#needless + 1] = full
+				end
+			end
+		end
+		table.sort(missing)
+		test.eq(missing, {}, "add a case to this file for")
+		test.eq(needless, {}, "no exception is needed for")
+	end)
+end
+
 return allocfail

@@ -354,6 +354,18 @@ allocfail.case("http.response, from what was pushed", {
 		test.eq({ status, reason, header.x, r:take() }, { 200, "Fine", LONG, "A" })
 	end,
 })
+allocfail.case("http.push, size, release", {
+	make = function() return codec.reader() end,
+	run = function(r)
+		r:push(LONG)
+		r:push(HUGE)
+		local size = r:size()
+		r:release()
+		return size
+	end,
+	check = function(_, size) test.eq(size, #LONG + #HUGE) end,
+	over = function(r) r:release() end,
+})
 allocfail.case("http, the body", {
 	make = function()
 		local r = codec.reader()
@@ -387,6 +399,10 @@ local function zipped(text)
 	return gzip.deflater():write(text, true)
 end
 
+allocfail.case("gzip.deflater and inflater", {
+	run = function() return gzip.deflater(9), gzip.inflater() end,
+	check = function(d) test.ok(#d:write(LONG, true) > 10) end,
+})
 allocfail.case("gzip.deflater: a gap is noticed", {
 	make = function() return gzip.deflater() end,
 	run = function(d) return d:write(HUGE), d:write(HUGE, true) end,
@@ -638,5 +654,13 @@ test.case("client.socket loses nothing and leaves nothing open", function()
 end)
 
 test.case("certificates are removed", function() certs.remove() end)
+
+-- cjson and lpeg are other people's.
+allocfail.covers({
+	crypt = crypt, md5 = md5, bson = bson, sproto = score, protobuf = require "protobuf.core",
+	dnscodec = dnscodec, mongo = mongo, wallclock = clock, codec = codec, gzip = gzip, file = file,
+}, {
+	["sproto.dumpproto"] = "prints, without memory of Lua",
+})
 
 test.run()

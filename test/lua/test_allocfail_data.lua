@@ -118,6 +118,12 @@ allocfail.case("sharedata.host", {
 	end,
 	check = function(n) test.eq(n, 1) end,
 })
+allocfail.case("sharedata.proxy", {
+	make = function() return sharedata.new(DATA) end,
+	run = function(o) return sharedata.proxy(o:id()) end,
+	check = function(_, p) test.eq(p.a, 1) end,
+	over = closed,
+})
 allocfail.case("sharedata.count", { run = function() return sharedata.count() end })
 
 -------------------------------------------------------------------- sharetable
@@ -248,6 +254,19 @@ allocfail.case("multicast.open takes the reference of its message", {
 		test.eq(live(), n)
 	end,
 })
+allocfail.case("multicast.unpack", {
+	make = function()
+		local id = multicast.pack(LONG)
+		multicast.bind(id, 1)
+		return id, socketdriver.str2p(message_of(id))
+	end,
+	run = function(_, msg, size) return multicast.unpack(msg, size) end,
+	check = function(_, _, _, _, data, n) test.eq(core.tostring(data, n), LONG) end,
+	over = function(id, msg, size)
+		skynet.trash(msg, size)
+		multicast.close(id)
+	end,
+})
 allocfail.case("multicast, holds", {
 	make = function()
 		local n, id = live(), multicast.pack(LONG)
@@ -257,7 +276,7 @@ allocfail.case("multicast, holds", {
 		skynet.trash(msg, size)
 		return n, hold
 	end,
-	run = function(_, hold) return hold:again(), hold:data() end,
+	run = function(_, hold) return hold:again(), hold:data(), multicast.live(), multicast.nextid(1) end,
 	check = function(_, _, again) again:close() end,
 	over = function(n, hold)
 		hold:close()
@@ -394,9 +413,7 @@ if memory.snapshot then
 		check = function(s) test.eq({ s.count, s.truncated }, { 30, true }) end,
 	})
 end
-allocfail.case("memory.sample and sites", {
-	run = function() return memory.sites() end,
-})
+allocfail.case("memory.sites", { run = function() return memory.sites() end })
 
 allocfail.case("profile", {
 	run = function()
@@ -432,8 +449,22 @@ allocfail.case("debugchannel.create, connect, sethook", {
 		debugchannel.sethook(co, function() end, "l")
 		debugchannel.sethook(co)
 		a:write(LONG)
+		debugchannel.release(a)
 		return a, b
 	end,
+})
+
+allocfail.covers({
+	aoi = aoi, debugchannel = debugchannel, memory = memory, multicast = multicast, profile = profile,
+	sharedata = sharedata, sharetable = sharetable, snowflake = snowflake, stm = stm, zset = zset,
+}, {
+	["memory.dump"] = "logs, without memory of Lua",
+	["memory.dumpheap"] = "writes a file, likewise",
+	["memory.dumpinfo"] = "prints, likewise",
+	["memory.trim"] = "has nothing to do with Lua",
+	["memory.sample"] = "would put its own allocator in place",
+	["sharetable.abandon"] = "raises where tables are shared",
+	["sharetable.clone"] = "a lease that lasts as long as the service, otherwise as lease",
 })
 
 test.run()

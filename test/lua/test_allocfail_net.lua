@@ -291,6 +291,7 @@ allocfail.case("socketinbox, what needs no memory", {
 	run = function(p)
 		socketinbox.slow(p)
 		socketinbox.wake(p)
+		socketinbox.held(p)
 		socketinbox.feed(p, nil)
 		return socketinbox.busy(p), socketinbox.need(p), socketinbox.has(p, "\n")
 	end,
@@ -453,6 +454,34 @@ allocfail.case("socketdriver, functions that open nothing when they fail", {
 	end,
 })
 
+for name, open in pairs {
+	listen = function() return driver.listen("127.0.0.1", 0, { backlog = 5 }) end,
+	connect = function() return driver.connect("127.0.0.1:1") end,
+	bind = function() return driver.bind(-1) end,
+	udp = function()
+		local id = driver.udp("127.0.0.1", 0)
+		driver.udp_connect(id, "127.0.0.1", 1)
+		return id
+	end,
+	udp_dial = function() return driver.udp_dial("127.0.0.1", 1) end,
+} do
+	allocfail.case("socketdriver." .. name .. " opens nothing that it does not tell", {
+		run = function()
+			local id = open()
+			driver.nodelay(id)
+			driver.pause(id)
+			driver.start(id)
+			driver.accept(id)
+			driver.shutdown(id)
+			driver.close(id)
+			return id
+		end,
+		check = function(id) test.ok(name == "bind" or id >= 0, id) end,
+		-- What it has told is gone then.
+		over = function() skynet.sleep(1) end,
+	})
+end
+
 for type, ud in pairs { [DATA] = 1, [CONNECT] = 2, [ERROR] = 0 } do
 	allocfail.case("socketdriver.unpack, event " .. type, {
 		make = function()
@@ -568,6 +597,7 @@ allocfail.case("codec:feed, pending, within", {
 allocfail.case("codec:send, wscodec.send, answer, close, sendframe", {
 	make = function() return codecs(FLATE) end,
 	run = function(a, b)
+		test.eq(a:compresses(), true)
 		a:send(NOBODY, TEXT, LONG)
 		b:send(NOBODY, TEXT, LONG)
 		wscodec.send(NOBODY, TEXT, LONG)
@@ -670,6 +700,16 @@ allocfail.case("kcp to a socket", {
 		k:send(LONG)
 		k:flush(100)
 	end,
+})
+
+allocfail.covers({
+	netpack = netpack, gateinbox = gateinbox, socketinbox = socketinbox, socketdriver = driver, wscodec = wscodec,
+	kcp = kcp, ["a line of gateinbox"] = debug.getregistry()["skynet.gateinbox.line"],
+	conversation = debug.getregistry()["kcp.core"],
+}, {
+	["socketinbox.wait"] = "yields, see test_oom.lua",
+	["wscodec.codec.__gc"] = "runs while every allocation fails, in each case",
+	["socketdriver.udp_listen"] = "needs a port that is free, otherwise as udp",
 })
 
 test.run(function()

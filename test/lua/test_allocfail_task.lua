@@ -321,6 +321,18 @@ allocfail.case("a trace has its tag, the one before or the new one", {
 	check = function() test.match(task.tracetag(), "^a tag") end,
 })
 
+local YIELDS = "yields, see test_oom.lua"
+
+allocfail.covers({ task = task, core = core, coroutine = coroutine_lib }, {
+	["core.callback"] = "would take the messages of this service, see test_oom.lua",
+	["core.memlimit"] = "would put its own allocator in place",
+	["core.startfailed"] = "would end the node",
+	["task.start"] = "once in a service, see test_oom.lua",
+	["task.call"] = YIELDS, ["task.sleep"] = YIELDS, ["task.wait"] = YIELDS, ["task.yield"] = YIELDS,
+	["task.call_timeout"] = YIELDS, ["task.rawcall"] = YIELDS, ["task.exit"] = YIELDS, ["task.ret"] = YIELDS,
+	["task.retpack"] = YIELDS, ["task.response"] = YIELDS, ["task.init_service"] = YIELDS,
+})
+
 test.run(function()
 	echo = skynet.newservice "oom_target"
 end)
