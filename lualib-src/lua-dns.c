@@ -2,6 +2,8 @@
 // by skynet.dns only. Keeps no state.
 #include "dns_message.h"
 
+#include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include <lauxlib.h>
@@ -75,12 +77,19 @@ lparse(lua_State *L) {
 	return 1;
 }
 
-// version(path) -> a string that changes with the file, or nil without one
+// version(path) -> a string that changes with the file; nil without one; nil and the reason
+// when the system can't tell now
 static int
 lversion(lua_State *L) {
 	struct stat st;
 	if (stat(luaL_checkstring(L, 1), &st) != 0) {
-		return 0;
+		int err = errno;
+		if (err == ENOENT || err == ENOTDIR) {
+			return 0;
+		}
+		lua_pushnil(L);
+		lua_pushfstring(L, "%s: %s", lua_tostring(L, 1), strerror(err));
+		return 2;
 	}
 #ifdef __APPLE__
 	struct timespec changed = st.st_mtimespec;

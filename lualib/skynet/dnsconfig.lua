@@ -2,9 +2,11 @@
 --
 -- Owns what it has read, until the file changes: each use asks the system for the
 -- file's time and size and reads it again when they differ. A file that is missing is
--- an empty one. Reading does not yield; these files are small and local.
+-- an empty one; one that can't be read now leaves what was known. Reading does not yield:
+-- these files are small and local.
 
 local codec = require "skynet.dnscodec"
+local notice = require "skynet.notice"
 
 local dnsconfig = {}
 
@@ -116,25 +118,40 @@ local function parse_resolv(text)
 	return conf
 end
 
+-- The contents; nil and the reason when they can't be had now.
 local function read(path)
-	local f = io.open(path, "rb")
+	local f, why = io.open(path, "rb")
 	if f == nil then
-		return ""
+		return nil, why
 	end
-	local text = f:read(MAX_SIZE) or ""
+	local text
+	text, why = f:read(MAX_SIZE)
 	f:close()
-	return text
+	-- An empty file gives neither.
+	return text or (why == nil and "" or nil), why
 end
 
--- A function that gives the parsed contents of a file.
+-- A function that gives the parsed contents of a file. What can't be read is not taken for
+-- empty: what was read before holds, and the next use tries again.
 local function watch(parse)
 	local known_path, known_version, value
 	return function(path)
-		local version = path and codec.version(path)
-		if value == nil or path ~= known_path or version ~= known_version then
-			known_path, known_version = path, version
-			value = parse(version and read(path) or "")
+		local version, text, why
+		if path then
+			version, why = codec.version(path)
 		end
+		if value and path == known_path and version == known_version and not why then
+			return value
+		end
+		if version then
+			text, why = read(path)
+		end
+		if why then
+			notice("dns files", 1, "dns: can't read %s", why)
+			return path == known_path and value or parse ""
+		end
+		known_path, known_version = path, version
+		value = parse(text or "")
 		return value
 	end
 end
