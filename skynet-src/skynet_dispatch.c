@@ -15,7 +15,9 @@
 #include "skynet_server.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 /* Callbacks shorter than this are timed by the tick counter alone. */
 #define LONG_CALLBACK_NS 100000
@@ -243,8 +245,9 @@ deliver(struct skynet_context *ctx, struct mailbox_node *node, struct worker *w)
 	}
 	mailbox_node_free(node);
 	add_to(&ctx->messages, 1);
-	if (skynet_log_is_on(&ctx->log)) {
-		skynet_log_message(&ctx->log, msg.source, type, msg.session, msg.data, size);
+	if (skynet_log_is_on(&ctx->log) &&
+	    !skynet_log_message(&ctx->log, msg.source, type, msg.session, msg.data, size)) {
+		skynet_error(ctx, "error: can't write the message log: %s", strerror(errno));
 	}
 	CALLING_BEGIN(ctx);
 	is_delivering = true;

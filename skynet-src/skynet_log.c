@@ -6,6 +6,7 @@
  */
 #include "skynet_log.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -99,8 +100,9 @@ write_socket(FILE *f, const struct skynet_socket_message *message, size_t sz) {
 	}
 }
 
-void
+bool
 skynet_log_output(FILE *f, uint32_t source, int type, int session, void *buffer, size_t sz) {
+	clearerr(f);
 	if (type == PTYPE_SOCKET && buffer != NULL && sz >= sizeof(struct skynet_socket_message)) {
 		write_socket(f, buffer, sz);
 	} else {
@@ -113,6 +115,7 @@ skynet_log_output(FILE *f, uint32_t source, int type, int session, void *buffer,
 	}
 	fputc('\n', f);
 	fflush(f);
+	return !ferror(f);
 }
 
 /*-------------------------------------------------------------------- slots */
@@ -151,16 +154,20 @@ skynet_log_off(struct skynet_log_slot *slot, struct skynet_context *ctx, uint32_
 	return 1;
 }
 
-void
+bool
 skynet_log_message(struct skynet_log_slot *slot, uint32_t source, int type, int session,
                    const void *buffer, size_t sz) {
 	pthread_mutex_t *lock = lock_of(slot);
 	pthread_mutex_lock(lock);
 	FILE *f = atomic_load_explicit(&slot->file, memory_order_relaxed);
-	if (f != NULL) {
-		skynet_log_output(f, source, type, session, (void *)(uintptr_t)buffer, sz);
-	}
+	/* What the record before has left in the stream. */
+	bool was_failing = f != NULL && ferror(f);
+	bool is_written =
+	    f == NULL || skynet_log_output(f, source, type, session, (void *)(uintptr_t)buffer, sz);
+	int err = errno;
 	pthread_mutex_unlock(lock);
+	errno = err;
+	return is_written || was_failing;
 }
 
 void

@@ -39,8 +39,11 @@ int skynet_log_on(struct skynet_log_slot *slot, struct skynet_context *ctx, uint
 /* Stop it with a closing record. Returns 1, or 0 when it was off. */
 int skynet_log_off(struct skynet_log_slot *slot, struct skynet_context *ctx, uint32_t handle);
 
-/* Write one message, if the log is (still) on. Lends `buffer`, which may be NULL. */
-void skynet_log_message(struct skynet_log_slot *slot, uint32_t source, int type, int session,
+/*
+ * Write one message, if the log is (still) on. Lends `buffer`, which may be NULL. False
+ * with errno: it could not be written, and the one before could.
+ */
+bool skynet_log_message(struct skynet_log_slot *slot, uint32_t source, int type, int session,
                         const void *buffer, size_t sz);
 
 /* The service dies: close the file without a closing record. */
@@ -52,6 +55,7 @@ void skynet_log_release(struct skynet_log_slot *slot);
  */
 FILE *skynet_log_open(struct skynet_context *ctx, uint32_t handle);
 void skynet_log_close(struct skynet_context *ctx, FILE *f, uint32_t handle);
-void skynet_log_output(FILE *f, uint32_t source, int type, int session, void *buffer, size_t sz);
+/* False with errno: not all of it could be written. */
+bool skynet_log_output(FILE *f, uint32_t source, int type, int session, void *buffer, size_t sz);
 
 #endif

@@ -5,6 +5,7 @@ import base64
 import http.client
 import os
 import re
+import signal
 import socket
 import ssl
 import struct
@@ -394,6 +395,68 @@ def test_folders_that_are_asked_for_hold_no_descriptors():
                 before = len(n.descriptors())
         assert len(n.descriptors()) == before
         n.ends_well()
+
+
+def test_a_hosts_file_that_cannot_be_read_is_not_taken_for_empty():
+    with open(os.path.join(folder(), "hosts"), "w") as f:
+        f.write("192.0.2.7 known\n")
+    with Subject() as n:
+        for call, error in (("fopen", "EMFILE"), ("read", "EIO"), ("stat", "EIO")):
+            rule = n.faults.add(call, error, on="/hosts")
+            assert "Call dns.server first" in n.ask("hosts known"), (call, error)
+            rule.end()
+        # The others come within the same second.
+        n.wait_for("dns: can't read .*/hosts: Too many open files")
+        assert n.ask("hosts known") == "192.0.2.7"
+        rule = n.faults.add("stat", "EIO", on="/hosts")
+        assert n.ask("hosts known") == "192.0.2.7"
+        assert rule.hit > 0
+        n.ends_well()
+
+
+LOGGED = """
+local skynet = require "skynet"
+local core = require "skynet.core"
+skynet.start(function()
+	skynet.dispatch("lua", function() end)
+	core.command("LOGON", skynet.address(skynet.self()))
+	while true do
+		skynet.send(skynet.self(), "lua", "x")
+		skynet.sleep(1)
+	end
+end)
+"""
+
+
+def test_logs_that_cannot_be_written_say_so_once_and_go_on():
+    with FaultyNode('start = "logged"\nlogpath = "."\nlogger = "./node.log"', files={"svc/logged.lua": LOGGED}) as n:
+        def text():
+            try:
+                with open(n.path("node.log"), encoding="utf-8") as f:
+                    return f.read()
+            except FileNotFoundError:
+                return ""
+
+        def await_text(what):
+            end = time.monotonic() + LIMIT
+            while what not in text():
+                assert time.monotonic() < end, text()
+                time.sleep(0.01)
+
+        await_text("Open log file")
+        name = re.search(r"Open log file \./(\w+\.log)", text()).group(1)
+        rule = n.faults.add("write", "ENOSPC", on=name)
+        rule.wait(10)
+        await_text("error: can't write the message log: No space left on device")
+        rule.end()
+        size = os.path.getsize(n.path(name))
+        while os.path.getsize(n.path(name)) == size:
+            time.sleep(0.01)
+        assert text().count("can't write") == 1, text()
+        rule = n.faults.add("write", "EIO", on="/node.log")
+        n.signal(signal.SIGTERM)
+        n.wait_for(r"^logger: can't write ./node.log: Input/output error$")
+        assert n.wait_exit() == 0
 
 
 # --------------------------------------------------------------- start and end

@@ -167,7 +167,9 @@ function client.resolve(name)
 	return select(2, pcall(function() return table.concat(socket.resolve(name), " ") end))
 end
 
-function client.dns(name)
+-- By the file of hosts alone.
+function client.hosts(name)
+	dns.DEFAULT_HOSTS, dns.DEFAULT_RESOLV_CONF = certs .. "/hosts", nil
 	return select(2, pcall(dns.resolve, name))
 end
 
