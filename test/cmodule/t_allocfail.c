@@ -34,6 +34,7 @@ enum mode {
 #define MAX_SEEN 4096
 /* A collection frees every other call frame that is not in use. */
 #define FRAMES 32
+#define COLLECTIONS 2
 
 static struct {
 	lua_Alloc next; /* NULL: no state has the injector */
@@ -172,14 +173,23 @@ lattempt(lua_State *L) {
 	return results + 2;
 }
 
-/* collect(): a full collection, during which every allocation fails */
+/*
+ * collect([is_bare]): full collections, during which every allocation fails, each with a step,
+ * which calls the finalizers. Returns whether one did. is_bare: also those of call frames for
+ * finalizers, in a coroutine of its own.
+ */
 static int
 lcollect(lua_State *L) {
-	make_frames(L);
+	if (!lua_toboolean(L, 1)) {
+		make_frames(L);
+	}
 	arm(L, 1, MODE_ALWAYS);
-	lua_gc(L, LUA_GCCOLLECT);
-	disarm(L);
-	return 0;
+	for (int i = 0; i < COLLECTIONS; i++) {
+		lua_gc(L, LUA_GCCOLLECT);
+		lua_gc(L, LUA_GCSTEP, (size_t)0);
+	}
+	lua_pushboolean(L, disarm(L));
+	return 1;
 }
 
 /* arm(n, mode): the n-th allocation of this service from now on fails, whoever makes it. */

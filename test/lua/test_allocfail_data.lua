@@ -454,6 +454,22 @@ allocfail.case("debugchannel.create, connect, sethook", {
 	end,
 })
 
+test.case("a finalizer that there is no memory to call is called later", function()
+	collectgarbage()
+	local bytes = memory.current()
+	collectgarbage "stop"
+	for _ = 1, 10 do
+		stm.new(LONG)
+	end
+	test.ok(coroutine.wrap(allocfail.native.collect)(true), "an allocation failed")
+	local held = memory.current()
+	collectgarbage "restart"
+	collectgarbage()
+	collectgarbage()
+	test.ok(held > bytes or bytes == 0, "it was not called before")
+	test.ok(memory.current() <= bytes, memory.current() - bytes)
+end)
+
 allocfail.covers({
 	aoi = aoi, debugchannel = debugchannel, memory = memory, multicast = multicast, profile = profile,
 	sharedata = sharedata, sharetable = sharetable, snowflake = snowflake, stm = stm, zset = zset,
