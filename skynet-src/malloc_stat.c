@@ -121,9 +121,16 @@ malloc_service_memory(uint32_t handle) {
 	return handle == 0 ? 0 : size_of(malloc_account_of(handle).bytes);
 }
 
+/* Through the stream, which holds nobody up (skynet_stdout.h). */
+static void
+print_text(void *ud, const char *text) {
+	(void)ud;
+	fputs(text, stderr);
+}
+
 void
 memory_info_dump(const char *opts) {
-	je_malloc_stats_print(NULL, NULL, opts);
+	je_malloc_stats_print(print_text, NULL, opts);
 }
 
 /* Reads a control of any integer width up to size_t. */

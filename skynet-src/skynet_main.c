@@ -1,7 +1,9 @@
 /* The program: reads the configuration file named by its argument, runs the node. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <lua.h>
 #include <lauxlib.h>
@@ -22,8 +24,20 @@ ignore_broken_pipes(void) {
 	sigaction(SIGPIPE, &action, NULL);
 }
 
+/* What was closed would be the number of some socket soon, and get what is printed. */
+static void
+open_standard_descriptors(void) {
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		/* The lowest number that is free: this one. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0) {
+			exit(EXIT_FAILURE); /* nobody could be told */
+		}
+	}
+}
+
 int
 main(int argc, char *argv[]) {
+	open_standard_descriptors();
 	if (argc < 2) {
 		fprintf(stderr, "Need a config file; README.md and doc/ describe its keys.\n"
 		                "usage: skynet configfilename\n");

@@ -83,11 +83,12 @@ class Node:
     config: text of keys that come after the standard paths (harbor = 0 is the
     default, `start` and so on are the test's). files: name -> text, written
     into the node's own folder first (the node runs with cwd = that folder
-    when cwd is None); svc/X.lua is a service X.
+    when cwd is None); svc/X.lua is a service X. stdout, stderr: as for Popen; one that is a
+    pipe is read.
     """
 
     def __init__(self, config="", files=None, standard=True, env=None, cwd=None, args=None,
-                 stdin=subprocess.DEVNULL, wrapper=()):
+                 stdin=subprocess.DEVNULL, wrapper=(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT):
         self.dir = tempfile.mkdtemp(prefix="skynet-test-")
         for name, text in (files or {}).items():
             path = os.path.join(self.dir, name)
@@ -105,15 +106,15 @@ class Node:
         full_env = dict(os.environ, **(env or {}))
         cmd = list(wrapper) + [SKYNET] + ([self.config] if args is None else args)
         self.proc = subprocess.Popen(cmd, cwd=cwd or self.dir, stdin=stdin, env=full_env,
-                                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                     stdout=stdout, stderr=stderr)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
-        fd = self.proc.stdout.fileno()
+        pipe = self.proc.stdout or self.proc.stderr
         while True:
             try:
-                data = os.read(fd, 65536)
+                data = os.read(pipe.fileno(), 65536) if pipe else b""
             except OSError:
                 data = b""
             with self._lock:
@@ -169,7 +170,8 @@ class Node:
             self.proc.kill()
             self.proc.wait()
         self._reader.join(5)
-        self.proc.stdout.close()
+        for pipe in filter(None, (self.proc.stdout, self.proc.stderr)):
+            pipe.close()
         shutil.rmtree(self.dir, ignore_errors=True)
         if kind is None:
             check_sanitizer(self.text)
