@@ -61,6 +61,7 @@ function command.REGISTER(name, handle)
 			skynet.address(globalname[name]), skynet.address(handle)), 0)
 	end
 	globalname[name] = handle
+	awaited[name] = nil
 	local waiting = queries[name]
 	queries[name] = nil
 	for _, reply in ipairs(waiting or {}) do

@@ -52,6 +52,10 @@ test.case("a name that nobody registers is told once, with what waits for it", f
 	test.eq(#rt.lines("so far, what is sent to it waits", from), 2)
 	harbor.globalname("NOBODY", skynet.self())
 	test.eq(select(2, rt.join(query)), skynet.self())
+	-- Names that there are now are no longer kept as missing ones.
+	local ok, kept = skynet.call(".cslave", "debug", "RUN",
+		"for name in pairs(_P.text.awaited) do print(name) end")
+	test.eq({ ok, kept }, { true, "TYPO" })
 end)
 
 test.case("globalname names the own service unless told otherwise", function()
