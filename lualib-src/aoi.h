@@ -61,11 +61,13 @@ struct aoi_object;
 /* A new space, or NULL without memory. */
 struct aoi *aoi_new(const struct aoi_options *options);
 
+/* Frees the space with its objects. Not NULL. */
 void aoi_delete(struct aoi *a);
 
 /* Whether a position, or a range, can be used: finite, and not too many cells away. */
 bool aoi_is_place(const struct aoi *a, double x, double y);
 
+/* The same of a range: finite, not negative, and not too many cells wide. */
 bool aoi_is_range(const struct aoi *a, double range);
 
 /* The object of an id, or NULL. */
@@ -87,8 +89,10 @@ bool aoi_set_range(struct aoi *a, struct aoi_object *o, double range);
  */
 bool aoi_remove(struct aoi *a, struct aoi_object *o);
 
+/* Where the object is. */
 void aoi_object_place(const struct aoi_object *o, double *x, double *y);
 
+/* Whether it sees others. */
 bool aoi_object_is_watcher(const struct aoi_object *o);
 
 /*
@@ -100,6 +104,7 @@ bool aoi_update(struct aoi *a);
 /* The events that were found; they stay until aoi_clear_events. Lends. */
 const struct aoi_event *aoi_events(const struct aoi *a, size_t *count);
 
+/* The events that were found are taken. */
 void aoi_clear_events(struct aoi *a);
 
 /* Calls fn with each id. */
@@ -108,11 +113,13 @@ typedef void (*aoi_visit)(void *ud, int64_t id);
 /* The markers that a watcher sees, and the watchers that see a marker, as of the last update. */
 void aoi_seen_by(const struct aoi_object *o, aoi_visit fn, void *ud);
 
+/* The other side of it: who sees a marker. */
 void aoi_watchers_of(const struct aoi_object *o, aoi_visit fn, void *ud);
 
 /* The markers within a range of a place now. */
 void aoi_near(struct aoi *a, double x, double y, double range, aoi_visit fn, void *ud);
 
+/* Numbers about the space. */
 struct aoi_stat aoi_stat(const struct aoi *a);
 
 #endif

@@ -37,6 +37,8 @@ void seri_writer_grow(struct writer *w, size_t need);
  */
 bool seri_walk(struct writer *w, int index);
 
+/* Raise what packing says of a value that is too deep, or of a type that it does not
+ * know. */
 _Noreturn void seri_fail_depth(struct writer *w);
 _Noreturn void seri_fail_type(struct writer *w, int type);
 
@@ -91,6 +93,7 @@ seri_put_pointer(struct writer *w, const void *p) {
 	seri_put_field(w, TAG(TYPE_POINTER, 0), (uint64_t)(uintptr_t)p, sizeof p);
 }
 
+/* A string that has no place in the tag's byte. */
 void seri_put_long_string(struct writer *w, const char *s, size_t len);
 
 static inline void

@@ -347,6 +347,8 @@ void sched_trim(struct sched *S);
 /* Free all tasks of a VM that is being closed. */
 void sched_free_tasks(struct sched *S);
 
+/* Tasks in a row: to its end; from its front, or NULL; out of its midst, false when it
+ * is not there. */
 void task_queue_push(struct task_queue *q, struct task *t);
 struct task *task_queue_pop(struct task_queue *q);
 bool task_queue_remove(struct task_queue *q, struct task *t);
@@ -361,6 +363,7 @@ int task_suspend(lua_State *L, struct task *t, int state, int session, lua_KFunc
 
 /* ---------------------------------------------------- lua-task-session.c */
 
+/* The table of the sessions that something waits for, empty; and its end. */
 void pending_init(struct sched *S);
 void pending_free(struct sched *S);
 /* NULL when nothing is registered for session. Valid until the next add. */

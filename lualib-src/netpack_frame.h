@@ -19,6 +19,7 @@ struct frame_table;
 // Receives one package: `data` is a skynet_malloc block, given.
 typedef void (*frame_sink)(void *ud, int id, char *data, size_t size);
 
+// A table without connections; the second frees it with what has come of packages.
 struct frame_table *frame_table_new(void);
 void frame_table_free(struct frame_table *t);
 // Packages longer than `max` bytes are refused from now on.

@@ -51,11 +51,13 @@ struct zset_node;
 /* A new set, or NULL without memory. */
 struct zset *zset_new(const struct zset_options *options);
 
+/* Frees the set with its members. Not NULL. */
 void zset_delete(struct zset *z);
 
 /* Remove all members. */
 void zset_clear(struct zset *z);
 
+/* Its members. */
 size_t zset_count(const struct zset *z);
 
 /* Whether rank 1 has the lowest score. */
@@ -75,8 +77,10 @@ enum zset_result zset_add(struct zset *z, const struct zset_member *m, struct zs
 /* The entry of a member, or NULL. Entries live until they are removed; moving keeps them. */
 struct zset_node *zset_find(const struct zset *z, const struct zset_member *m);
 
+/* Removes and frees an entry. */
 void zset_remove(struct zset *z, struct zset_node *n);
 
+/* What the member has. */
 struct zset_score zset_node_score(const struct zset_node *n);
 
 /* Lends the entry's own member. */
@@ -91,6 +95,7 @@ struct zset_node *zset_at(const struct zset *z, size_t rank);
 /* The neighbour in ranking order, or NULL. */
 struct zset_node *zset_next(const struct zset_node *n);
 
+/* The other way. */
 struct zset_node *zset_previous(const struct zset_node *n);
 
 /*

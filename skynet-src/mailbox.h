@@ -132,6 +132,7 @@ size_t mailbox_bytes(const struct mailbox *m);
 size_t mailbox_peak_length(const struct mailbox *m);
 size_t mailbox_peak_bytes(const struct mailbox *m);
 
+/* Whether pushing fails. Any thread. */
 bool mailbox_is_closed(const struct mailbox *m);
 
 /*

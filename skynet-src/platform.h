@@ -34,6 +34,7 @@ platform_ticks(void) {
 #endif
 }
 
+/* What the ticks of platform_ticks are in nanoseconds, and back. Any thread. */
 uint64_t platform_ticks_to_ns(uint64_t ticks);
 uint64_t platform_ns_to_ticks(uint64_t ns);
 

@@ -64,6 +64,7 @@ void pool_free(struct pool *pool, void *p);
  * allowed. Of a shared pool this ends the calling process's view only. */
 void pool_destroy(struct pool *pool);
 
+/* Writes the figures of the pool to `out`. */
 void pool_stats(struct pool *pool, struct pool_stats *out);
 
 /* The name given at creation. Lends. */

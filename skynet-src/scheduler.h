@@ -68,6 +68,7 @@ uint32_t scheduler_rests(const struct worker *w);
 /* The record in which the worker notes what it runs. */
 struct skynet_monitor *scheduler_monitor(struct worker *w);
 
+/* The workers, and the record of one by its number. Any thread. */
 int scheduler_count(void);
 struct skynet_monitor *scheduler_monitor_at(int index);
 

@@ -18,6 +18,7 @@ struct skynet_monitor {
 	uint32_t checked; /* monitor thread: version at the previous look */
 };
 
+/* A record of a worker that runs nothing; the second frees it. */
 struct skynet_monitor *skynet_monitor_new(void);
 void skynet_monitor_delete(struct skynet_monitor *m);
 
@@ -31,6 +32,7 @@ skynet_monitor_mark(struct skynet_monitor *m, uint32_t source, uint32_t destinat
 	atomic_store_explicit(&m->version, v + 1, memory_order_relaxed);
 }
 
+/* As skynet_monitor_mark, out of line. */
 void skynet_monitor_trigger(struct skynet_monitor *m, uint32_t source, uint32_t destination);
 
 /* Report if nothing began or ended since the previous check. Monitor thread only. */

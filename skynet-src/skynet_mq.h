@@ -41,6 +41,7 @@ int skynet_mq_length(struct message_queue *q);
 /* The length at the last crossing of the overload threshold, once; else 0. */
 int skynet_mq_overload(struct message_queue *q);
 
+/* Whose queue it is. Any thread. */
 uint32_t skynet_mq_handle(struct message_queue *q);
 
 /* The owner is gone: pushing fails from here on. */

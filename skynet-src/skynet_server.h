@@ -27,6 +27,7 @@ void skynet_context_release(struct skynet_context *ctx);
 /* One reference for ever, and "do not count me for the end of the process". */
 void skynet_context_reserve(struct skynet_context *ctx);
 
+/* The service's handle, which stays its own. Any thread with a reference. */
 uint32_t skynet_context_handle(struct skynet_context *ctx);
 
 /* Queue a message: 0, or -1 when dead (the caller keeps the data). Any thread. */

@@ -178,6 +178,7 @@ struct notice {
 	atomic_uint hidden;
 };
 
+// Logs the line, or counts it. Any thread.
 void notice_log(struct socket_server *ss, enum notice_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -331,6 +332,7 @@ struct slot_store {
 	struct owner_index *owners;
 };
 
+// A store without slots; and its end, with the slots that are left.
 void slot_store_init(struct slot_store *st);
 void slot_store_free(struct slot_store *st);
 
@@ -388,6 +390,7 @@ struct deadline_heap {
 	int cap;
 };
 
+// The clock of all limits: it goes on evenly. Any thread.
 uint64_t deadline_now_ms(void);
 // Sets the slot's limit `ms` from now, replacing an earlier one.
 void deadline_set(struct socket_loop *loop, struct socket_slot *s, uint64_t ms);
@@ -513,6 +516,7 @@ struct address_list *socket_resolve_local(struct socket_server *ss, const char *
 int socket_open_bound(struct socket_server *ss, const char *host, int port, int type,
                       const struct listen_limits *limits);
 
+// The listener can be accepted from.
 void stream_accept(struct socket_loop *loop, struct socket_slot *s);
 // A new connection is here; from another loop by COMMAND_ACCEPTED.
 void stream_accepted(struct socket_loop *loop, struct socket_slot *s);
@@ -561,6 +565,7 @@ void write_flush_here(struct socket_server *ss, struct socket_slot *s);
 
 //----------------------------------------------------------------------- UDP
 
+// Datagrams have come; whether the slot is one for datagrams.
 void udp_read(struct socket_loop *loop, struct socket_slot *s);
 bool udp_is(const struct socket_slot *s);
 // It rested for want of memory, and goes on.
@@ -568,6 +573,7 @@ void udp_rest_over(struct socket_loop *loop, struct socket_slot *s);
 
 //---------------------------------------------------------------- resolution
 
+// One without jobs, or NULL.
 struct resolver *resolver_create(void);
 // Forgets its jobs; results that come later go nowhere.
 void resolver_release(struct resolver *r);

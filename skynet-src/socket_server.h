@@ -101,6 +101,8 @@ void socket_server_wake(struct socket_server *, int at);
 // Makes poll return SOCKET_POLL_EXIT from now on.
 void socket_server_exit(struct socket_server *);
 
+// See skynet_socket_close, skynet_socket_shutdown and skynet_socket_start; opaque: who
+// asks.
 void socket_server_close(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_shutdown(struct socket_server *, uintptr_t opaque, int id);
 void socket_server_start(struct socket_server *, uintptr_t opaque, int id);
@@ -156,7 +158,9 @@ int socket_server_udp_send(struct socket_server *, const struct socket_udp_addre
 const struct socket_udp_address *socket_server_udp_address(struct socket_server *,
                                                            struct socket_message *msg, int *addrsz);
 
+// How buffers of type OBJECT are read. Before any is sent. Copies.
 void socket_server_userobject(struct socket_server *, struct socket_object_interface *);
+// A list of all sockets, given: socket_info_release.
 struct socket_info *socket_server_info(struct socket_server *);
 // See skynet_socket_peer.
 bool socket_server_peer(struct socket_server *, int id, char *text, size_t size);

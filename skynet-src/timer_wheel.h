@@ -37,6 +37,7 @@ struct timer_wheel {
 	uint64_t far_used[TIMER_LEVELS];
 };
 
+/* An empty wheel; `now`: the tick of the caller's clock. */
 void timer_wheel_init(struct timer_wheel *w, uint32_t now);
 
 /* Ticks that the wheel may be behind the caller's clock. */

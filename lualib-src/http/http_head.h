@@ -80,6 +80,7 @@ bool http_response_parse(const char *p, size_t n, struct http_head *h, struct ht
 // framing or routing of the message are left out (RFC 9110, 6.5.1).
 bool http_trailer_parse(const char *p, size_t n, struct http_head *h, struct http_fault *fault);
 
+// Whether it is a token (RFC 9110, 5.6.2): a name of a method or field.
 bool http_is_token(const char *p, size_t n);
 // No control bytes but tab.
 bool http_is_value(const char *p, size_t n);

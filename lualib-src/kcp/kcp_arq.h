@@ -104,6 +104,7 @@ struct kcp_stats {
 	uint32_t retransmissions;
 };
 
+/* Writes them to `out`. */
 void kcp_stats(const struct kcp *k, struct kcp_stats *out);
 
 #endif

@@ -91,6 +91,7 @@ kcp_diff(uint32_t a, uint32_t b) {
 	return (int32_t)(a - b);
 }
 
+/* Takes the segment, behind the others; gives the first one, or NULL. */
 void kcp_queue_push(struct queue *q, struct segment *s);
 struct segment *kcp_queue_pop(struct queue *q);
 

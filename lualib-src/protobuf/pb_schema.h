@@ -112,12 +112,14 @@ struct pb_schema *pb_schema_new(const void *set, size_t size, struct pb_error *e
 /* One more reference, for somebody who is lent one. */
 void pb_schema_ref(struct pb_schema *s);
 
+/* Gives a reference back; with the last one the schema is freed. */
 void pb_schema_unref(struct pb_schema *s);
 
 /* A type by its full name, a dot in front or not; NULL when there is none. */
 const struct pb_message *pb_schema_message(const struct pb_schema *s, const char *name,
                                            size_t size);
 
+/* The same of an enum. */
 const struct pb_enum *pb_schema_enum(const struct pb_schema *s, const char *name, size_t size);
 
 /* The field of a number, or NULL. */

@@ -104,6 +104,7 @@ function connection:enter(phase, time)
 	self.time_left = time
 end
 
+---The time for the current phase is over. Ends the wait of the connection's task.
 function connection:expire()
 	self.expired = self.phase
 	flow.settle(self)

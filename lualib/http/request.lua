@@ -260,12 +260,17 @@ function methods:detach()
 	return conn.id, conn.reader:take() or "", conn.session
 end
 
--- Whether the connection can go on although the handler has not read the body.
+---Whether the connection can go on although the handler has not read the body, of which up
+---to `limit` bytes are left to read. Does not yield.
+---@param self http.request
+---@param limit integer
+---@return boolean
 function request.can_drain(self, limit)
 	return self.at_end or not (self.expects or self.failed) and self.left <= limit
 end
 
----Read what the handler has not, up to `limit` bytes. True if the end was reached.
+---Read what the handler has not, up to `limit` bytes. True if the end was reached. Yields.
+---@param self http.request
 ---@param limit integer
 ---@return boolean
 function request.drain(self, limit)

@@ -100,18 +100,21 @@ local function write_socket(conn, data, size)
 	return socket.write(conn.id, data, size)
 end
 
--- Log what the peer did.
+---Log what the peer did.
+---@param what string
 function connection:log(what)
 	notice("http", MAX_LINES, "http: %s: %s", self.peer, what)
 end
 
----Wait for something, no longer than `time`.
+---Wait for something, no longer than `time`. Does not yield: the wait is the caller's.
+---@param phase "idle"|"header"|"body"|"handler"|"send"|"linger"
+---@param time integer? 1/100 s; nil: for ever
 function connection:enter(phase, time)
 	self.phase = phase
 	deadline.set(self, time)
 end
 
--- The time for the current phase is over. Ends the wait of the connection's task.
+---The time for the current phase is over. Ends the wait of the connection's task.
 function connection:expire()
 	local phase = self.phase
 	self.expired = phase

@@ -137,11 +137,14 @@ function command.TRACELOG(name, flag)
 end
 
 ---A function whose upvalues lead to what injected code may want to see.
+---@return function
 function M.root_function()
 	return skynet.dispatch
 end
 
 ---Handler of class `debug` (internal). Yields.
+---@param cmd string
+---@param ... any its arguments
 function M.dispatch(_, _, cmd, ...)
 	local f = command[cmd] or extra[cmd]
 	if not f then

@@ -169,7 +169,10 @@ end
 
 local KEPT = "console"
 
----The debug command HEAP (internal). Returns text.
+---The debug command HEAP (internal). Does not yield.
+---@param what string "snapshot", "diff", ...
+---@param argument any of that
+---@return string text
 function M.command(what, argument)
 	if what == "snapshot" then
 		M.forget(KEPT)

@@ -7,17 +7,28 @@ local c = require "skynet.core"
 
 local default = {}
 
+---A message of a class without a handler.
+---@param session integer
+---@param source integer handle
+---@param msg lightuserdata
+---@param size integer
+---@param name string of the class
 function default.unknown_request(session, source, msg, size, name)
 	c.error(string.format("Unknown request (%s): ", name) .. (c.tostring(msg, size) or ""))
 	error(string.format("Unknown session : %d from %x", session, source))
 end
 
+---An answer that nobody waits for.
+---@param session integer
+---@param source integer handle
+---@param msg lightuserdata
+---@param size integer
 function default.unknown_response(session, source, msg, size)
 	c.error("Response message : " .. (c.tostring(msg, size) or ""))
 	error(string.format("Unknown session : %d from %x", session, source))
 end
 
--- The node goes down; the kernel tells every service, in reverse launch order.
+---The node goes down; the kernel tells every service, in reverse launch order.
 function default.shutdown()
 	for _, f in ipairs(skynet._hooks.on_shutdown or {}) do
 		local ok, err = xpcall(f, debug.traceback)
@@ -28,7 +39,8 @@ function default.shutdown()
 	skynet.exit()
 end
 
--- The start function, or the start-up work of a module, has raised.
+---The start function, or the start-up work of a module, has raised.
+---@param err string
 function default.start_failed(err)
 	c.error("init service failed: " .. err)
 	if not c.startfailed() then
@@ -37,6 +49,9 @@ function default.start_failed(err)
 	skynet.exit()
 end
 
+---A timer was armed.
+---@param session integer
+---@param text string where
 function default.timeout_note(session, text)
 	require "skynet.taskinfo".note_timeout(session, text)
 end

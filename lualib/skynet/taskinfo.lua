@@ -29,6 +29,8 @@ local function purge()
 end
 
 ---Remember where the timer `session` was armed (internal).
+---@param session integer
+---@param text string
 function M.note_timeout(session, text)
 	notes[session] = text
 	noted = noted + 1

@@ -130,6 +130,7 @@ snlua_here(lua_State *L) {
 
 /* ------------------------------------------------------------- snlua_memory.c */
 
+/* The allocator of a VM begins to count. */
 void snlua_memory_init(struct snlua *l);
 
 /* lua_Alloc; ud is the container. */

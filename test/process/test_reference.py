@@ -83,3 +83,34 @@ def test_the_page_of_skynet_is_complete():
     page = pathlib.Path(ROOT, "doc/reference/skynet.md").read_text()
     missing = sorted(n for n in names if not re.search(rf"\b{n}\b", page))
     assert missing == [], missing
+
+
+# A function at the left margin: its table, name and parameters.
+FUNCTION = re.compile(r"^function (\w+)[.:](\w+)\(([^)]*)\)", re.M)
+
+
+def public_tables(text):
+    """What a module gives to others: the table that it returns, and its classes."""
+    returned = re.findall(r"^return (\w+)$", text, re.M)
+    returned += re.findall(r"^return setmetatable\((\w+)", text, re.M)
+    return set(returned + re.findall(r"^---@class .*\n(?:---.*\n)*local (\w+) =", text, re.M))
+
+
+def test_public_functions_have_their_types():
+    """Editors know each parameter, and what there is to say of the function."""
+    count, wrong = 0, []
+    for path in sorted(pathlib.Path(ROOT, "lualib").glob("**/*.lua")):
+        text = path.read_text()
+        tables = public_tables(text)
+        for m in FUNCTION.finditer(text):
+            table, name, parameters = m.groups()
+            if table not in tables or name.startswith("_"):
+                continue
+            count += 1
+            comment = re.search(r"((?:^--.*\n)*)\Z", text[:m.start()], re.M).group(1)
+            known = {k.rstrip("?") for k in re.findall(r"^---@param (\S+)", comment, re.M)}
+            wanted = {p for p in re.findall(r"[\w.]+", parameters) if not p.startswith("_")}
+            if not comment.startswith("---") or wanted - known:
+                wrong.append(f"{path.name}: {table}.{name}: {sorted(wanted - known) or 'nothing said'}")
+    assert count > 300, count
+    assert wrong == [], "\n".join(wrong)

@@ -245,8 +245,11 @@ local function days_match(days, value, date)
 	return false
 end
 
--- Is the day (since 1970) one of the expression? Also says whether its month is.
+---Is the day (since 1970) one of the expression? Also says whether its month is.
 ---@private
+---@param days integer
+---@return boolean
+---@return boolean
 function expression:matches_day(days)
 	local year, month, day = calendar.date(days)
 	if not self.months[month] then
@@ -263,8 +266,10 @@ function expression:matches_day(days)
 	return by_month or by_week, true
 end
 
--- The first time of day that is not before `from`, or nil.
+---The first time of day that is not before `from`, or nil.
 ---@private
+---@param from integer seconds
+---@return integer?
 function expression:first_time(from)
 	for _, hour in ipairs(self.hours) do
 		if (hour + 1) * 3600 > from then
@@ -280,8 +285,10 @@ function expression:first_time(from)
 	end
 end
 
--- The last time of day that is not after `to`, or nil.
+---The last time of day that is not after `to`, or nil.
 ---@private
+---@param to integer seconds
+---@return integer?
 function expression:last_time(to)
 	for h = #self.hours, 1, -1 do
 		if self.hours[h] * 3600 <= to then
@@ -343,9 +350,13 @@ end
 
 --------------------------------------------------------------------- instants
 
--- The instants at which a wall time is due. An interval runs whenever the clock
--- shows it; a fixed time runs once, at the change if the clock was set over it.
+---The instants at which a wall time is due. An interval runs whenever the clock
+---shows it; a fixed time runs once, at the change if the clock was set over it.
 ---@private
+---@param zone any as calendar.zone gives it
+---@param wall integer seconds since 1970, as that zone's clock shows them
+---@return integer? first
+---@return integer? second when the clock shows it twice
 function expression:due(zone, wall)
 	local first, second, change = calendar.instants(zone, wall)
 	if self.is_interval then
