@@ -50,7 +50,8 @@ init(struct ws_decoder *d, uint8_t flags, size_t max) {
 /* A message as a compressed frame, and back. */
 static void
 round_trip(uint8_t flags, int kind, const struct ws_buffer *message) {
-	struct ws_flate f = {NULL, 12, 6, 5, !(flags & NO_CONTEXT), 0};
+	struct ws_flate f = {
+	    .window_bits = 12, .level = 6, .mem_level = 5, .keeps_context = !(flags & NO_CONTEXT)};
 	struct ws_buffer packed = {NULL, 0, 0};
 	struct ws_decoder d;
 	struct ws_event ev;
