@@ -59,7 +59,8 @@ end
 -- A gate of that kind within a service of its own, whose callbacks are `code`, and its port.
 local function open_gate(kind, code)
 	local gate = rt.agent()
-	rt.run(gate, "local server = require 'snax." .. kind .. "' server.start {" .. code .. [[
+	rt.run(gate, "local netpack = require 'skynet.netpack' local server = require 'snax." .. kind
+		.. "' server.start {" .. code .. [[
 		embed = true,
 		open = function(_, conf) return conf.port end,
 	} skynet.ret()]])
@@ -69,7 +70,7 @@ end
 test.case("a gate whose handler raises at packages", function()
 	local gate, port = open_gate("gateserver", [[
 		connect = function(fd) server.openclient(fd) end,
-		message = function() error "not in the mood" end,]])
+		message = function(_, msg, sz) error(netpack.tostring(msg, sz) .. " not in the mood") end,]])
 	local id = socket.open("127.0.0.1", port)
 	flood("gateserver: message from %d+ of 127%.0%.0%.1:%d+: .*not in the mood", function()
 		socket.write(id, "\0\1x")
@@ -87,7 +88,7 @@ test.case("a gate for browsers whose handler raises at messages, connections and
 			server.openclient(fd)
 		end,
 		message = function(fd, msg, sz)
-			if skynet.tostring(msg, sz) == "route" then
+			if netpack.tostring(msg, sz) == "route" then
 				return server.route(fd, skynet.self() + 1000)
 			end
 			error "not in the mood"
