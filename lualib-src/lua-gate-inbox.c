@@ -224,7 +224,7 @@ lreceive(lua_State *L) {
 static int
 lreceiver(lua_State *L) {
 	struct sched *S = task_set_filter(L, PTYPE_SOCKET, filter_event, the_inbox(L));
-	task_set_lost(S, socket_event_lost);
+	task_set_lost(S, PTYPE_SOCKET, socket_event_lost);
 	lua_pushvalue(L, lua_upvalueindex(1));
 	lua_pushcclosure(L, lreceive, 1);
 	return 1;

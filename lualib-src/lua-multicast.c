@@ -24,6 +24,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include "lua-task.h"
 #include "skynet.h"
 #include "skynet_context.h"
 #include "skynet_handle.h"
@@ -406,10 +407,27 @@ check_message(lua_State *L) {
 	return p;
 }
 
-/* unpack(ptr, size) -> id, data pointer, data size; to be closed */
+/* The reference that the message at index 1 has had is somebody's now: it has none. */
+static void
+take_reference(lua_State *L) {
+	memset(lua_touserdata(L, 1), 0, sizeof(uint64_t));
+}
+
+/* A message that no task took: its reference is given back, see lua-task.h. */
+static void
+message_lost(struct sched *S, struct skynet_context *ctx, void *msg, size_t sz) {
+	(void)S;
+	(void)ctx;
+	if (msg != NULL) {
+		dispose(msg, sz);
+	}
+}
+
+/* unpack(ptr, size) -> id, data pointer, data size; to be closed. Once. */
 static int
 core_unpack(lua_State *L) {
 	struct package *p = check_message(L);
+	take_reference(L);
 	push_id(L, p->id);
 	lua_pushlightuserdata(L, p->data);
 	lua_pushinteger(L, p->size);
@@ -434,12 +452,13 @@ new_hold(lua_State *L) {
 }
 
 /*
- * open(ptr, size) -> hold, which takes over the reference of the message. Without memory for
- * a hold the reference is given back.
+ * open(ptr, size) -> hold, which takes over the reference of the message. Once. Without memory
+ * for a hold the reference is given back.
  */
 static int
 core_open(lua_State *L) {
 	struct package *p = check_message(L);
+	take_reference(L);
 	lua_pushcfunction(L, new_hold);
 	if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
 		count(p->id, -1);
@@ -510,6 +529,10 @@ luaopen_skynet_multicast_core(lua_State *L) {
 	    {"again", hold_again}, {"data", hold_data},     {"close", hold_close},
 	    {"__gc", hold_close},  {"__close", hold_close}, {NULL, NULL},
 	};
+	struct sched *S = task_scheduler(L);
+	if (S != NULL) {
+		task_set_lost(S, PTYPE_MULTICAST, message_lost);
+	}
 	luaL_newmetatable(L, PACKAGE);
 	luaL_setfuncs(L, hold_methods, 0);
 	lua_pushvalue(L, -1);

@@ -411,7 +411,7 @@ static int
 lreceiver(lua_State *L) {
 	check_guarded(L);
 	luaL_checkstack(L, KIND_LAST + 1, NULL);
-	task_set_lost(task_set_filter(L, PTYPE_SOCKET, NULL, NULL), socket_event_lost);
+	task_set_lost(task_set_filter(L, PTYPE_SOCKET, NULL, NULL), PTYPE_SOCKET, socket_event_lost);
 	for (int i = 1; i <= KIND_LAST; i++) {
 		push_kind(L, i);
 	}

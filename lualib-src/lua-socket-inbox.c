@@ -626,7 +626,7 @@ new_inboxes(lua_State *L) {
 	lua_pushvalue(L, -1);
 	lua_rawsetp(L, LUA_REGISTRYINDEX, (const void *)filter_event);
 	all->sched = task_set_filter(L, PTYPE_SOCKET, filter_event, all);
-	task_set_lost(all->sched, socket_event_lost);
+	task_set_lost(all->sched, PTYPE_SOCKET, socket_event_lost);
 }
 
 int

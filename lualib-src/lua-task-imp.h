@@ -139,6 +139,15 @@ struct again {
 	struct inbound in; /* the payload follows */
 };
 
+/* Who is told of lost messages of a type; f NULL = nobody. */
+struct lost_by {
+	int type;
+	task_lost f;
+};
+
+/* Sockets, multicast. */
+#define LOST_TYPES 2
+
 /* A deferred answer (skynet.response), a full userdata. */
 struct response {
 	struct response *prev;
@@ -208,7 +217,7 @@ struct sched {
 	struct task_queue fork;
 	struct task_queue stalled; /* forks that had no memory to begin */
 	struct again *again;       /* messages that had none, in order */
-	task_lost lost;            /* NULL = none */
+	struct lost_by lost[LOST_TYPES];
 	size_t failure_n;
 	size_t failure_cap;
 	struct skynet_notice failures;  /* log lines about them */

@@ -65,8 +65,17 @@ task_set_filter(lua_State *L, int type, task_filter f, void *ud) {
 }
 
 void
-task_set_lost(struct sched *S, task_lost f) {
-	S->lost = f;
+task_set_lost(struct sched *S, int type, task_lost f) {
+	int i = 0;
+	while (i < LOST_TYPES - 1 && S->lost[i].f != NULL && S->lost[i].type != type) {
+		i++;
+	}
+	S->lost[i] = (struct lost_by){type, f};
+}
+
+struct sched *
+task_scheduler(lua_State *L) {
+	return find_sched(L);
 }
 
 void

@@ -189,15 +189,25 @@ keep_class(struct sched *S, struct task *t, int type) {
 
 static void on_error(struct sched *S, lua_State *L, const struct inbound *in);
 
+static void
+tell_lost(struct sched *S, const struct inbound *in) {
+	for (int i = 0; i < LOST_TYPES; i++) {
+		if (S->lost[i].f != NULL && S->lost[i].type == in->type) {
+			S->lost[i].f(S, S->ctx, (void *)(uintptr_t)in->msg, in->sz);
+			return;
+		}
+	}
+}
+
 /* There was no memory for what a message asks for. */
 static void
 on_starved(struct sched *S, const struct inbound *in) {
 	if (in->type == PTYPE_ERROR) {
 		on_error(S, S->L, in);
-	} else if (in->type == S->filter_type && S->lost != NULL) {
-		S->lost(S, S->ctx, (void *)(uintptr_t)in->msg, in->sz);
 	} else if (is_shutdown(in)) {
 		sched_deliver_again(S, in);
+	} else {
+		tell_lost(S, in);
 	}
 }
 

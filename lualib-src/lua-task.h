@@ -46,8 +46,11 @@ struct sched *task_set_filter(lua_State *L, int type, task_filter f, void *ud);
  */
 typedef void (*task_lost)(struct sched *S, struct skynet_context *ctx, void *msg, size_t sz);
 
-/* From now on of the type that has a filter, or will have one; NULL = none. */
-void task_set_lost(struct sched *S, task_lost f);
+/* From now on of that type. A few types can have one. */
+void task_set_lost(struct sched *S, int type, task_lost f);
+
+/* The scheduler of L's VM, which lives as long as that; NULL without one. */
+struct sched *task_scheduler(lua_State *L);
 
 /*
  * Deliver a message a little later, as if it came from nobody and wanted no answer, through

@@ -267,6 +267,39 @@ allocfail.case("multicast.unpack", {
 		multicast.close(id)
 	end,
 })
+test.case("a package that a service has no memory to take is given back", function()
+	local failed
+	skynet.register_protocol {
+		name = "multicast",
+		id = skynet.PTYPE_MULTICAST,
+		unpack = multicast.open,
+		dispatch = function(_, _, hold)
+			skynet.ignoreret()
+			hold:close()
+		end,
+	}
+	local function one(n, mode)
+		local before = live()
+		multicast.deliver(multicast.pack(LONG), 1, skynet.self(), { skynet.self() })
+		allocfail.native.arm(n, mode)
+		skynet.sleep(0)
+		failed = allocfail.native.disarm()
+		-- Holds that nobody has closed.
+		collectgarbage()
+		allocfail.native.collect()
+		test.eq(live(), before, ("allocation %d (%s)"):format(n, mode))
+		return failed
+	end
+	one(1000, "once")
+	for _, mode in ipairs { "once", "always" } do
+		local n = 1
+		while one(n, mode) do
+			n = n + 1
+		end
+		test.ok(n > 1, "some failed")
+	end
+end)
+
 allocfail.case("multicast, holds", {
 	make = function()
 		local n, id = live(), multicast.pack(LONG)
