@@ -169,6 +169,7 @@ enum notice_kind {
 	NOTICE_DESCRIPTORS,
 	NOTICE_ACCEPT,
 	NOTICE_POLLER,
+	NOTICE_SLOTS,    // who connects may be one that asks this node to connect
 	NOTICE_DATAGRAM, // a peer may have an address that nothing can be sent to
 	NOTICE_KINDS
 };

@@ -273,7 +273,7 @@ static struct socket_slot *
 reserve(struct socket_server *ss, uintptr_t opaque, int kind) {
 	struct socket_slot *s = slot_reserve(ss, opaque, kind, SLOT_RESERVED);
 	if (s == NULL) {
-		skynet_error(NULL, "socket-server error: reach skynet socket number limit.");
+		notice_log(ss, NOTICE_SLOTS, "error: reach skynet socket number limit.");
 	}
 	return s;
 }

@@ -312,6 +312,20 @@ full_table_refuses_with_a_clear_error(void **state) {
 	close(client);
 }
 
+static void
+a_full_table_does_not_fill_the_log(void **state) {
+	struct world *w = *state;
+	int port;
+	start_listener(w, &port);
+	socket_server_set_limit(w->ss, 1);
+	for (int i = 0; i < 10000; i++) {
+		assert_int_equal(socket_server_connect(w->ss, ME, "127.0.0.1", port), -1);
+	}
+	// A line a second, and what it has not said yet.
+	unsigned hidden = atomic_load(&w->ss->notice[NOTICE_SLOTS].hidden);
+	assert_true(hidden > 0 && hidden < 10000);
+}
+
 //----------------------------------------------------------- start and pause
 
 static void
@@ -545,6 +559,7 @@ static const struct CMUnitTest claims[] = {
     CLAIM(a_paused_listener_does_not_accept),
     CLAIM(out_of_descriptors_is_reported_once_and_survived),
     CLAIM(full_table_refuses_with_a_clear_error),
+    CLAIM(a_full_table_does_not_fill_the_log),
     CLAIM(start_of_unknown_id_is_an_error_to_the_caller),
     CLAIM(second_start_transfers_and_tells_both),
     CLAIM(start_of_what_has_begun_tells_transfers_only),
