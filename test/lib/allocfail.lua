@@ -2,8 +2,8 @@
 --
 -- A subject is called again and again; in round n the n-th allocation of the Lua state fails,
 -- until a round gets through. That is done in three ways: the call of the allocator fails, but
--- not the second one that Lua makes after a full collection, except for large buffers of lauxlib
--- ("retry"); both fail ("once"); all fail from there on ("always"). After each round
+-- not the second one that Lua makes after a full collection, and a library that asks by itself
+-- does not ("retry"); both fail ("once"); all fail from there on ("always"). After each round
 --   - an error was "not enough memory";
 --   - the same call, on the same objects, works;
 --   - garbage is collected, while every allocation fails, and then the service has no more C

@@ -74,6 +74,24 @@ allocfail.case("skynet.require.require", {
 	check = function(queue) test.eq(type(queue), "function") end,
 })
 
+-- An unchanged Lua gives up at once.
+if require "skynet.sharetable.core".is_shared then
+	test.case("a long string is built when a collection makes room for it", function()
+		local piece = LONG:rep(100)
+		for n = 1, 1000 do
+			local failed, ok, text = allocfail.native.attempt(n, "retry", function()
+				return (piece:gsub("x", "yz") .. table.concat({ piece, piece }, LONG))
+			end)
+			test.ok(ok, text)
+			test.eq(#text, 4 * #piece + #LONG)
+			if not failed then
+				test.ok(n > 3, n)
+				return
+			end
+		end
+	end)
+end
+
 allocfail.case("print", {
 	run = function() print("# printed", 1, 2.5, nil, true) end,
 })
