@@ -249,15 +249,26 @@ end
 ---@field body integer? waiting for the response's body
 ---@field total integer? everything together, redirects too
 
-local function new_connection(id, key)
+local function new_connection(id, key, total_at)
 	local self = setmetatable({
 		id = id,
 		key = key,
 		reader = codec.reader(LINE_LIMIT, HEADER_LIMIT, HEADER_LINES),
 		phase = "connect",
+		total_at = total_at,
 	}, connection)
 	deadline.watch(self)
 	flow.attach(self)
+	return self
+end
+
+-- The connection of a socket that is open. Yields.
+local function take_over(id, key, total_at)
+	local ok, self = pcall(new_connection, id, key, total_at)
+	if not ok then
+		socket.close(id)
+		error(self, 0)
+	end
 	return self
 end
 
@@ -268,7 +279,8 @@ function client.close(self)
 	flow.detach(self)
 	self.reader:release()
 	if self.session then
-		self.session:close()
+		-- Whatever it fails at, the socket is closed.
+		pcall(self.session.close, self.session)
 	end
 	socket.close(self.id)
 end
@@ -330,6 +342,17 @@ local function start_tls(self, place, options, timeouts)
 	self.session = session
 end
 
+-- What comes before the first request. Raises. Yields.
+local function prepare(self, place, options)
+	local proxy, timeouts = options.proxy, options.timeouts
+	if place.scheme == "https" then
+		if proxy then
+			tunnel(self, place, proxy, timeouts)
+		end
+		start_tls(self, place, options.tls, timeouts)
+	end
+end
+
 ---Connect. Raises. Yields.
 ---@param place http.place
 ---@param options {timeouts: http.timeouts, proxy: table?, tls: table?, total_at: integer?}
@@ -347,16 +370,8 @@ function client.connect(place, options, key)
 	end
 	local list = addresses_of(first, bounded(timeouts.dns))
 	local id = connect_to(list, first.port, bounded(timeouts.connect))
-	local self = new_connection(id, key)
-	self.total_at = options.total_at
-	local ok, err = pcall(function()
-		if proxy and place.scheme == "https" then
-			tunnel(self, place, proxy, timeouts)
-		end
-		if place.scheme == "https" then
-			start_tls(self, place, options.tls, timeouts)
-		end
-	end)
+	local self = take_over(id, key, options.total_at)
+	local ok, err = pcall(prepare, self, place, options)
 	if not ok then
 		client.close(self)
 		error(err, 0)
@@ -386,8 +401,20 @@ local function remove_idle(self)
 end
 
 local function drop_idle(self)
-	remove_idle(self)
 	skynet.fork(client.close, self)
+	remove_idle(self)
+end
+
+-- Nothing of it is done before what may fail for want of memory.
+local function keep(self, list)
+	self.total_at = nil
+	self.expire = drop_idle
+	socket.onclose(self.id, function() drop_idle(self) end)
+	deadline.set(self, client.pool_time)
+	list = list or {}
+	list[#list + 1] = self
+	idle_count = idle_count + 1
+	idle[self.key] = list
 end
 
 ---Keep a connection whose exchange is complete for the next one, or close it. Does not
@@ -396,18 +423,10 @@ end
 function client.release(self)
 	local list = self.key and idle[self.key]
 	if not self.key or self.broken or self.reader:size() > 0 or idle_count >= client.pool_size
-		or list and #list >= client.pool_per_host or socket.disconnected(self.id) ~= false then
-		skynet.fork(client.close, self)
-		return
+		or list and #list >= client.pool_per_host or socket.disconnected(self.id) ~= false
+		or not pcall(keep, self, list) then
+		drop_idle(self)
 	end
-	list = list or {}
-	idle[self.key] = list
-	list[#list + 1] = self
-	idle_count = idle_count + 1
-	self.total_at = nil
-	self.expire = drop_idle
-	socket.onclose(self.id, function() drop_idle(self) end)
-	deadline.set(self, client.pool_time)
 end
 
 -- Whether nothing has come from the server meanwhile. Yields.
@@ -421,6 +440,16 @@ local function is_quiet(self)
 	return some == nil
 end
 
+-- An idle connection is used again. Raises if it does not work any more. Yields.
+local function take_up(self)
+	self.expire = nil
+	deadline.set(self, nil)
+	flow.detach(self)
+	assert(is_quiet(self))
+	self.reused = true
+	flow.attach(self)
+end
+
 ---An idle connection, if there is one that still works. Yields.
 ---@param key string
 ---@return http.client.connection?
@@ -429,12 +458,7 @@ function client.reuse(key)
 		local list = idle[key]
 		local self = list[#list]
 		remove_idle(self)
-		self.expire = nil
-		deadline.set(self, nil)
-		flow.detach(self)
-		if is_quiet(self) then
-			self.reused = true
-			flow.attach(self)
+		if pcall(take_up, self) then
 			return self
 		end
 		-- Nobody asked for what it says.

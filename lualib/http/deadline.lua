@@ -25,27 +25,29 @@ local MANY, SPACING = 100, 20
 -- Lines about what goes wrong then, in a second.
 local MAX_LINES = 100
 
+-- What Lua raises.
+local NO_MEMORY = "not enough memory"
+
 local look
 
 local function schedule(at, now)
 	if not due or at < due then
-		due = at
 		skynet.timeout(math.max(0, at - now), function() look(at) end)
+		due = at
 	end
 end
 
 local function expire(object)
+	object.deadline = nil
 	local ok, err = pcall(object.expire, object)
-	if not ok then
+	if err == NO_MEMORY then
+		deadline.set(object, SPACING)
+	elseif not ok then
 		notice("http deadline", MAX_LINES, "http.deadline: %s", err)
 	end
 end
 
-look = function(at)
-	if at ~= due then
-		return
-	end
-	due = nil
+local function look_at_all()
 	local now = skynet.now()
 	local passed, earliest, count = {}, nil, 0
 	for group in pairs(groups) do
@@ -53,7 +55,6 @@ look = function(at)
 			local t = object.deadline
 			count = count + 1
 			if t and t <= now then
-				object.deadline = nil
 				passed[#passed + 1] = object
 			elseif t and (not earliest or t < earliest) then
 				earliest = t
@@ -64,7 +65,24 @@ look = function(at)
 		schedule(count > MANY and math.max(earliest, now + SPACING) or earliest, now)
 	end
 	for i = 1, #passed do
-		expire(passed[i])
+		local t = passed[i].deadline
+		if t and t <= now then
+			expire(passed[i])
+		end
+	end
+end
+
+-- Without memory it is tried again; what it is to call is there already.
+local function look_anyway()
+	if not pcall(look_at_all) then
+		skynet.timeout(SPACING, look_anyway)
+	end
+end
+
+look = function(at)
+	if at == due then
+		due = nil
+		look_anyway()
 	end
 end
 

@@ -352,11 +352,14 @@ local function pass_over(conn, head)
 	client.close(conn)
 end
 
+-- The head of a response that no redirect is looked for in.
+local NO_REDIRECT = { header = {} }
+
 local function follow(req, context, most)
 	for _ = 0, most do
 		local conn, head = converse(req, context)
 		conn:enter("body", context.timeouts.body)
-		local ok, next_req = pcall(redirected, req, most > 0 and head or { header = {} })
+		local ok, next_req = pcall(redirected, req, most > 0 and head or NO_REDIRECT)
 		if not ok then
 			client.close(conn)
 			error(next_req, 0)
@@ -367,6 +370,14 @@ local function follow(req, context, most)
 		req = next_req
 	end
 	error("too many redirects, the last one to " .. req.url, 0)
+end
+
+local function read_body(self, head, options, context)
+	local limit = options.body_limit or not options.stream and BODY_LIMIT or nil
+	self.next_piece = pieces_of(self.conn, head, limit, context)
+	if not options.stream then
+		self.body = exchange.join(self.next_piece)
+	end
 end
 
 local function fetch(target, options)
@@ -384,23 +395,21 @@ local function fetch(target, options)
 		keepalive = options.keepalive ~= false,
 	}
 	local most = options.redirects or MAX_REDIRECTS
-	local req, conn, head = follow(new_request(target, options), context, most)
+	-- It is there, with room for all, before the connection that it has to close.
 	local self = setmetatable({
-		status = head.status,
-		reason = head.reason,
-		header = head.header,
-		url = req.url,
-		how = head.how,
-		keep_alive = head.keep_alive,
-		conn = conn,
+		status = nil,
+		reason = nil,
+		header = nil,
+		url = nil,
+		how = nil,
+		keep_alive = nil,
+		conn = nil,
 	}, response)
-	local limit = options.body_limit or not options.stream and BODY_LIMIT or nil
-	local ok, err = pcall(function()
-		self.next_piece = pieces_of(conn, head, limit, context)
-		if not options.stream then
-			self.body = exchange.join(self.next_piece)
-		end
-	end)
+	local req, conn, head = follow(new_request(target, options), context, most)
+	self.conn = conn
+	self.status, self.reason, self.header = head.status, head.reason, head.header
+	self.url, self.how, self.keep_alive = req.url, head.how, head.keep_alive
+	local ok, err = pcall(read_body, self, head, options, context)
 	if not ok then
 		finish(self, false)
 		error(err, 0)

@@ -91,15 +91,19 @@ local function check_request(method, url, recvheader, header)
 	check_table("header", header)
 end
 
+-- Close the connection whatever came of it. Yields.
+local function results(conn, ok, ...)
+	client.close(conn)
+	if not ok then
+		error(..., 0)
+	end
+	return ...
+end
+
 -- Run f(conn, place, ...) and close the connection. Yields.
 local function with_connection(host, f, ...)
 	local conn, place = open(host)
-	local r = table.pack(pcall(f, conn, place, ...))
-	client.close(conn)
-	if not r[1] then
-		error(r[2], 0)
-	end
-	return table.unpack(r, 2, r.n)
+	return results(conn, pcall(f, conn, place, ...))
 end
 
 local function request(conn, place, ...)

@@ -346,7 +346,8 @@ end
 local function close(conn)
 	local self = conn.server
 	if conn.lingers and not conn.closed and not conn.expired and not conn.detached then
-		linger(conn)
+		-- Whatever becomes of that, the connection ends.
+		pcall(linger, conn)
 	end
 	self.connections[conn.id] = nil
 	self.count = self.count - 1
@@ -355,7 +356,7 @@ local function close(conn)
 		return
 	end
 	if conn.session then
-		conn.session:close()
+		pcall(conn.session.close, conn.session)
 	end
 	socket.drop(conn.id)
 end
@@ -407,7 +408,7 @@ local function refuse_connection(self, fd, peer)
 	end
 end
 
--- Serve a connection that is open, and counted, until it ends. Yields.
+-- Serve a connection that is open until it ends. Yields.
 local function serve_connection(self, fd, peer)
 	-- With all the fields that are used soon, so that the table need not grow.
 	local conn = setmetatable({
@@ -425,12 +426,13 @@ local function serve_connection(self, fd, peer)
 		write = write_socket,
 	}, connection)
 	self.connections[fd] = conn
+	self.count = self.count + 1
 	local ok, err = xpcall(serve_requests, traceback, conn)
 	while not ok and conn.res do
 		ok, err = xpcall(serve_requests, traceback, conn, err)
 	end
 	if not ok then
-		notice("http error", MAX_LINES, "http: %s: %s", peer, tostring(err))
+		pcall(notice, "http error", MAX_LINES, "http: %s: %s", peer, tostring(err))
 	end
 	close(conn)
 end
@@ -445,13 +447,10 @@ function methods:serve(fd, peer)
 		refuse_connection(self, fd, peer)
 		return socket.close_fd(fd)
 	end
-	self.count = self.count + 1
-	if not socket.start(fd) then
-		self.count = self.count - 1
-		return
+	if socket.start(fd) then
+		socket.warning(fd, self.on_warning)
+		serve_connection(self, fd, peer)
 	end
-	socket.warning(fd, self.on_warning)
-	serve_connection(self, fd, peer)
 end
 
 ---Stop listening and end the connections: idle ones at once, the others after their
@@ -541,7 +540,6 @@ function server.listen(host, port, handler, options)
 			refuse_connection(self, fd, peer)
 			return socket.drop(fd)
 		end
-		self.count = self.count + 1
 		return serve_connection(self, fd, peer)
 	end, self.on_warning, function(text) make_room(self, text) end)
 	return self

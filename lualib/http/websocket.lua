@@ -320,13 +320,14 @@ end
 -- Sends a close frame; frames of the peer are dropped from now on.
 local function begin_close(ws, code, reason)
 	local payload = close_payload(code, reason)
+	-- Whatever fails from here on, this ends it.
+	limit_closing(ws)
 	ws.is_closing = true
 	local ok, err = pcall(send, ws, CLOSE, payload)
 	if not ok then
-		log_refusal(ws.id, tostring(err))
 		socket.shutdown(ws.id)
+		log_refusal(ws.id, tostring(err))
 	end
-	limit_closing(ws)
 end
 
 ---Send a close frame and close. A task that reads or serves the id finishes the
@@ -337,13 +338,15 @@ end
 ---@param reason string? up to 123 bytes
 function websocket.close(id, code, reason)
 	local ws = pool[id]
-	if ws == nil or ws.is_closing then
+	-- One that was begun, and had no memory to go on, is ended now.
+	if ws == nil or ws.is_closing and (ws.is_reading or ws.handle) then
 		return
+	elseif not ws.is_closing then
+		begin_close(ws, code, reason)
 	end
-	begin_close(ws, code, reason)
 	if not ws.is_reading and not ws.handle then
 		ws.is_reading = true
-		drain(ws)
+		pcall(drain, ws)
 		finish(ws)
 	end
 end
@@ -648,7 +651,7 @@ local function limit_upgrade(id, options)
 	skynet.timeout(options.handshake_timeout or HANDSHAKE_TIMEOUT, function()
 		if not state.is_over and (pool[id] == nil or pool[id].codec == nil) then
 			notice("websocket", MAX_LINES, "websocket: no upgrade on %d in time from %s", id,
-				tostring(socket.peer(id)))
+				tostring((socket.peer(id))))
 			socket.shutdown(id)
 		end
 	end)

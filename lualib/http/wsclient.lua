@@ -121,6 +121,21 @@ local function open_client(id, protocol, host, authority, path, header, options)
 	return ws
 end
 
+-- Yields.
+local function open_in_time(limit, timeout, id, ...)
+	if timeout then
+		skynet.timeout(timeout, function()
+			if not limit.is_over then
+				limit.is_late = true
+				socket.shutdown(id)
+			end
+		end)
+	end
+	local ws = open_client(id, ...)
+	pool[id] = ws
+	watch(ws)
+end
+
 ---Connect to a server. Raises on any failure. Yields.
 ---@param url string ws:// or wss://, host or [v6] with optional port, path
 ---@param header table<string, string|string[]>? more headers of the request
@@ -130,24 +145,15 @@ end
 function client.connect(url, header, timeout, options)
 	options = checked_options(options)
 	local protocol, host, port, path, authority = parse_url(url)
+	local limit = { is_over = false, is_late = false }
 	local id = sockethelper.connect(host, port, timeout)
-	local is_over, is_late = false, false
-	if timeout then
-		skynet.timeout(timeout, function()
-			if not is_over then
-				is_late = true
-				socket.shutdown(id)
-			end
-		end)
-	end
-	local ok, ws = pcall(open_client, id, protocol, host, authority, path, header, options)
-	is_over = true
+	local ok, err = pcall(open_in_time, limit, timeout, id, protocol, host, authority, path, header, options)
+	limit.is_over = true
 	if not ok then
+		pool[id] = nil
 		socket.close(id)
-		error(is_late and "websocket handshake timeout" or ws, 0)
+		error(limit.is_late and "websocket handshake timeout" or err, 0)
 	end
-	pool[id] = ws
-	watch(ws)
 	return id
 end
 

@@ -83,10 +83,14 @@ local function run_starved(s, n)
 end
 
 -- What is still there when all should be over, nil if nothing is.
-local function leftover(handle, base, slack)
+local function leftover(s, base)
 	local now
+	local slack = s.slack or 64
 	local ok = pcall(test.wait_for, function()
-		now = look(handle)
+		now = look(s.handle)
+		if s.timers then
+			now.tasks = 0
+		end
 		return now.tasks <= base.tasks and now.sockets <= base.sockets
 			and now.descriptors <= base.descriptors and now.heap <= base.heap + slack
 	end, 300)
@@ -108,6 +112,7 @@ end
 ---@field check fun()? must succeed, after each exchange; default: exchange
 ---@field times integer? so many allocations from the n-th on fail, default 1
 ---@field step integer? of n, default 1
+---@field timers boolean? tasks that are left are timers, which end in their own time
 ---@field slack number? KiB that the heap may grow in all, default 64
 ---@field last integer? of n, default none
 ---@field each fun()? before each check, while nothing fails
@@ -143,7 +148,7 @@ function oom.sweep(s)
 		elseif not c.ok then
 			tell(seen, list, n, "the check fails: " .. tostring(c.value))
 		end
-		local left = leftover(s.handle, base, s.slack or 64)
+		local left = leftover(s, base)
 		if left then
 			tell(seen, list, n, "left: " .. left)
 			base = look(s.handle)
