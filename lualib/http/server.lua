@@ -397,7 +397,7 @@ local function make_room(self, why)
 end
 
 local function has_room(self)
-	return self.count < self.max_connections
+	return self.count + self.starting < self.max_connections
 		or make_room(self, string.format("more than %d connections (max_connections)", self.max_connections))
 end
 
@@ -447,7 +447,12 @@ function methods:serve(fd, peer)
 		refuse_connection(self, fd, peer)
 		return socket.close_fd(fd)
 	end
-	if socket.start(fd) then
+	self.starting = self.starting + 1
+	local ok, started = pcall(socket.start, fd)
+	self.starting = self.starting - 1
+	if not ok then
+		error(started, 0)
+	elseif started then
 		socket.warning(fd, self.on_warning)
 		serve_connection(self, fd, peer)
 	end
@@ -496,6 +501,7 @@ function server.new(handler, options)
 		connections = {},
 		readers = {},
 		count = 0,
+		starting = 0,
 		made_room = -GIVE_WAY,
 		closing = false,
 		tls = false,

@@ -531,6 +531,30 @@ test.case("too many connections are turned away", function()
 	end)
 end)
 
+test.case("connections handed over all at once are no more than may be", function()
+	local s = http_server.new(echo, { max_connections = 1, linger_timeout = 2 })
+	local listener, _, port = socket.listen("127.0.0.1", 0)
+	local handed_over = {}
+	socket.start(listener, function(id, addr) handed_over[#handed_over + 1] = { id, addr } end)
+	local clients = {}
+	for i = 1, 4 do
+		clients[i] = connect(port)
+		socket.write(clients[i], GET .. "Connection: close\r\n\r\n")
+	end
+	test.wait_for(function() return #handed_over == #clients end)
+	for _, c in ipairs(handed_over) do
+		skynet.fork(s.serve, s, c[1], c[2])
+	end
+	local served = 0
+	for _, id in ipairs(clients) do
+		served = served + (socket.readall(id):find "^HTTP/1.1 200 " and 1 or 0)
+		socket.close(id)
+	end
+	test.eq(served, 1)
+	socket.close(listener)
+	test.wait_for(function() return s.count == 0 end)
+end)
+
 test.case("idle connections give way when there are too many, busy ones stay", function()
 	local handler, waiting = waiting_handler()
 	with(handler, { max_connections = 2, idle_timeout = 60000 }, function(port, s)
