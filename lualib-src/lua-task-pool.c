@@ -336,6 +336,13 @@ enum outcome {
 	            its stack, and t is not settled */
 };
 
+/* The error is on the top of t's stack; Lua code may have caught it and raised it again. */
+static bool
+wants_memory(const struct task *t, int status) {
+	return status == LUA_ERRMEM || (lua_type(t->L, -1) == LUA_TSTRING &&
+	                                strcmp(lua_tostring(t->L, -1), "not enough memory") == 0);
+}
+
 static enum outcome
 resume(struct sched *S, struct task *t, int nargs) {
 	struct task *prev = S->running;
@@ -356,8 +363,9 @@ resume(struct sched *S, struct task *t, int nargs) {
 	} else if (status == LUA_ERRMEM && !lua_getstack(t->L, 0, &(lua_Debug){0})) {
 		return UNBEGUN;
 	} else {
+		enum outcome o = wants_memory(t, status) ? STARVED : DONE;
 		task_failed(S, t);
-		return status == LUA_ERRMEM ? STARVED : DONE;
+		return o;
 	}
 	return DONE;
 }

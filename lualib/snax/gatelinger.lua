@@ -31,7 +31,6 @@ local function wait()
 	if is_waiting or first > last then
 		return
 	end
-	is_waiting = true
 	skynet.timeout(math.max(ends[first] - skynet.now(), 0), function()
 		is_waiting = false
 		local now = skynet.now()
@@ -41,6 +40,7 @@ local function wait()
 		end
 		wait()
 	end)
+	is_waiting = true
 end
 
 ---@param n number connections that may stay
@@ -55,8 +55,8 @@ end
 ---@param time integer 1/100 s
 function gatelinger.add(fd, time)
 	count = count + 1
+	fds[last + 1], ends[last + 1] = fd, skynet.now() + time
 	last = last + 1
-	fds[last], ends[last] = fd, skynet.now() + time
 	while count > limit do
 		close_oldest()
 	end

@@ -28,9 +28,9 @@ local MAX_LINES = 100
 
 ---@class snax.gatelistener.listener
 ---@field id integer
----@field ip string? once it is bound
----@field port integer?
----@field err string? why it cannot be
+---@field ip string|false once it is bound
+---@field port integer|false
+---@field err string|false why it cannot be
 
 ---@type snax.gatelistener.gate
 local gate
@@ -41,20 +41,12 @@ local closing = {}
 
 local command = {}
 
-function command.open(source, conf)
-	if listener then
-		error("the gate is open already", 0)
-	end
-	local address, port = gatesettings.address(conf)
-	local socket_options, adopt = gate.prepare(conf)
-	skynet.error(string.format("Listen on %s %d", address, port))
-	local this = { id = driver.listen(address, port, socket_options) }
+-- Wait until it is bound, and begin. Raises. Yields.
+local function accept_at(this, conf, adopt)
 	adopt()
 	listener = this
 	skynet.wait(this)
 	if this.err then
-		listener = nil
-		driver.close(this.id)
 		error("Listen error: " .. this.err, 0)
 	elseif listener ~= this then
 		error("the gate was closed while it opened", 0)
@@ -63,6 +55,26 @@ function command.open(source, conf)
 	driver.start(this.id)
 	if gate.opened then
 		gate.opened(this)
+	end
+end
+
+function command.open(source, conf)
+	if listener then
+		error("the gate is open already", 0)
+	end
+	local address, port = gatesettings.address(conf)
+	local socket_options, adopt = gate.prepare(conf)
+	skynet.error(string.format("Listen on %s %d", address, port))
+	-- With room for all, and there before the socket that it has to close.
+	local this = { id = false, ip = false, port = false, err = false }
+	this.id = driver.listen(address, port, socket_options)
+	local ok, err = pcall(accept_at, this, conf, adopt)
+	if not ok then
+		if listener == this then
+			listener = nil
+		end
+		driver.close(this.id)
+		error(err, 0)
 	end
 	if gate.handler.open then
 		return gate.handler.open(source, conf)
@@ -122,8 +134,10 @@ end
 ---@param port integer
 function gatelistener.bound(id, ip, port)
 	if listener and id == listener.id and not listener.port then
-		listener.ip, listener.port = ip, port
+		listener.ip = ip
 		skynet.wakeup(listener)
+		-- Last: without it the event, if it comes once more, begins again.
+		listener.port = port
 	end
 end
 

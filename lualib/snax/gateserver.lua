@@ -143,7 +143,8 @@ local function close_socket(fd, after)
 		return after and after(fd)
 	end
 	skynet.timeout(0, function()
-		gatetls.finish(fd)
+		-- Whatever it fails at, the socket is closed.
+		pcall(gatetls.finish, fd)
 		driver.close(fd)
 		if after then
 			after(fd)
@@ -160,9 +161,9 @@ function gateserver.closeclient(fd)
 		gatelinger.gone()
 		close_socket(fd, forget)
 	elseif s and s >= 0 then
-		state[fd] = CLOSING
 		netpack.route(queue, fd)
 		close_socket(fd)
+		state[fd] = CLOSING
 	end
 end
 
@@ -178,20 +179,43 @@ function gateserver.route(fd, service, source)
 	end
 end
 
+-- Connections whose `disconnect` found no memory, or goes on: its event comes once more.
+local untold = {}
+-- What Lua raises.
+local NO_MEMORY = "not enough memory"
+
+local function tell_gone(fd)
+	if handler.disconnect then
+		local ok, err = xpcall(handler.disconnect, traceback, fd)
+		if not ok then
+			if err ~= NO_MEMORY then
+				untold[fd] = nil
+			end
+			error(err, 0)
+		end
+	end
+	untold[fd] = nil
+end
+
 local function report_gone(fd)
-	client_number = client_number - 1
-	if state[fd] <= SHAKING then
+	local s = state[fd]
+	if s <= SHAKING then
+		client_number = client_number - 1
 		forget(fd)
 		return
-	elseif state[fd] == CLOSING then
+	end
+	untold[fd] = true
+	if s == CLOSING then
+		client_number = client_number - 1
 		forget(fd)
 	else
+		client_number = client_number - 1
 		state[fd] = GONE
-		gatelinger.add(fd, settings.linger)
+		if not pcall(gatelinger.add, fd, settings.linger) then
+			gateserver.closeclient(fd)
+		end
 	end
-	if handler.disconnect then
-		handler.disconnect(fd)
-	end
+	tell_gone(fd)
 end
 
 local function announce(fd, addr)
@@ -217,23 +241,35 @@ end
 
 local is_looking = false
 
+local look
+
 -- Look at time limits in so much time, or sooner.
 local function look_later(delay)
 	local period = settings.look_period
 	if is_looking or not period then
 		return
 	end
+	skynet.timeout(math.max(math.min(delay, period), settings.look_min), look)
 	is_looking = true
-	skynet.timeout(math.max(math.min(delay, period), settings.look_min), function()
-		is_looking = false
-		local again, silent = netpack.sweep(queue)
-		for i = 1, #silent, 2 do
-			end_silent(silent[i], silent[i + 1])
+end
+
+-- What fails at one connection, or for want of memory, does not end the looking.
+function look()
+	is_looking = false
+	local ok, again, silent = pcall(netpack.sweep, queue)
+	if not ok then
+		again, silent = 0, {}
+	end
+	for i = 1, #silent, 2 do
+		local ended, err = pcall(end_silent, silent[i], silent[i + 1])
+		if not ended then
+			skynet.fork(gateserver.closeclient, silent[i])
+			skynet.error(err)
 		end
-		if again >= 0 then
-			look_later(again)
-		end
-	end)
+	end
+	if again >= 0 then
+		look_later(again)
+	end
 end
 
 ---------------------------------------------------------------- packages
@@ -507,13 +543,14 @@ function event.open(fd, addr)
 		driver.shutdown(fd)
 		return
 	end
-	client_number = client_number + 1
 	address[fd] = addr
+	-- Counted together with what its end is told by.
+	state[fd] = tls_context and SHAKING or 0
+	client_number = client_number + 1
 	look_later(settings.look_period)
 	if tls_context then
 		begin_tls(fd)
 	else
-		state[fd] = 0
 		announce(fd, addr)
 	end
 end
@@ -528,7 +565,10 @@ function event.close(fd, is_cut)
 	end
 	if s and s ~= GONE then
 		report_gone(fd)
+	elseif untold[fd] then
+		tell_gone(fd)
 	elseif not s then
+		address[fd] = nil
 		gatelistener.closed(fd)
 	end
 end
