@@ -18,6 +18,7 @@
 local skynet = require "skynet"
 local inbox = require "skynet.gateinbox"
 local driver = require "skynet.socketdriver"
+local netpack = require "skynet.netpack"
 local handshake = require "http.wshandshake"
 local gatelag = require "snax.gatelag"
 local gatelistener = require "snax.gatelistener"
@@ -528,12 +529,10 @@ local function take_block(fd, c, size, data)
 	elseif state == CLOSING and not c.is_failed then
 		feed(c.codec, data, size)
 		drop_frames(fd, c)
+	elseif state == HANDSHAKE then
+		take_head(fd, c, netpack.tostring(data, size))
 	else
-		local text = state == HANDSHAKE and skynet.tostring(data, size)
 		driver.drop(data, size)
-		if text then
-			take_head(fd, c, text)
-		end
 	end
 end
 
