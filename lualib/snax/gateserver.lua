@@ -205,11 +205,10 @@ local function report_gone(fd)
 		return
 	end
 	untold[fd] = true
+	client_number = client_number - 1
 	if s == CLOSING then
-		client_number = client_number - 1
 		forget(fd)
 	else
-		client_number = client_number - 1
 		state[fd] = GONE
 		if not pcall(gatelinger.add, fd, settings.linger) then
 			gateserver.closeclient(fd)
