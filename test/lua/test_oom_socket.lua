@@ -43,11 +43,6 @@ for _, how in ipairs { "accept", "start" } do
 	end)
 end
 
-test.case("a server that forks for each connection", function()
-	local port = skynet.call(target, "lua", "listen_fork")
-	sweep(function() say(port, "hello\n", "hello") end)
-end)
-
 test.case("a server that has Lua look at what comes", function()
 	local port = skynet.call(target, "lua", "listen_sizes")
 	local text = ("x"):rep(20)

@@ -32,19 +32,6 @@ function command.listen(how)
 	return port
 end
 
--- Another task serves the connection.
-function command.listen_fork()
-	local listener, _, port = socket.listen("127.0.0.1", 0)
-	socket.accept(listener, function(id)
-		skynet.fork(function()
-			if not pcall(echo, id) then
-				socket.close(id)
-			end
-		end)
-	end)
-	return port
-end
-
 -- Reads with a size and a limit, a long separator and the rest.
 function command.listen_sizes()
 	local listener, _, port = socket.listen("127.0.0.1", 0)
