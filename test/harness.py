@@ -6,7 +6,9 @@ arguments, raises when its claim does not hold, and may raise Skip. Every node
 started through Node is ended by its context manager, whatever happens.
 """
 
+import contextlib
 import os
+import random
 import re
 import select
 import shutil
@@ -50,10 +52,16 @@ class Skip(Exception):
 
 
 def free_port(kind=socket.SOCK_STREAM):
-    """A loopback port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A loopback port that was free a moment ago, for a server that can't choose one itself.
+
+    It is below those that the system gives to whoever asks for any, so that the tests that
+    run at the same time don't get it by chance.
+    """
+    while True:
+        port = random.randrange(10000, 32768)
+        with socket.socket(socket.AF_INET, kind) as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def plain_env():

@@ -108,13 +108,10 @@ test.case("what is broken, ambiguous or cut off raises", function()
 end)
 
 test.case("a connection that is lost raises socket_error", function()
-	local host = says ""
-	local port = host:match ":(%d+)"
-	socket.close(listeners[#listeners])
-	test.eq(fails("connect failed .* Connection refused", httpc.get, host, "/"), sockethelper.socket_error)
-	test.eq(fails("connect failed", httpc.get, "no.such.host.invalid:" .. port, "/"), sockethelper.socket_error)
+	test.eq(fails("connect failed .* Connection refused", httpc.get, "127.0.0.1:1", "/"), sockethelper.socket_error)
+	test.eq(fails("connect failed", httpc.get, "no.such.host.invalid", "/"), sockethelper.socket_error)
 	-- A reset is not the end of a body.
-	host = scripted(function(id)
+	local host = scripted(function(id)
 		socket.write(id, "HTTP/1.0 200 OK\r\n\r\nabc")
 		skynet.sleep(2)
 		socket.shutdown(id)

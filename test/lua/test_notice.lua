@@ -132,7 +132,7 @@ test.case("a WebSocket that is closed when its peer is gone", function()
 end)
 
 test.case("a channel whose server is down, or talks nonsense", function()
-	local down = channels.channel { port = channels.closed_port() }
+	local down = channels.channel { port = channels.CLOSED_PORT }
 	flood("Connect failed Connection refused 127%.0%.0%.1 %d+", function()
 		pcall(down.connect, down, true)
 	end)

@@ -11,13 +11,13 @@ local rt = require "rt"
 local test = require "testlib"
 
 local socket_error = socketchannel.error
-local server, stop, closed_port, lines_of, line_server =
-	channels.server, channels.stop, channels.closed_port, channels.lines_of, channels.line_server
+local server, stop, CLOSED_PORT, lines_of, line_server =
+	channels.server, channels.stop, channels.CLOSED_PORT, channels.lines_of, channels.line_server
 local read_line, channel, raises, ask =
 	channels.read_line, channels.channel, channels.raises, channels.ask
 
 test.case("a port that refuses raises the error and is logged", function()
-	local port = closed_port()
+	local port = CLOSED_PORT
 	local c = channel { port = port }
 	local mark = rt.mark()
 	raises(socket_error, c.connect, c, true)
@@ -63,7 +63,7 @@ end)
 
 test.case("a backup takes over and is tried first afterwards", function()
 	local s = line_server { die = function() return "close" end }
-	local bad = closed_port()
+	local bad = CLOSED_PORT
 	-- The port of a backup without one is the channel's.
 	local c = socketchannel.channel {
 		host = "127.0.0.1:" .. bad,
@@ -187,7 +187,7 @@ test.case("changehost drops the connection and takes effect at once", function()
 end)
 
 test.case("connect without `once` goes on until a server is there", function()
-	local port = closed_port()
+	local port = CLOSED_PORT
 	local c = channel { port = port }
 	local mark = rt.mark()
 	local r = rt.start(c.connect, c)
@@ -202,7 +202,7 @@ test.case("connect without `once` goes on until a server is there", function()
 end)
 
 test.case("requests whose time passes while the connection is made leave nothing behind", function()
-	local channel = socketchannel.channel { host = "127.0.0.1", port = closed_port() }
+	local channel = socketchannel.channel { host = "127.0.0.1", port = CLOSED_PORT }
 	local co = coroutine.running()
 	skynet.fork(pcall, channel.connect, channel)
 	skynet.sleep(1)
@@ -261,7 +261,7 @@ test.case("tasks that wait for a connection go on in the order in which they cam
 end)
 
 test.case("the pauses between attempts grow, and begin anew", function()
-	local port = closed_port()
+	local port = CLOSED_PORT
 	local c = channel { port = port }
 	local mark = rt.mark()
 	local sleep, pauses = skynet.sleep, {}
@@ -286,7 +286,7 @@ test.case("the pauses between attempts grow, and begin anew", function()
 end)
 
 test.case("close ends an endless connect", function()
-	local c = channel { port = closed_port() }
+	local c = channel { port = CLOSED_PORT }
 	local mark = rt.mark()
 	local r = rt.start(c.connect, c)
 	rt.logged("socket: connect Connection refused", mark)

@@ -29,8 +29,8 @@ function command.close(id)
 end
 
 -- port, id of a new listener that accepts and reads
-function command.listen()
-	local id = driver.listen("127.0.0.1", 0)
+function command.listen(host)
+	local id = driver.listen(host or "127.0.0.1", 0)
 	state.listening[id] = true
 	while state.listening[id] == true do
 		skynet.yield()
