@@ -13,7 +13,7 @@
  * adds the table's entry of a handle to all slots tagged with it sees every
  * charge exactly once; whoever holds all locks sees that for all handles.
  *
- * Owns: the shards' tables and the caches, all from mmap. Caches are recycled
+ * Owns: the shards' tables and the caches, all but first tables from mmap. Caches are recycled
  * by later threads and never unmapped, so that readers need no lock to walk
  * them. A handle that holds nothing has no entry.
  *
@@ -22,15 +22,16 @@
  */
 #include "malloc_account.h"
 
+#include "malloc_report.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define SHARDS 32         /* few threads ever meet in one */
-#define MIN_CAPACITY 128u /* entries of a new table: less than one page */
+#define MIN_CAPACITY 128u /* entries of a first table */
 
 struct shard {
 	pthread_mutex_t lock;
@@ -50,6 +51,8 @@ __thread struct malloc_account_cache *malloc_account_tls
 static __thread bool was_attached __attribute__((tls_model("initial-exec")));
 
 static struct shard shards[SHARDS] = {[0 ... SHARDS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
+/* The tables that shards begin with, so that small nodes need no memory for accounts. */
+static struct malloc_account first_tables[SHARDS][MIN_CAPACITY];
 
 static pthread_mutex_t registry = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct malloc_account_cache *) all_caches; /* grows only */
@@ -68,14 +71,18 @@ malloc_account_overhead(void) {
 	return atomic_load_explicit(&mapped, memory_order_relaxed);
 }
 
+static _Noreturn void
+end_of_memory(void) {
+	malloc_report("xmalloc: Out of memory for the accounts");
+	abort();
+}
+
+/* NULL when memory has ended. */
 static void *
 pages_alloc(size_t bytes) {
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p == MAP_FAILED) {
-		static const char msg[] = "xmalloc: Out of memory for the accounts\n";
-		ssize_t n = write(STDERR_FILENO, msg, sizeof(msg) - 1);
-		(void)n;
-		abort();
+		return NULL;
 	}
 	atomic_fetch_add_explicit(&mapped, bytes, memory_order_relaxed);
 	return p;
@@ -112,18 +119,40 @@ table_find(const struct shard *s, uint32_t handle) {
 	return i;
 }
 
+/* Without memory the table stays as it is. */
 static void
 table_resize(struct shard *s, size_t capacity) {
 	struct malloc_account *old = s->table;
 	size_t old_capacity = s->capacity;
-	s->table = pages_alloc(capacity * sizeof(*s->table));
+	struct malloc_account *table = pages_alloc(capacity * sizeof(*table));
+	if (table == NULL) {
+		return;
+	}
+	s->table = table;
 	s->capacity = capacity;
 	for (size_t i = 0; i < old_capacity; i++) {
 		if (old[i].handle != 0) {
 			s->table[table_find(s, old[i].handle)] = old[i];
 		}
 	}
-	pages_free(old, old_capacity * sizeof(*old));
+	if (old != first_tables[s - shards]) {
+		pages_free(old, old_capacity * sizeof(*old));
+	}
+}
+
+/* Room for one entry more. */
+static void
+shard_grow(struct shard *s) {
+	if (s->capacity == 0) {
+		s->table = first_tables[s - shards];
+		s->capacity = MIN_CAPACITY;
+		return;
+	}
+	table_resize(s, s->capacity * 2);
+	/* One place must stay empty: searching ends there. */
+	if (s->used + 1 >= s->capacity) {
+		end_of_memory();
+	}
 }
 
 /* Empties place i and moves later entries of the same run back over it. */
@@ -148,7 +177,7 @@ table_remove(struct shard *s, size_t i) {
 static void
 shard_add(struct shard *s, uint32_t handle, int64_t bytes, int64_t blocks) {
 	if (s->used * 4 >= s->capacity * 3) {
-		table_resize(s, s->capacity == 0 ? MIN_CAPACITY : s->capacity * 2);
+		shard_grow(s);
 	}
 	size_t i = table_find(s, handle);
 	struct malloc_account *e = &s->table[i];
@@ -234,14 +263,14 @@ first_cache(void) {
 	return atomic_load_explicit(&all_caches, memory_order_acquire);
 }
 
+/* NULL when memory has ended. */
 static struct malloc_account_cache *
 cache_take(void) {
 	pthread_mutex_lock(&registry);
 	struct malloc_account_cache *c = free_caches;
 	if (c != NULL) {
 		free_caches = c->next_free;
-	} else {
-		c = pages_alloc(sizeof(*c));
+	} else if ((c = pages_alloc(sizeof(*c))) != NULL) {
 		c->next = atomic_load_explicit(&all_caches, memory_order_relaxed);
 		/* Release: pairs with the acquire in first_cache. */
 		atomic_store_explicit(&all_caches, c, memory_order_release);
@@ -297,6 +326,9 @@ thread_attach(void) {
 		return; /* no way to learn of its end: stay without */
 	}
 	struct malloc_account_cache *c = cache_take();
+	if (c == NULL) {
+		return;
+	}
 	if (pthread_setspecific(exit_key, c) != 0) {
 		thread_detach(c);
 		return;
@@ -379,6 +411,9 @@ listing_push(struct listing *l, struct malloc_account a) {
 	if (l->n == l->capacity) {
 		size_t capacity = l->capacity == 0 ? 512 : l->capacity * 2;
 		struct malloc_account *line = pages_alloc(capacity * sizeof(*line));
+		if (line == NULL) {
+			end_of_memory();
+		}
 		if (l->n > 0) {
 			memcpy(line, l->line, l->n * sizeof(*line));
 		}
@@ -448,6 +483,9 @@ malloc_account_list(struct malloc_account **list) {
 	*list = NULL;
 	if (l.n > 0) {
 		*list = pages_alloc(l.n * sizeof(**list));
+		if (*list == NULL) {
+			end_of_memory();
+		}
 		memcpy(*list, l.line, l.n * sizeof(**list));
 	}
 	pages_free(l.line, l.capacity * sizeof(*l.line));
