@@ -8,6 +8,8 @@
 
 #include "malloc_front.h"
 
+#include "malloc_pages.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -140,6 +142,15 @@ init_once(void) {
 	is_usable = !is_profiling && pthread_key_create(&exit_key, front_close) == 0;
 }
 
+/* Any call has jemalloc make what it needs for a thread; this one does no more. */
+static void
+settle(void) {
+	bool is_cached;
+	size_t size = sizeof(is_cached);
+	je_mallctl("thread.tcache.enabled", &is_cached, &size, NULL, 0);
+	malloc_pages_settle();
+}
+
 /* The calls below may allocate and free; was_opened keeps that from coming
  * here again. */
 void
@@ -148,6 +159,7 @@ front_open(void) {
 		return;
 	}
 	was_opened = true;
+	settle();
 	pthread_once(&once, init_once);
 	if (!is_usable || pthread_setspecific(exit_key, front_bins) != 0) {
 		return;

@@ -7,10 +7,12 @@
 
 #include "malloc_pages.h"
 
+#include "malloc_report.h"
 #include "platform_memory.h"
 
 #include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -31,6 +33,13 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct range ranges[MAX_RANGES]; /* under lock, as the count */
 static size_t count;
 static bool wants_huge; /* under lock */
+
+static __thread bool is_settled __attribute__((tls_model("initial-exec")));
+
+void
+malloc_pages_settle(void) {
+	is_settled = true;
+}
 
 static void
 fork_prepare(void) {
@@ -123,6 +132,10 @@ advise_huge(const struct range *r, bool on) {
 void *
 je_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
 	void *p = mmap(address, size, protection, flags, fd, offset);
+	if (p == MAP_FAILED && !is_settled) {
+		malloc_report("xmalloc: Out of memory for a thread that begins");
+		abort();
+	}
 	/* With MAP_FIXED it only changes pages that it has. */
 	if (p != MAP_FAILED && (flags & MAP_FIXED) == 0) {
 		struct range r = {.start = (uintptr_t)p, .end = (uintptr_t)p + size};

@@ -21,6 +21,13 @@
  */
 bool malloc_pages_huge(void);
 
+/*
+ * jemalloc has what it needs for the calling thread: from now on a mapping that fails
+ * is an allocation that fails. Before, while it makes a thread's arena and cache, or
+ * those of the process, jemalloc would crash: the process ends with a report.
+ */
+void malloc_pages_settle(void);
+
 /* As mmap, munmap and madvise. For jemalloc only. */
 void *je_mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset);
 int je_munmap(void *address, size_t size);

@@ -9,6 +9,7 @@
  */
 #include "skynet_start.h"
 
+#include "malloc_arena.h"
 #include "platform.h"
 #include "scheduler.h"
 #include "skynet.h"
@@ -222,6 +223,7 @@ thread_timer(void *unused) {
 
 static void *
 thread_socket(void *loop) {
+	malloc_arena_enter((int)(intptr_t)loop);
 	skynet_initthread(THREAD_SOCKET);
 	platform_thread_name("socket");
 	skynet_poll_thread((int)(intptr_t)loop);
@@ -230,6 +232,7 @@ thread_socket(void *loop) {
 
 static void *
 thread_worker(void *index) {
+	malloc_arena_enter(skynet_socket_loops() + (int)(intptr_t)index);
 	skynet_initthread(THREAD_WORKER);
 	scheduler_work((int)(intptr_t)index);
 	skynet_socket_flush();
@@ -526,6 +529,17 @@ fail_to_start(struct skynet_config *config) {
 	exit(EXIT_FAILURE);
 }
 
+/* While no thread has been made that would need one. */
+static void
+create_arenas(struct skynet_config *config) {
+	int err = malloc_arena_create(skynet_socket_loops() + config->thread);
+
+	if (err != 0) {
+		fprintf(stderr, "Can't create the threads' arenas: %s\n", strerror(err));
+		fail_to_start(config);
+	}
+}
+
 static void
 launch_logger(struct skynet_config *config) {
 	uint32_t logger = skynet_context_new(config->logservice, config->logger);
@@ -572,6 +586,7 @@ skynet_start(struct skynet_config *config) {
 		skynet_stdout_open();
 	}
 	init_parts(config);
+	create_arenas(config);
 	launch_logger(config);
 	launch_bootstrap(config);
 	create_threads(config);
