@@ -13,7 +13,7 @@ local WAITERS_MIN = 16
 -- The data. Tables are branches, everything else is a leaf.
 local database = {}
 -- The wait points: branch = { branch = { key -> node } }, leaf = { waiters = array
--- of { source, reply } }.
+-- of { source, reply } }. All but the root have `parent` and the `key` that they have there.
 local wait_root = { branch = {} }
 local waiting, waiting_limit = 0, WAITERS_MIN
 
@@ -39,64 +39,61 @@ function command.QUERY(key, ...)
 	end
 end
 
--- Set the leaf at path keys[1..n] to value; the old value. Missing branches
--- are made, unless there is nothing to put into them.
-local function store(keys, n, value)
+-- The branch of the path keys[1..n], as far as there is one, and how many keys lead to it.
+local function last_branch(keys, n)
 	local node = database
-	for i = 1, n - 1 do
-		local key = keys[i]
-		local child = node[key]
+	for i = 1, n do
+		local child = node[keys[i]]
 		if child == nil then
-			if value == nil then
-				return nil
-			end
-			child = {}
-			node[key] = child
+			return node, i - 1
 		elseif type(child) ~= "table" then
 			local reason = "datacenter: '%s' is a %s, no branch"
-			error(reason:format(tostring(key), type(child)), 0)
+			error(reason:format(tostring(keys[i]), type(child)), 0)
 		end
 		node = child
 	end
-	local old = node[keys[n]]
-	node[keys[n]] = value
+	return node, n
+end
+
+-- Set the leaf at path keys[1..n] to value; the old value. Missing branches
+-- are made, unless there is nothing to put into them. All of it or, when it raises,
+-- nothing.
+local function store(keys, n, value)
+	local node, depth = last_branch(keys, n - 1)
+	local key = keys[depth + 1]
+	local old
+	if depth == n - 1 then
+		old = node[key]
+	elseif value ~= nil then
+		for i = n, depth + 2, -1 do
+			value = { [keys[i]] = value }
+		end
+	end
+	node[key] = value
 	return old
-end
-
--- Answer the waiters of a leaf: with a value, or with an error.
-local function answer(point, ...)
-	waiting = waiting - #point.waiters
-	for _, waiter in ipairs(point.waiters) do
-		waiter.reply(...)
-	end
-end
-
-local function fail_all(point)
-	if point.waiters then
-		answer(point, false)
-		return
-	end
-	for _, child in pairs(point.branch) do
-		fail_all(child)
-	end
 end
 
 local function is_waiting(waiter)
 	return waiter.reply "TEST" and alive(waiter.source)
 end
 
--- Drop the waiters of services that died. True: nobody is left at the point.
+-- Drop the waiters of services that died. True: nobody is left at the point. Needs no
+-- memory but for the stack.
 local function drop_dead(point)
-	if point.waiters then
-		local kept = {}
-		for _, waiter in ipairs(point.waiters) do
-			if is_waiting(waiter) then
-				kept[#kept + 1] = waiter
+	local waiters = point.waiters
+	if waiters then
+		local kept = 0
+		for i = 1, #waiters do
+			if is_waiting(waiters[i]) then
+				kept = kept + 1
+				waiters[kept], waiters[i] = waiters[i], waiters[kept]
 			end
 		end
-		waiting = waiting - #point.waiters + #kept
-		point.waiters = kept
-		return #kept == 0
+		for i = #waiters, kept + 1, -1 do
+			waiters[i] = nil
+			waiting = waiting - 1
+		end
+		return kept == 0
 	end
 	for key, child in pairs(point.branch) do
 		if drop_dead(child) then
@@ -106,43 +103,73 @@ local function drop_dead(point)
 	return next(point.branch) == nil
 end
 
--- A value has been set at a wait point: answer all whose path is in it, and fail
--- those whose path it cuts off. True: nobody waits there any more.
-local function satisfy(point, value)
+-- A value is to be set at the place of a wait point: `ended` gets the leaves where waiting
+-- ends with it, that is those whose path is in it, and those whose path it cuts off, with
+-- no value.
+local function find_ended(ended, point, value)
 	if point.waiters then
-		answer(point, true, value)
-		return true
-	elseif type(value) ~= "table" then
-		fail_all(point)
-		return true
-	end
-	for key, child in pairs(point.branch) do
-		if value[key] ~= nil and satisfy(child, value[key]) then
-			point.branch[key] = nil
-		end
-	end
-	return next(point.branch) == nil
-end
-
--- A value has been set at a path. Who waits for a shorter path fails: that has
--- become a branch.
-local function notify(point, value, key, ...)
-	local child = point.branch[key]
-	if not child then
+		ended[#ended + 1] = { point = point, value = value }
 		return
 	end
-	local is_done
-	if select("#", ...) == 0 then
-		is_done = satisfy(child, value)
-	elseif child.waiters then
-		answer(child, false)
-		is_done = true
-	else
-		notify(child, value, ...)
-		is_done = next(child.branch) == nil
+	local is_branch = type(value) == "table"
+	for key, child in pairs(point.branch) do
+		local inner
+		if is_branch then
+			inner = value[key]
+		end
+		if inner ~= nil or not is_branch then
+			find_ended(ended, child, inner)
+		end
 	end
-	if is_done then
-		point.branch[key] = nil
+end
+
+-- The same, for a value at a path. Who waits for a shorter path fails: that becomes a
+-- branch.
+local function ended_by(keys, n, value)
+	local ended = {}
+	local point = wait_root
+	for i = 1, n do
+		if point.waiters then
+			find_ended(ended, point, nil)
+			return ended
+		end
+		point = point.branch[keys[i]]
+		if not point then
+			return ended
+		end
+	end
+	find_ended(ended, point, value)
+	return ended
+end
+
+-- Take a point out, and the branches that only led to it. Needs no memory.
+local function remove(point)
+	local parent
+	repeat
+		parent = point.parent
+		parent.branch[point.key] = nil
+		point = parent
+	until parent == wait_root or next(parent.branch) ~= nil
+end
+
+-- Who cannot be told the value, as there is no memory for it, fails.
+local function answer(waiter, value)
+	if value == nil or not pcall(waiter.reply, true, value) then
+		waiter.reply(false)
+	end
+end
+
+-- Answer all. They leave before, so that none is kept when there is no memory to go on: an
+-- answer that is dropped is an error.
+local function answer_all(ended)
+	for _, e in ipairs(ended) do
+		remove(e.point)
+		waiting = waiting - #e.point.waiters
+	end
+	for _, e in ipairs(ended) do
+		for _, waiter in ipairs(e.point.waiters) do
+			answer(waiter, e.value)
+		end
 	end
 end
 
@@ -168,41 +195,59 @@ function command.UPDATE(...)
 	if n > 1 then
 		value = keys[n]
 	end
+	-- First what may fail.
+	local ended = value ~= nil and ended_by(keys, path_length, value) or {}
 	local old = store(keys, path_length, value)
-	if value ~= nil then
-		notify(wait_root, value, table.unpack(keys, 1, path_length))
-	end
+	answer_all(ended)
 	return old
 end
 
--- The wait point of a path, made if need be; or nil and why there can be none.
-local function wait_point(point, key, ...)
-	local child = point.branch[key]
-	local is_leaf = select("#", ...) == 0
-	if not child then
-		child = is_leaf and { waiters = {} } or { branch = {} }
-		point.branch[key] = child
+-- The leaf of a path, made if need be; or nil and why there can be none.
+local function wait_leaf(keys)
+	local point, made = wait_root, nil
+	for i, key in ipairs(keys) do
+		if point.waiters then
+			return nil, "datacenter: a shorter path is being waited for"
+		end
+		local child = point.branch[key]
+		if not child then
+			child = { parent = point, key = key, [i == #keys and "waiters" or "branch"] = {} }
+			-- The first one comes into the tree when all are there.
+			made = made or child
+			if made ~= child then
+				point.branch[key] = child
+			end
+		end
+		point = child
 	end
-	if is_leaf then
-		return child.waiters and child, "datacenter: a longer path is being waited for"
-	elseif not child.branch then
-		return nil, "datacenter: a shorter path is being waited for"
+	if made then
+		made.parent.branch[made.key] = made
 	end
-	return wait_point(child, ...)
+	return point.waiters and point, "datacenter: a longer path is being waited for"
 end
 
-local function add_waiter(source, ...)
+local function push_waiter(waiters, source)
+	waiters[#waiters + 1] = { source = source, reply = skynet.response() }
+end
+
+local function add_waiter(source, keys)
 	if waiting >= waiting_limit then
 		drop_dead(wait_root)
 		waiting_limit = math.max(WAITERS_MIN, waiting * 2)
 	end
-	local point, conflict = wait_point(wait_root, ...)
-	if not point then
+	local leaf, conflict = wait_leaf(keys)
+	if not leaf then
 		-- Perhaps with the dead only.
 		drop_dead(wait_root)
-		point = wait_point(wait_root, ...) or error(conflict, 0)
+		leaf = wait_leaf(keys) or error(conflict, 0)
 	end
-	table.insert(point.waiters, { source = source, reply = skynet.response() })
+	local ok, err = pcall(push_waiter, leaf.waiters, source)
+	if not ok then
+		if #leaf.waiters == 0 then
+			remove(leaf)
+		end
+		error(err, 0)
+	end
 	waiting = waiting + 1
 end
 
@@ -216,7 +261,7 @@ function command.WAIT(source, ...)
 	if value ~= nil then
 		skynet.retpack(value)
 	else
-		add_waiter(source, ...)
+		add_waiter(source, { ... })
 	end
 end
 

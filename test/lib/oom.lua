@@ -40,6 +40,12 @@ function oom.run(handle, code)
 	return text
 end
 
+---Have a service collect its garbage: an answer that is dropped is an error by then. Yields.
+---@param handle integer
+function oom.collect(handle)
+	oom.run(handle, "")
+end
+
 -- Tasks that wait in the service, KiB of its heap, and sockets and descriptors of the node.
 local function look(handle)
 	local tasks, heap = oom.run(handle, PROBE):match "(%d+)\t(%S+)"
