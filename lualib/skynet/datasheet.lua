@@ -31,10 +31,11 @@ end
 
 local function fill(t)
 	local place = places[t]
-	setmetatable(t, nil)
 	for k, v in pairs(place.proxy) do
 		t[k] = type(v) == "table" and table_of(v, place.root) or v
 	end
+	-- Now, as there may be no memory for all.
+	setmetatable(t, nil)
 end
 
 function lazy.__index(t, key)
