@@ -16,13 +16,16 @@ local WATCHERS_MIN = 16
 local Publisher = {}
 Publisher.__index = Publisher
 
--- Answer all who wait for the name with the id, or with nothing.
+-- Answer all who wait for the name with the id, or with nothing. Needs no memory but for
+-- the answers; whom there is none for asks again.
 local function wake(entry, ...)
-	local watchers = entry.watchers
-	entry.watchers, entry.count = {}, 0
-	for _, replies in pairs(watchers) do
+	for source, replies in pairs(entry.watchers) do
+		entry.watchers[source] = nil
+		entry.count = entry.count - 1
 		for _, reply in ipairs(replies) do
-			reply(true, ...)
+			if not pcall(reply, true, ...) then
+				reply(false)
+			end
 		end
 	end
 end
@@ -106,11 +109,12 @@ local function add_watcher(self, name, source)
 		if entry.count >= entry.limit then
 			drop_dead(self, entry)
 		end
+		-- First, so that its farewell finds whatever is there.
+		self.watched[source] = self.watched[source] or {}
+		self.watched[source][name] = true
 		replies = {}
 		entry.watchers[source] = replies
 		entry.count = entry.count + 1
-		self.watched[source] = self.watched[source] or {}
-		self.watched[source][name] = true
 	end
 	table.insert(replies, skynet.response())
 end

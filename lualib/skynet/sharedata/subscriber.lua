@@ -3,40 +3,56 @@
 -- Invariant: a name in `entries` has a task that waits in a monitor call.
 
 local skynet = require "skynet"
+local alive = require "skynet.alive"
 local core = require "skynet.sharedata.core"
 local farewell = require "skynet.farewell"
+
+-- After a request that failed though the publisher lives, as there was no memory for it; 1/100 s.
+local PAUSE = 10
 
 ---@class skynet.subscriber
 local Subscriber = {}
 Subscriber.__index = Subscriber
 
--- Runs until the name is deleted or the publisher is gone.
-local function watch(self, name, proxy)
+-- Wait for the version after `id`; nil: the name is deleted. Yields.
+local function next_version(self, publisher, name, proxy, id)
+	local newer = skynet.call(publisher, "lua", "monitor", name, id)
+	-- A version that is gone already has a successor: ask again.
+	if newer and newer ~= id and core.pend(proxy, newer) and self.changed then
+		self.changed(name, proxy)
+	end
+	return newer
+end
+
+-- Gives the name its proxy, unless another task was faster, and runs until the name is
+-- deleted or the publisher is gone.
+local function watch(self, publisher, name, new)
+	local proxy = new.proxy
 	local id = core.id(proxy)
-	while true do
-		local ok, newer = pcall(skynet.call, self.address(), "lua", "monitor", name, id)
-		if not ok or not newer then
-			break
-		end
-		if newer ~= id then
+	new.is_followed = true
+	if self.entries[name] then
+		return
+	end
+	self.entries[name] = proxy
+	while id do
+		local ok, newer = pcall(next_version, self, publisher, name, proxy, id)
+		if ok then
 			id = newer
-			-- A version that is gone already has a successor: ask again.
-			if core.pend(proxy, id) and self.changed then
-				self.changed(name, proxy)
-			end
+		elseif not alive(publisher) then
+			break
+		else
+			-- Not in a pcall: so it needs no memory, as that had this call's frame.
+			skynet.sleep(PAUSE)
 		end
 	end
-	if self.entries[name] == proxy then
-		self.entries[name] = nil
-	end
+	self.entries[name] = nil
 end
 
 -- Let the publisher hear when this service is gone.
-local function say_farewell(self)
-	local address = self.address()
+local function say_farewell(self, publisher)
 	if not self.has_farewell then
+		farewell(publisher, skynet.pack "close")
 		self.has_farewell = true
-		farewell(address, skynet.pack "close")
 	end
 end
 
@@ -45,20 +61,22 @@ end
 ---@param name string
 ---@return table proxy
 function Subscriber:query(name)
-	local proxy = self.entries[name]
-	if not proxy then
-		say_farewell(self)
+	local publisher = self.entries[name] == nil and self.address()
+	if publisher then
+		say_farewell(self, publisher)
 	end
-	while not proxy do
-		local id = skynet.call(self.address(), "lua", "query", name)
-		-- Another task may have been faster.
-		proxy = self.entries[name] or core.proxy(id)
-		if proxy and not self.entries[name] then
-			self.entries[name] = proxy
-			skynet.fork(watch, self, name, proxy)
+	while not self.entries[name] do
+		local new = { proxy = core.proxy(skynet.call(publisher, "lua", "query", name)) }
+		if new.proxy and not self.entries[name] then
+			skynet.fork(watch, self, publisher, name, new)
+			skynet.yield()
+			if not new.is_followed then
+				error("not enough memory", 0)
+			end
+			return self.entries[name] or new.proxy
 		end
 	end
-	return proxy
+	return self.entries[name]
 end
 
 ---@param address fun(): integer handle of the publishing service; may yield
