@@ -33,8 +33,8 @@ local function remove(channel, handle)
 		list[i] = list[n]
 		channel.places[list[i]] = i
 		list[n] = nil
-		channel.places[handle] = nil
 	end
+	channel.places[handle] = nil
 end
 
 -- A service is gone.
@@ -79,11 +79,13 @@ function command.SUB(source, id)
 		if #channel.list >= channel.limit then
 			drop_dead(channel)
 		end
+		-- When there is no memory to go on, what is there so far does no harm.
+		joined[source] = joined[source] or {}
+		joined[source][id] = true
+		channel.places[source] = false
 		local i = #channel.list + 1
 		channel.list[i] = source
 		channel.places[source] = i
-		joined[source] = joined[source] or {}
-		joined[source][id] = true
 	end
 	skynet.ret()
 end
@@ -104,8 +106,9 @@ end
 function command.PUB(source, id, package)
 	local channel = channels[id]
 	if channel then
-		for _, handle in ipairs(core.deliver(package, id, source, channel.list) or {}) do
-			forget(handle)
+		local dead = core.deliver(package, id, source, channel.list)
+		for i = 1, dead and #dead or 0 do
+			forget(dead[i])
 		end
 	else
 		core.bind(package, 0)

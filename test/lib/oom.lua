@@ -175,4 +175,31 @@ function oom.sweep(s)
 	return tried
 end
 
+---@class oom.fresh
+---@field make fun(): integer handle of a service, which is watched; yields
+---@field exchange fun(handle: integer) its first; may fail, must end
+---@field check fun(handle: integer) must succeed; the service ends by it
+---@field times integer? as for a sweep
+---@field step integer? as for a sweep
+
+---As oom.sweep, with a new service each time: for what is done once in the life of one.
+---Raises unless each check succeeds. Returns how many services there were. Yields.
+---@param s oom.fresh
+---@return integer
+function oom.fresh(s)
+	local n, tried, failed = 1, 0, 1
+	while failed > 0 do
+		local handle = s.make()
+		local round = { handle = handle, times = s.times, exchange = function() s.exchange(handle) end }
+		local ended, r
+		ended, r, failed = run_starved(round, n)
+		assert(ended, "allocation " .. n .. ": the exchange does not end: " .. debug.traceback(r.co))
+		local ok, err = pcall(s.check, handle)
+		assert(ok, "allocation " .. n .. ": " .. tostring(err))
+		n = n + (s.step or 1)
+		tried = tried + 1
+	end
+	return tried
+end
+
 return oom

@@ -1,14 +1,20 @@
 -- Services that keep data for others, and their readers, whose allocations fail, each in its
 -- turn: a request fails or is done, who waits hears of it, and nothing is kept.
 
-local skynet = require "skynet"
+local skynet = require "skynet.manager"
 local datacenter = require "skynet.datacenter"
+local sharedata = require "skynet.sharedata"
+local builder = require "skynet.datasheet.builder"
+local mc = require "skynet.multicast"
+local core = require "skynet.multicast.core"
 local oom = require "oom"
 local rt = require "rt"
 local test = require "testlib"
 
 -- Allocations that fail one after the other.
 local BURST = 30
+
+local reader, multicastd, sharedatad
 
 local function sweep(handle, exchange, check, more)
 	local s = more or {}
@@ -70,4 +76,161 @@ test.case("datacenter, set, query and wait", function()
 	end)
 end)
 
-test.run()
+local function ask(...)
+	return skynet.call(reader, "lua", ...)
+end
+
+-- New, read, newer, read, and away.
+local function sweep_data(handle)
+	local version = 0
+
+	local function data()
+		version = version + 1
+		return { v = version, sub = { list = { 1, 2, 3 } } }
+	end
+
+	local function exchange()
+		sharedata.new("doc", data())
+		ask("read", "doc")
+		test.eq(ask("copy", "doc"), { 1, 2, 3 })
+		sharedata.update("doc", data())
+		ask("seen", "doc")
+	end
+
+	-- Whoever has it sees the version that there is, if an update failed or not.
+	local function follows()
+		local now
+		test.wait_for(function()
+			local ok
+			ok, now = pcall(sharedata.deepcopy, "doc", "v")
+			local seen = ask("seen", "doc")
+			return seen == nil or not ok or seen == now
+		end, 300, "the newest version")
+		return now
+	end
+
+	local function settle()
+		oom.collect(handle)
+		follows()
+		sharedata.update("doc", data())
+		test.eq(follows(), version)
+		test.eq(ask("read", "doc"), version)
+		sharedata.delete "doc"
+		ask("drop", "doc")
+		test.wait_for(function() return not pcall(ask, "read", "doc") end)
+	end
+
+	sweep(handle, exchange, function()
+		settle()
+		exchange()
+		settle()
+	end)
+end
+
+test.case("sharedata, the service", function() sweep_data(watched(sharedatad)) end)
+
+test.case("sharedata, a reader", function() sweep_data(reader) end)
+
+test.case("datasheet, a reader", function()
+	local sheet = { list = { 1, 2, 3 } }
+	for i = 1, 20 do
+		sheet["key " .. i] = i
+	end
+	builder.new("sheet", sheet)
+	sweep(reader, function()
+		builder.update("sheet", sheet)
+		test.eq(ask("sheet", "sheet"), sheet)
+	end, function() test.eq(ask("sheet", "sheet"), sheet) end)
+end)
+
+-- Subscribe, publish, unsubscribe, on channels of their own.
+local channel
+
+local function talk(handle)
+	channel = mc.new()
+	skynet.call(handle, "lua", "listen", channel.channel)
+	ask("listen", channel.channel)
+	ask("publish", channel.channel, "one")
+	ask "leave"
+	skynet.call(handle, "lua", "leave")
+end
+
+-- Each subscriber of a channel is one, and so is nobody.
+local function settle_channel(handle)
+	local id = channel.channel
+	for _, who in ipairs { reader, handle } do
+		skynet.call(who, "lua", "listen", id)
+	end
+	test.eq(skynet.call(multicastd, "debug", "INFO")[id].subscribers, handle == reader and 1 or 2)
+	ask("publish", id, "two")
+	for _, who in ipairs { reader, handle } do
+		test.wait_for(function() return skynet.call(who, "lua", "got") == "two" end, 200, "a message")
+		skynet.call(who, "lua", "leave")
+	end
+	test.eq(skynet.call(multicastd, "debug", "INFO")[id].subscribers, 0)
+	channel:delete()
+	test.eq(skynet.call(multicastd, "debug", "INFO")[id], nil)
+	test.wait_for(function() return core.live() == 0 end, 200, "payloads to be freed")
+end
+
+local function sweep_channel(handle, other)
+	sweep(handle, function() talk(other) end, function()
+		oom.collect(handle)
+		if channel then
+			settle_channel(other)
+		end
+		talk(other)
+		settle_channel(other)
+		channel = nil
+	end)
+end
+
+test.case("multicast, the service", function()
+	sweep_channel(watched(multicastd), skynet.newservice "oom_reader")
+end)
+
+test.case("multicast, one that publishes and subscribes", function() sweep_channel(reader, reader) end)
+
+-- A service that is gone is no subscriber any more and waits for no news.
+test.case("multicast and sharedata, the first time in a service", function()
+	sharedata.new("first", { v = 1 })
+	local version = 1
+	for _, times in ipairs { 1, BURST } do
+		oom.fresh {
+			times = times,
+			make = function()
+				local handle = skynet.newservice "oom_reader"
+				oom.watch(handle)
+				return handle
+			end,
+			exchange = function(handle)
+				pcall(skynet.call, handle, "lua", "read", "first")
+				talk(handle)
+			end,
+			check = function(handle)
+				skynet.call(handle, "lua", "read", "first")
+				version = version + 1
+				sharedata.update("first", { v = version })
+				test.wait_for(function() return skynet.call(handle, "lua", "seen", "first") == version end)
+				settle_channel(handle)
+				channel = mc.new()
+				skynet.call(handle, "lua", "listen", channel.channel)
+				skynet.kill(handle)
+				test.wait_for(function()
+					local info = skynet.call(multicastd, "debug", "INFO")
+					return info[channel.channel].subscribers == 0
+						and skynet.call(sharedatad, "debug", "INFO").first.monitors == 0
+				end, 300, "what the service kept")
+				channel:delete()
+			end,
+		}
+	end
+	sharedata.delete "first"
+end)
+
+test.run(function()
+	multicastd = skynet.uniqueservice "multicastd"
+	sharedatad = skynet.uniqueservice "sharedatad"
+	reader = skynet.newservice "oom_reader"
+	oom.watch(reader)
+end)
