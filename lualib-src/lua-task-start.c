@@ -11,6 +11,7 @@
 
 #include "lua-container.h"
 #include "lua-seri.h"
+#include "near_name.h"
 #include "platform.h"
 #include "skynet_env.h"
 
@@ -180,6 +181,31 @@ sched_push_class(lua_State *L, struct sched *S, int arg) {
 	lua_remove(L, -2);
 }
 
+/*
+ * Log the names in the class at index 1 that look like slips of the pen: a handler under
+ * such a name would never be called. All others are the user's own.
+ */
+static void
+tell_slips(lua_State *L, struct sched *S) {
+	static const char *const known[] = {"name", "id", "pack", "unpack", "dispatch", "trace"};
+	lua_pushnil(L);
+	while (lua_next(L, 1)) {
+		struct near_name n;
+		lua_pop(L, 1);
+		if (lua_type(L, -1) != LUA_TSTRING) {
+			continue;
+		}
+		near_begin(&n, lua_tostring(L, -1));
+		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+			near_offer(&n, known[i]);
+		}
+		if (near_result(&n) != NULL) {
+			skynet_error(S->ctx, "field '%s' of a protocol does not exist, did you mean '%s'?",
+			             n.given, near_result(&n));
+		}
+	}
+}
+
 /* Lua: register_protocol(class) */
 static int
 register_protocol(lua_State *L) {
@@ -206,6 +232,7 @@ register_protocol(lua_State *L) {
 	}
 	lua_pushvalue(L, 1);
 	store_class(L, S, lua_tostring(L, 3), (int)id);
+	tell_slips(L, S);
 	return 0;
 }
 

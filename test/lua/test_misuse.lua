@@ -1,7 +1,10 @@
 -- Arguments that make no sense: the error says which, before anything happened.
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 
 local skynet = require "skynet"
 require "skynet.manager"
+local rt = require "rt"
 local test = require "testlib"
 
 local function refuses(text, f, ...)
@@ -31,6 +34,10 @@ test.case("protocols and their handlers", function()
 	refuses("needs a name, a string, and an id, 0 to 255 %(name = nil, id = 7%)", register, { id = 7 })
 	refuses("%(name = far, id = 999%)", register, { name = "far", id = 999 })
 	refuses("protocol lua: its name or its id 99 is taken", register, { name = "lua", id = 99 })
+	local mark = rt.mark()
+	register { name = "slipped", id = 98, dispach = print, packed = 1, mine = 2, [1] = 3 }
+	rt.logged("field 'dispach' of a protocol does not exist, did you mean 'dispatch'%?", mark)
+	test.eq(#rt.lines("of a protocol does not exist", mark), 1)
 	refuses("function expected, got number", skynet.dispatch, "lua", 3)
 	local before = skynet.dispatch "lua"
 	local callable = setmetatable({}, { __call = function() end })
