@@ -148,6 +148,9 @@ struct lost_by {
 /* Sockets, multicast. */
 #define LOST_TYPES 2
 
+/* Types up to here may be delivered again: bits of sched.again_types. */
+#define REPEATED_TYPES 32
+
 /* A deferred answer (skynet.response), a full userdata. */
 struct response {
 	struct response *prev;
@@ -218,6 +221,7 @@ struct sched {
 	struct task_queue stalled; /* forks that had no memory to begin */
 	struct again *again;       /* messages that had none, in order */
 	struct lost_by lost[LOST_TYPES];
+	uint32_t again_types; /* bit of a type: such messages without a session do not get lost */
 	size_t failure_n;
 	size_t failure_cap;
 	struct skynet_notice failures;  /* log lines about them */

@@ -271,6 +271,22 @@ class_dispatch(lua_State *L) {
 	return 1;
 }
 
+/*
+ * Lua: _repeat(typename): messages of the class that want no answer come again a little later
+ * when there was no memory for their task, or it ended with that error before it was
+ * suspended. For handlers that may be run twice.
+ */
+static int
+class_repeat(lua_State *L) {
+	struct sched *S = sched_of(L);
+	sched_push_class(L, S, 1);
+	lua_getfield(L, -1, "id");
+	lua_Integer id = lua_tointeger(L, -1);
+	luaL_argcheck(L, id < REPEATED_TYPES, 1, "no such type can be repeated");
+	S->again_types |= UINT32_C(1) << id;
+	return 0;
+}
+
 /* -------------------------------------------------------------- start-up */
 
 static int
@@ -431,6 +447,7 @@ hpc(lua_State *L) {
 const luaL_Reg task_start_functions[] = {
     {"register_protocol", register_protocol},
     {"dispatch", class_dispatch},
+    {"_repeat", class_repeat},
     {"init_service", init_service},
     {"start", start},
     {"_begin", begin_only},

@@ -130,7 +130,6 @@ request_body(lua_State *L) {
 	struct task *t = task_of(L);
 	struct sched *S = t->S;
 	const struct inbound in = S->in;
-	begin_debt(t, &in);
 	bool known = lua_gettop(L) > 0 || class_push_builtin(L, S, in.type);
 	if (!known && is_shutdown(&in)) {
 		t->debt = false;
@@ -199,12 +198,18 @@ tell_lost(struct sched *S, const struct inbound *in) {
 	}
 }
 
+/* Shall it come again, see class_repeat? Whoever has a session gets an error instead. */
+static bool
+is_repeated(const struct sched *S, const struct inbound *in) {
+	return in->session == 0 && in->type < REPEATED_TYPES && (S->again_types >> in->type & 1) != 0;
+}
+
 /* There was no memory for what a message asks for. */
 static void
 on_starved(struct sched *S, const struct inbound *in) {
 	if (in->type == PTYPE_ERROR) {
 		on_error(S, S->L, in);
-	} else if (is_shutdown(in)) {
+	} else if (is_shutdown(in) || is_repeated(S, in)) {
 		sched_deliver_again(S, in);
 	} else {
 		tell_lost(S, in);
@@ -226,6 +231,8 @@ start_request(struct sched *S, lua_State *L, const struct inbound *in) {
 	if (is_kept) {
 		lua_pushvalue(t->L, 1);
 	}
+	/* Here, as there may be no memory to enter the body. */
+	begin_debt(t, in);
 	if (!task_run(S, t, is_kept ? 1 : 0)) {
 		on_starved(S, in);
 	}

@@ -206,6 +206,15 @@ for name, id in pairs { error = skynet.PTYPE_ERROR, debug = 9, response = skynet
 	})
 end
 
+allocfail.case("_repeat", {
+	make = function() return { name = "another class", id = 30 } end,
+	run = function(class)
+		known[class.name] = class
+		task._repeat(class.name)
+	end,
+	over = function(class) forget(class.name, 30) end,
+})
+
 allocfail.case("dispatch sets a function or raises", {
 	make = function() return { name = "another class", id = 202 } end,
 	run = function(class)
