@@ -11,7 +11,7 @@ local alive = require "skynet.alive"
 
 -- Handle -> description, "snlua name args".
 local services = {}
--- Handle -> { reply = response closure, session, source } of unfinished launches.
+-- Handle -> { reply = response closure, session, source, ... } of unfinished launches.
 local pending = {}
 -- Handle -> why it is about to fail, told by its container.
 local reasons = {}
@@ -89,19 +89,49 @@ local function to_handle(address)
 	return tonumber(address:match "^:(%x+)$" or "", 16) or math.tointeger(tonumber(address))
 end
 
+-- Launches that have failed for want of memory, perhaps with their service there already:
+-- the last one, and from each the `next`. nil but for a while.
+local failed
+
+-- End those services. Their own messages see to it that it does not take long.
+local function end_failed()
+	while failed do
+		local handle = failed.handle
+		if handle then
+			services[handle], pending[handle] = nil, nil
+			skynet.kill(handle)
+		end
+		failed = failed.next
+	end
+end
+
+-- Create the service of a launch and note both.
+local function create(launch, module, words, description)
+	local handle = skynet.launch(module, words)
+	launch.handle = handle
+	if handle then
+		services[handle] = description
+		pending[handle] = launch
+	else
+		skynet.error("launcher: can't launch " .. description)
+	end
+end
+
 local function launch(source, session, module, ...)
 	local words = join_words({ ... }, select("#", ...))
-	local reply = skynet.response()
-	local handle = skynet.launch(module, words)
-	if not handle then
-		skynet.error(string.format("launcher: can't launch %s %s", module, words))
-		reply(false)
-		return
-	end
+	local description = module .. " " .. words
 	count_launch()
-	services[handle] = module .. " " .. words
-	pending[handle] = { reply = reply, session = session, source = source }
-	return handle
+	local reply = skynet.response()
+	local this = { reply = reply, session = session, source = source, handle = false, next = failed }
+	if not pcall(create, this, module, words, description) then
+		failed = this
+		reply(false, "not enough memory")
+		end_failed()
+	elseif this.handle then
+		return this.handle
+	else
+		reply(false)
+	end
 end
 
 function command.LAUNCH(source, session, module, ...)
@@ -222,6 +252,9 @@ skynet.register_protocol {
 	id = skynet.PTYPE_TEXT,
 	unpack = skynet.tostring,
 	dispatch = function(_, source, text)
+		if failed then
+			pcall(end_failed)
+		end
 		if text == nil or text == "" then
 			command.LAUNCHOK(source)
 		elseif text == "ERROR" then
@@ -235,6 +268,9 @@ skynet.register_protocol {
 }
 
 skynet.dispatch("lua", function(session, source, cmd, ...)
+	if failed then
+		pcall(end_failed)
+	end
 	local f = type(cmd) == "string" and command[cmd:upper()]
 	if not f then
 		skynet.retpack { "Unknown command" }
@@ -245,5 +281,9 @@ skynet.dispatch("lua", function(session, source, cmd, ...)
 		skynet.retpack(answer)
 	end
 end)
+
+-- Who starts a service waits for what it says, so that must not be lost.
+skynet._repeat "text"
+skynet._repeat "lua"
 
 skynet.start(function() end)

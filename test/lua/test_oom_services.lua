@@ -1,0 +1,123 @@
+-- The services that start and know others, whose allocations fail, each in its turn: who
+-- starts or wants a service gets it or an error, and no service is left that nobody knows.
+-- config: sv_flaky_works = "no"
+
+local skynet = require "skynet.manager"
+local memory = require "skynet.memory"
+local service = require "skynet.service"
+local oom = require "oom"
+local rt = require "rt"
+local test = require "testlib"
+
+-- Allocations that fail one after the other.
+local BURST = 30
+
+local function sweep(handle, exchange, check, more)
+	local s = more or {}
+	s.handle = handle
+	s.exchange = exchange
+	s.check = check
+	test.ok(oom.sweep(s) > 1, "nothing failed")
+	-- As many fail, one would not be noticed by itself.
+	s.times, s.step = BURST, 3
+	oom.sweep(s)
+end
+
+---The handle of a service with a name, which is watched from now on. Yields.
+local function watched(name)
+	local handle = tonumber(oom.run(name, "print(require 'skynet'.self())"))
+	oom.watch(handle)
+	return handle
+end
+
+local function living()
+	local n = 0
+	for _ in pairs(memory.services()) do
+		n = n + 1
+	end
+	return n
+end
+
+test.case("the launcher", function()
+	local launcher = watched ".launcher"
+	local before = living()
+
+	local function exchange()
+		local ok, handle = pcall(skynet.newservice, "sv_later")
+		local failed = not pcall(skynet.newservice, "sv_nosuch")
+		local flaky = not pcall(skynet.newservice, "oom_failing")
+		local exits, nothing = pcall(skynet.newservice, "sv_helper_exits")
+		local lists, list = pcall(skynet.call, ".launcher", "lua", "LIST")
+		if ok then
+			ok = not lists or list[skynet.address(handle)] == "snlua sv_later"
+			if not pcall(skynet.call, ".launcher", "lua", "KILL", handle) then
+				skynet.kill(handle)
+			end
+			rt.wait_gone(handle)
+		end
+		return ok and failed and flaky and exits and nothing == nil and lists
+	end
+
+	sweep(launcher, exchange, function()
+		oom.collect(launcher)
+		test.wait_for(function() return living() == before end, 200, "services to be gone")
+		test.ok(exchange())
+	end)
+end)
+
+-- Tasks that wait for a service of their choice, at the same time. Each ends when the last one
+-- has got it, which `start` does then.
+local function race(handle, want, start)
+	local before = living()
+	local tasks = {}
+
+	local function exchange()
+		for i, f in ipairs(want) do
+			tasks[i] = rt.start(f)
+		end
+		for _, t in ipairs(tasks) do
+			test.wait_for(function() return t.done end, 100)
+		end
+	end
+
+	local function settle()
+		oom.collect(handle)
+		skynet.kill(start())
+		for _, t in ipairs(tasks) do
+			rt.join(t)
+		end
+		test.wait_for(function() return living() == before end, 200, "services to be gone")
+	end
+
+	sweep(handle, function() pcall(exchange) end, function()
+		settle()
+		exchange()
+		local one = tasks[1].value
+		for i, t in ipairs(tasks) do
+			test.eq(t.ok, i < #tasks, t.value)
+			test.eq(t.value == one, i < #tasks)
+		end
+		settle()
+	end)
+end
+
+test.case("the manager of unique services", function()
+	local function launch() return skynet.uniqueservice "sv_later" end
+	race(watched ".service", {
+		function() return skynet.queryservice "sv_later" end, launch, launch,
+		function() return skynet.uniqueservice "oom_failing" end,
+	}, launch)
+end)
+
+test.case("the provider of named services", function()
+	-- It is known by its name from then on.
+	local function main() require "skynet".start(function() end) end
+	local function launch() return service.new("oom", main) end
+	skynet.kill(launch())
+	race(watched(skynet.uniqueservice "service_provider"), {
+		launch, launch, function() return service.query "oom" end,
+		function() return service.new("failing", function() error "on purpose" end) end,
+	}, launch)
+end)
+
+test.run()
