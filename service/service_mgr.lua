@@ -107,14 +107,19 @@ local function wait_entry(key, entry, context)
 	return entry.handle
 end
 
--- The launch of the entry ended: tell everybody.
-local function settle(entry, handle, err)
-	local waiting = entry.waiting
-	entry.handle, entry.err = handle, err
-	entry.launch, entry.waiting = nil, nil
-	for _, token in ipairs(waiting) do
-		skynet.wakeup(token)
-	end
+-- With all its fields, so that the end of a launch needs no memory.
+local function new_entry()
+	return { handle = false, err = false, launch = false, waiting = {} }
+end
+
+-- The launch of an entry is under way from here on.
+local function start_one(key, entry, context, start, ...)
+	entry.launch = {
+		thread = coroutine.running(),
+		session = context.session,
+		source = context.source,
+	}
+	return start(...) or error(string.format("unique service %s exited during its start", key), 0)
 end
 
 local function launch(key, context, start, ...)
@@ -126,31 +131,26 @@ local function launch(key, context, start, ...)
 		return wait_entry(key, entry, context)
 	end
 	if not entry or entry.err then
-		entry = { waiting = {} }
+		entry = new_entry()
 		registry[key] = entry
 	end
-	entry.launch = {
-		thread = coroutine.running(),
-		session = context.session,
-		source = context.source,
-	}
-	-- Called directly, so that an error does not begin with a line of this file.
-	local ok, result = pcall(start, ...)
-	if ok and not result then
-		ok, result = false, string.format("unique service %s exited during its start", key)
+	local ok, result = pcall(start_one, key, entry, context, start, ...)
+	-- Tell everybody. There is a frame for each call here, as pcall had one: whoever waits does
+	-- not wait for ever, should there be no memory for another.
+	local waiting = entry.waiting
+	entry.handle = ok and result
+	entry.err = not ok and (type(result) == "string" and result or tostring(result))
+	entry.launch, entry.waiting = nil, nil
+	for i = 1, #waiting do
+		skynet.wakeup(waiting[i])
 	end
-	if ok then
-		settle(entry, result)
-		return result
-	end
-	settle(entry, nil, tostring(result))
-	error(entry.err, 0)
+	return entry.handle or error(entry.err, 0)
 end
 
 local function query(key, context)
 	local entry = entry_of(key)
 	if not entry then
-		entry = { waiting = {} }
+		entry = new_entry()
 		registry[key] = entry
 	end
 	if entry.handle then

@@ -23,11 +23,18 @@ local function running(name)
 	return entry
 end
 
+-- Whom there is no memory to tell the address gets an error.
+local function answer(reply, ok, address)
+	if not pcall(reply, ok, address) then
+		reply(false)
+	end
+end
+
 local function settle(name, ok, address)
 	local replies = waiting[name]
 	waiting[name] = nil
-	for _, reply in ipairs(replies or {}) do
-		reply(ok, address)
+	for i = 1, replies and #replies or 0 do
+		answer(replies[i], ok, address)
 	end
 end
 
@@ -50,6 +57,7 @@ end
 
 -- Start a cell and run the code in it. Yields. Raises on failure.
 local function boot(entry, code, ...)
+	services[entry.name] = entry
 	local address = skynet.newservice("service_cell", entry.name)
 	if not address then
 		error("service_cell exited", 0)
@@ -95,22 +103,24 @@ function command.launch(name, code, ...)
 		init = show_arguments(...),
 		time = skynet.time(),
 		booting = true,
+		address = false,
 	}
-	services[name] = entry
-	failures[name] = nil
+	-- Its place: a failure is noted without memory.
+	failures[name] = false
 	local reply = skynet.response()
 	local ok, err = pcall(boot, entry, code, ...)
 	entry.booting = nil
 	if ok then
-		reply(true, entry.address)
+		failures[name] = nil
+		answer(reply, true, entry.address)
 		settle(name, true, entry.address)
 		return
 	end
 	services[name] = nil
-	failures[name] = tostring(err)
-	skynet.error(string.format("service_provider: boot of '%s' failed: %s", name, err))
+	failures[name] = type(err) == "string" and err or tostring(err)
 	reply(false)
 	settle(name, false)
+	skynet.error(string.format("service_provider: boot of '%s' failed: %s", name, err))
 end
 
 function command.close(name)
