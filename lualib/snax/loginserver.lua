@@ -9,6 +9,7 @@ local skynet = require "skynet"
 require "skynet.manager"
 local socket = require "skynet.socket"
 local crypt = require "skynet.crypt"
+local alive = require "skynet.alive"
 local notice = require "skynet.notice"
 local options = require "skynet.options"
 local handshake = require "snax.loginhandshake"
@@ -38,6 +39,9 @@ local MAX_LINES = 25
 ---@field auth_handler fun(token: string): any, any server, uid; raising refuses
 ---@field login_handler fun(server: any, uid: any, secret: string): string|number|nil
 ---@field command_handler fun(command: string, ...): ...
+
+-- What Lua raises.
+local NO_MEMORY = "not enough memory"
 
 local STATUS = {
 	[401] = "401 Unauthorized\n",
@@ -84,8 +88,10 @@ local function authenticate(conf, id)
 end
 
 local function finish(id, line)
-	socket.write(id, line)
-	socket.close(id)
+	local ok = pcall(socket.write, id, line) and pcall(socket.close, id)
+	if not ok then
+		socket.drop(id)
+	end
 end
 
 local slave = {}
@@ -113,21 +119,33 @@ end
 -- The result of an accepted handshake.
 function slave.finish(_, id, status, subid)
 	local seal = waiting[id]
+	if not seal then
+		-- It was closed meanwhile.
+		return
+	end
+	local line = STATUS[status] or "200 " .. crypt.base64encode(seal(subid)) .. "\n"
 	waiting[id] = nil
-	if status == 200 then
-		finish(id, "200 " .. crypt.base64encode(seal(subid)) .. "\n")
+	finish(id, line)
+end
+
+local function serve_master(conf, session, command, ...)
+	local f = slave[command] or error("Invalid login command " .. tostring(command), 0)
+	if session == 0 then
+		f(conf, ...)
 	else
-		finish(id, STATUS[status])
+		skynet.retpack(f(conf, ...))
 	end
 end
 
 local function start_slave(conf)
-	skynet.dispatch("lua", function(session, _, command, ...)
-		local f = slave[command] or error("Invalid login command " .. tostring(command), 0)
-		if session == 0 then
-			f(conf, ...)
-		else
-			skynet.retpack(f(conf, ...))
+	-- The connection would stay open.
+	skynet._repeat "lua"
+	skynet.dispatch("lua", function(session, _, command, id, ...)
+		local ok, err = pcall(serve_master, conf, session, command, id, ...)
+		if not ok then
+			waiting[id] = nil
+			socket.drop(id)
+			error(err, 0)
 		end
 	end)
 end
@@ -137,22 +155,24 @@ end
 -- uids inside login_handler.
 local logging_in = {}
 
+local function run_login_handler(conf, server, uid, secret)
+	logging_in[uid] = not conf.multilogin or nil
+	return tostring(conf.login_handler(server, uid, secret) or "")
+end
+
 -- Status for the client, and the subid. Yields.
 local function login(conf, server, uid, secret)
 	if uid == nil or uid ~= uid then
 		return 403, nil, "auth_handler gave no uid, but " .. tostring(uid)
-	elseif not conf.multilogin then
-		if logging_in[uid] then
-			return 406, nil, string.format("User %s is already login", uid)
-		end
-		logging_in[uid] = true
+	elseif not conf.multilogin and logging_in[uid] then
+		return 406, nil, string.format("User %s is already login", uid)
 	end
-	local ok, subid = pcall(conf.login_handler, server, uid, secret)
+	local ok, subid = pcall(run_login_handler, conf, server, uid, secret)
 	logging_in[uid] = nil
 	if not ok then
 		return 403, nil, tostring(subid)
 	end
-	return 200, tostring(subid or "")
+	return 200, subid
 end
 
 local function log_failure(id, addr, why)
@@ -164,20 +184,23 @@ local function serve(conf, slaves, index, id, addr)
 	local address = slaves[index]
 	local called, ok, server, uid, secret = pcall(skynet.call, address, "lua", "auth", id, addr)
 	if not called then
-		log_failure(id, addr, "login slave failed: " .. tostring(ok))
-		if slaves[index] == address then
+		socket.close_fd(id)
+		if slaves[index] == address and not alive(address) then
 			slaves[index] = skynet.newservice(SERVICE_NAME)
 		end
-		socket.close_fd(id)
-		return
+		return log_failure(id, addr, "login slave failed: " .. tostring(ok))
 	elseif not ok then
 		return log_failure(id, addr, tostring(server))
 	end
-	local status, subid, why = login(conf, server, uid, secret)
+	local decided, status, subid, why = pcall(login, conf, server, uid, secret)
+	if not decided then
+		status, subid, why = 403, nil, tostring(status)
+	end
+	-- First of all: the slave keeps the connection for it.
+	skynet.send(address, "lua", "finish", id, status, subid)
 	if why then
 		log_failure(id, addr, why)
 	end
-	skynet.send(address, "lua", "finish", id, status, subid)
 end
 
 local function accept(conf, slaves)
@@ -187,11 +210,19 @@ local function accept(conf, slaves)
 			notice("full", MAX_LINES, "login server: refuse %s, %d clients are connected", addr, count)
 			return socket.close_fd(id)
 		end
-		count = count + 1
 		n = n % #slaves + 1
-		local ok, err = pcall(serve, conf, slaves, n, id, addr)
-		count = count - 1
-		if not ok then
+		local is_counted = false
+		local ok, err = pcall(function(...)
+			is_counted, count = true, count + 1
+			serve(...)
+		end, conf, slaves, n, id, addr)
+		if is_counted then
+			count = count - 1
+		end
+		if err == NO_MEMORY then
+			-- Whoever accepts closes the connection.
+			error(err, 0)
+		elseif not ok then
 			log_failure(id, addr, tostring(err))
 		end
 	end
