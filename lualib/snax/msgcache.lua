@@ -16,7 +16,7 @@
 ---@field session integer
 ---@field fd integer where the answer goes
 ---@field generation integer under which it was last asked for
----@field answer string? nil while pending
+---@field answer string|false false while pending
 ---@field time integer of the answer
 ---@field is_repeated boolean? asked again under this generation while pending
 ---@field newer snax.msgcache.entry?
@@ -117,10 +117,18 @@ function cache:ask(session, fd, generation)
 	if self.pending >= self.limits.pending then
 		return "full"
 	end
-	self.pending = self.pending + 1
-	entry = { session = session, fd = fd, generation = generation }
+	-- With room for all fields: to be complete it needs no memory.
+	entry = { session = session, fd = fd, generation = generation, answer = false, time = 0 }
 	self.entries[session] = entry
+	self.pending = self.pending + 1
 	return "new", entry
+end
+
+---A new entry is to have no answer: its request has not been made.
+---@param entry snax.msgcache.entry
+function cache:forget(entry)
+	self.pending = self.pending - 1
+	self.entries[entry.session] = nil
 end
 
 ---The answer of a new entry is there.

@@ -46,7 +46,7 @@ local STATUS = {
 ---@field secret string
 ---@field index integer of the last accepted handshake
 ---@field cache snax.msgcache
----@field fd integer? the current connection
+---@field fd integer|false|nil the current connection
 ---@field addr string?
 
 local msgserver = {}
@@ -121,6 +121,8 @@ function msgserver.login(username, secret)
 		secret = secret,
 		index = 0,
 		cache = msgcache.new(limits),
+		-- Its place: to be connected it needs no memory.
+		fd = false,
 	}
 end
 
@@ -202,9 +204,9 @@ local function greet(fd, payload)
 		return gateserver.closeclient(fd)
 	end
 	local superseded = login.fd
+	connections[fd] = login
 	login.index = index
 	login.fd, login.addr = fd, addresses[fd]
-	connections[fd] = login
 	if superseded then
 		close_connection(superseded)
 	end
@@ -236,16 +238,17 @@ local function sweep()
 	for _, login in pairs(logins) do
 		some_left = login.cache:trim(now) or some_left
 	end
-	is_sweeping = some_left
+	is_sweeping = false
 	if some_left then
 		skynet.timeout(math.max(1, limits.age // 2), sweep)
+		is_sweeping = true
 	end
 end
 
 local function start_sweep()
 	if not is_sweeping then
-		is_sweeping = true
 		skynet.timeout(limits.age, sweep)
+		is_sweeping = true
 	end
 end
 
@@ -269,13 +272,27 @@ local function handle(login, content)
 	return result, true
 end
 
-local function answer_new(login, entry, content)
-	local result, ok = handle(login, content)
-	local answer = result .. string.pack(">I1I4", ok and 1 or 0, entry.session)
+local function make_answer(login, session, payload)
+	local result, ok = handle(login, payload:sub(1, -5))
+	return result .. string.pack(">I1I4", ok and 1 or 0, session)
+end
+
+local function answer_new(login, entry, payload)
+	-- Made before, for when there is no memory later on.
+	local made, failure = pcall(string.pack, ">I1I4", 0, entry.session)
+	if not made then
+		login.cache:forget(entry)
+		error(failure, 0)
+	end
+	local ok, answer = pcall(make_answer, login, entry.session, payload)
+	if not ok then
+		pcall(notice, "answer", MAX_LINES, "msgserver: no answer to %s: %s", login.username, answer)
+		answer = failure
+	end
+	login.cache:complete(entry, answer, skynet.now())
 	if connections[entry.fd] == login and login.fd == entry.fd then
 		send(entry.fd, answer)
 	end
-	login.cache:complete(entry, answer, skynet.now())
 	if logins[login.username] == login then
 		start_sweep()
 	end
@@ -288,7 +305,7 @@ local function request(fd, login, payload)
 	local session = string.unpack(">I4", payload, #payload - 3)
 	local what, entry = login.cache:ask(session, fd, login.index)
 	if what == "new" then
-		answer_new(login, entry, payload:sub(1, -5))
+		answer_new(login, entry, payload)
 	elseif what == "resend" then
 		send(fd, entry.answer)
 	elseif what == "conflict" then
@@ -331,13 +348,22 @@ function handler.connect(fd, addr)
 	end)
 end
 
-function handler.message(fd, msg, sz)
+local function take(fd, msg, sz)
 	local payload = netpack.tostring(msg, sz)
 	local login = connections[fd]
 	if login then
 		request(fd, login, payload)
 	elseif strangers[fd] then
 		greet(fd, payload)
+	end
+end
+
+-- Who gets no answer, as there is no memory for one, hears it from the end of the connection.
+function handler.message(fd, msg, sz)
+	local ok, err = pcall(take, fd, msg, sz)
+	if not ok then
+		gateserver.closeclient(fd)
+		error(err, 0)
 	end
 end
 
