@@ -34,7 +34,8 @@ struct ws_flate {
 
 enum ws_inflate_result { WS_INFLATE_OK, WS_INFLATE_BAD, WS_INFLATE_TOO_BIG };
 
-// Appends what n bytes of a message inflate to, never letting `out` grow past `limit`.
+// Appends what n bytes of a message inflate to, never letting `out` grow past `limit`. A
+// peer that refers to more than the window is refused unless zlib still has what it means.
 enum ws_inflate_result ws_inflate(struct ws_flate *f, const char *bytes, size_t n,
                                   struct ws_buffer *out, size_t limit);
 // The message is complete: appends the rest, prepares for the next one.

@@ -10,7 +10,6 @@ FUZZ_NAME := $(patsubst test/fuzz/fuzz_%.c,%,$(sort $(wildcard test/fuzz/fuzz_*.
 FUZZ_BIN := $(FUZZ_NAME:%=$(OUT)/test/fuzz/fuzz_%)
 
 # Extra objects and libraries of a fuzzer, as for units.
-# Extra objects of a fuzzer, as for units.
 FUZZ_EXTRA_kcp := $(UNIT_EXTRA_test_kcp)
 FUZZ_EXTRA_seri := $(UNIT_EXTRA_test_seri)
 FUZZ_EXTRA_http := $(UNIT_EXTRA_test_http)

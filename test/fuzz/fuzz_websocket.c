@@ -3,7 +3,10 @@
  * choose the settings; the rest is the stream. Fed whole, byte by byte, and as a gate
  * takes it in, in blocks whose sizes it chooses itself, it must give the same messages,
  * within the limit, and what comes out is sent to another decoder, which must get the same.
+ * Only who refers to what is behind the window that was agreed on may be refused or not,
+ * depending on the pieces.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +28,7 @@ struct trace {
 	uint64_t hash;
 	size_t events;
 	int last;
+	bool is_refused; /* for compressed data that is invalid, which may be beyond the window */
 };
 
 static void
@@ -77,6 +81,11 @@ round_trip(uint8_t flags, int kind, const struct ws_buffer *message) {
 	free(frame);
 }
 
+static bool
+is_of_inflate(const struct ws_event *ev) {
+	return strstr(ev->error, "compressed") != NULL;
+}
+
 /* Decodes until the stream ends or fails; false when it failed. */
 static int
 drain(struct ws_decoder *d, uint8_t flags, const char *at, size_t n, struct trace *t, int trips) {
@@ -90,6 +99,7 @@ drain(struct ws_decoder *d, uint8_t flags, const char *at, size_t n, struct trac
 			if (ev.code == 0 || ev.error == NULL) {
 				abort();
 			}
+			t->is_refused = is_of_inflate(&ev);
 			return 0;
 		}
 		mix(t, (const char *)&kind, sizeof(kind));
@@ -134,6 +144,7 @@ take_all(struct ws_input *in, struct trace *t) {
 			kind = ws_input_look(in, &ev);
 			if (kind == WS_FAILED) {
 				t->last = kind;
+				t->is_refused = is_of_inflate(ev);
 				return 0;
 			}
 			if (kind < WS_CLOSE || ev->size > WS_CONTROL_MAX) {
@@ -174,9 +185,18 @@ as_a_gate(uint8_t flags, size_t max, const char *stream, size_t size, struct tra
 	ws_decoder_free(&in.decoder);
 }
 
+static bool
+differ(const struct trace *a, const struct trace *b, uint8_t flags) {
+	bool has_small_window = (flags >> 5) < WS_MAX_WINDOW_BITS - WS_MIN_WINDOW_BITS;
+	if (has_small_window && (a->is_refused || b->is_refused)) {
+		return false;
+	}
+	return a->hash != b->hash || a->events != b->events || a->last != b->last;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-	struct trace whole = {0, 0, 0}, pieces = {0, 0, 0}, blocks = {0, 0, 0};
+	struct trace whole = {0}, pieces = {0}, blocks = {0};
 	struct ws_decoder d;
 	if (size < 2) {
 		return 0;
@@ -196,10 +216,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 	}
 	ws_decoder_free(&d);
 	as_a_gate(flags, max, stream, size, &blocks);
-	if (whole.hash != blocks.hash || whole.events != blocks.events || whole.last != blocks.last) {
-		abort();
-	}
-	if (whole.hash != pieces.hash || whole.events != pieces.events || whole.last != pieces.last) {
+	if (differ(&whole, &blocks, flags) || differ(&whole, &pieces, flags)) {
 		abort();
 	}
 	return 0;
