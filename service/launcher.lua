@@ -123,9 +123,10 @@ local function launch(source, session, module, ...)
 	count_launch()
 	local reply = skynet.response()
 	local this = { reply = reply, session = session, source = source, handle = false, next = failed }
-	if not pcall(create, this, module, words, description) then
+	local ok, err = pcall(create, this, module, words, description)
+	if not ok then
 		failed = this
-		reply(false, "not enough memory")
+		reply(false, err)
 		end_failed()
 	elseif this.handle then
 		return this.handle
