@@ -29,7 +29,8 @@ struct logger {
 	FILE *file;          /* stdout when there is no filename */
 	char *filename;      /* NULL = stdout */
 	int unflushed;       /* records written since the last flush */
-	bool write_failed;   /* the last flush failed and was reported */
+	int lost;            /* records that the last flushes failed to write */
+	int lost_errno;      /* why */
 	bool reopen_pending; /* a reopen failed; try again after retry_at */
 	uint64_t retry_at;
 	time_t second; /* whose text is in `date` */
@@ -45,15 +46,20 @@ logger_create(void) {
 	return skynet_calloc(1, sizeof(struct logger));
 }
 
+/* What the stream could not write it has thrown away. */
 static void
 flush(struct logger *l) {
-	l->unflushed = 0;
-	bool failed = fflush(l->file) != 0 || ferror(l->file);
-	if (failed && !l->write_failed) {
-		fprintf(stderr, "logger: can't write %s: %s\n",
-		        l->filename == NULL ? "standard output" : l->filename, strerror(errno));
+	if (fflush(l->file) == 0 && !ferror(l->file)) {
+		l->lost = 0;
+	} else {
+		l->lost_errno = errno;
+		if (l->lost == 0) {
+			fprintf(stderr, "logger: can't write %s: %s\n",
+			        l->filename == NULL ? "standard output" : l->filename, strerror(errno));
+		}
+		l->lost += l->unflushed;
 	}
-	l->write_failed = failed;
+	l->unflushed = 0;
 	clearerr(l->file);
 }
 
@@ -98,6 +104,17 @@ write_record(struct logger *l, uint32_t source, uint64_t now, const void *text, 
 	l->unflushed++;
 }
 
+/* Where records are missing. The last one that is there may lack its end. */
+static void
+write_gap(struct logger *l, uint64_t now) {
+	char text[160];
+	int n = snprintf(text, sizeof(text), "error: %d lines are missing here: %s", l->lost,
+	                 strerror(l->lost_errno));
+	putc('\n', l->file);
+	write_record(l, skynet_context_handle(l->ctx), now, text, (size_t)n);
+	l->unflushed--;
+}
+
 static void
 reopen(struct logger *l) {
 	if (l->filename == NULL) {
@@ -134,6 +151,9 @@ logger_cb(struct skynet_context *ctx, void *ud, int type, int session, uint32_t 
 		uint64_t now = skynet_now();
 		if (l->reopen_pending && now >= l->retry_at) {
 			reopen(l);
+		}
+		if (l->lost > 0 && l->unflushed == 0) {
+			write_gap(l, now);
 		}
 		write_record(l, source, skynet_context_message_time(ctx), msg, sz);
 	}
