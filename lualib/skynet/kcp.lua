@@ -273,6 +273,26 @@ local function bound_port(id)
 	end
 end
 
+local function end_all(self, how)
+	self.is_closed = true
+	local all = {}
+	for _, c in pairs(self.connections) do
+		all[#all + 1] = c
+	end
+	for _, c in ipairs(all) do
+		c[how](c)
+	end
+end
+
+-- The system has ended its socket, or it was closed.
+local function lost(self)
+	if not self.is_closed then
+		skynet.error(("kcp: the socket of %s:%d has ended, and with it %d connections"):format(self.address,
+			self.port, self.count))
+		end_all(self, "lost")
+	end
+end
+
 ---Take connections. Raises "unknown kcp option" and the like, and when the port can't be
 ---bound. Yields for a host that is a name.
 ---@param host string address to bind
@@ -301,6 +321,7 @@ function kcp.listen(host, port, options, on_connection)
 	if port == 0 then
 		self.port = bound_port(self.id)
 	end
+	socket.onclose(self.id, function() lost(self) end)
 	return self
 end
 
@@ -322,14 +343,7 @@ function server:close()
 			socket.sendto(self.id, key:sub(5), packet.pack(packet.CLOSE, body))
 		end
 	end
-	self.is_closed = true
-	local all = {}
-	for _, c in pairs(self.connections) do
-		all[#all + 1] = c
-	end
-	for _, c in ipairs(all) do
-		c:shutdown()
-	end
+	end_all(self, "shutdown")
 	socket.close(self.id)
 end
 
@@ -340,7 +354,9 @@ local function ask(state, deadline, question, accept)
 	state.accept = accept
 	while state.result == nil do
 		local left = deadline - skynet.now()
-		if left <= 0 then
+		if state.is_lost then
+			return nil, "socket closed"
+		elseif left <= 0 then
 			return nil, "connect timeout"
 		end
 		socket.write(state.id, question)
@@ -390,6 +406,16 @@ local function client_input(state, datagram, from)
 		connected_input(state, datagram, kind, body)
 	elseif handshake_input(state, kind, body) then
 		state.from = from
+	end
+end
+
+-- The socket has ended, or was closed.
+local function client_lost(state)
+	state.is_lost = true
+	if state.connection then
+		state.connection:lost()
+	elseif state.co then
+		skynet.wakeup(state.co)
 	end
 end
 
@@ -455,6 +481,7 @@ function kcp.connect(host, port, options)
 	if not found then
 		return nil, state.id
 	end
+	socket.onclose(state.id, function() client_lost(state) end)
 	local conv, cookie = options.conv, nil
 	if not options.plain then
 		conv, cookie = handshake(state, options)

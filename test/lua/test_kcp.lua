@@ -5,6 +5,7 @@
 
 local skynet = require "skynet.manager"
 local socket = require "skynet.socket"
+local driver = require "skynet.socketdriver"
 local kcp = require "skynet.kcp"
 local core = require "kcp.core"
 local packet = require "skynet.kcp.packet"
@@ -109,10 +110,10 @@ test.case("a bad link only takes longer", function()
 	local link = bad_link(server.port, 20, 5)
 	local client
 	repeat -- an OPENED may be lost five seconds long, though hardly twice
+		accepted[1] = nil
 		client = kcp.connect(HOST, link.port, { dead_link = 1000 })
 	until client
-	test.wait_for(function() return #accepted > 0 end)
-	local peer = accepted[#accepted]
+	local peer = test.wait_for(function() return accepted[1] end)
 	local sums = { 0, 0 }
 	local done = 0
 	for n, end_of in ipairs { { client, peer }, { peer, client } } do
@@ -528,6 +529,41 @@ test.case("a peer is an IPv4 address, or the /64 network of an IPv6 one", functi
 	test.eq(packet.peer_of(v4), packet.peer_of(v6 "00000000000000000000ffffc0000201"))
 	test.ok(packet.peer_of(v4) ~= packet.peer_of(v6 "00000000000000000000ffffc0000202"))
 	test.ok(packet.peer_of(v4) ~= packet.peer_of("\1\1\2\192\0\2\2"))
+end)
+
+-- Of the UDP sockets of this service; what the system ends looks the same.
+local function end_socket(port)
+	for _, info in ipairs(socket.netstat()) do
+		if info.type == "UDP" and info.address == skynet.self() and (not port or info.sock == HOST .. ":" .. port) then
+			driver.shutdown(info.id)
+		end
+	end
+end
+
+test.case("what becomes of connections whose socket the system ends", function()
+	local mark = rt.mark()
+	local client, accepted, server = pair()
+	local why
+	client:on_close(function(reason) why = reason end)
+	end_socket(server.port)
+	test.eq(table.pack(accepted:receive()), table.pack(false, "socket closed"))
+	test.wait_for(function() return rt.logged("kcp: the socket of 127.0.0.1:" .. server.port .. " has ended, and with it 1 connections", mark) end)
+	test.eq(server:connection_count(), 0)
+	server:close()
+	end_socket()
+	test.wait_for(function() return why end)
+	test.eq(why, "socket closed")
+	-- Nobody answers.
+	local silent = socket.udp(function() end, HOST, 0)
+	local port
+	for _, info in ipairs(socket.netstat()) do
+		port = info.id == silent and info.sock:match ":(%d+)$" or port
+	end
+	local begin = skynet.now()
+	skynet.timeout(5, end_socket)
+	test.eq(table.pack(kcp.connect(HOST, tonumber(port), { connect_timeout = 6000 })), table.pack(nil, "socket closed"))
+	test.ok(skynet.now() - begin < 3000)
+	socket.close(silent)
 end)
 
 test.case("a dead agent ends its connection; a silent client is closed", function()

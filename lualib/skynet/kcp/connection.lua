@@ -425,6 +425,11 @@ function connection:shutdown()
 	finish(self, "closed")
 end
 
+---The socket that it used has ended, which was not its own doing.
+function connection:lost()
+	finish(self, "socket closed")
+end
+
 ---@return boolean
 function connection:disconnected()
 	return self.ended == true
