@@ -41,8 +41,11 @@ function loader.register_bundle(filename, index)
 	if type(filename) ~= "string" then
 		require "skynet.misuse"("sprotoloader.register_bundle", 1, "string", filename)
 	end
-	local f <close> = io.open(filename, "rb") or error("Can't open sproto file " .. filename, 2)
-	local schema = core.newproto(f:read "a") or error(filename .. " is no sproto bundle", 2)
+	local text, why = require "skynet.readfile"(filename)
+	if not text then
+		error(("Can't open sproto file %s: %s"):format(filename, why), 2)
+	end
+	local schema = core.newproto(text) or error(filename .. " is no sproto bundle", 2)
 	save(schema, index)
 end
 

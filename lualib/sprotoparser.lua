@@ -529,8 +529,11 @@ function parser.parse_files(...)
 		if type(name) ~= "string" then
 			error("the name of a sproto file is a string, not a " .. type(name), 2)
 		end
-		local f <close> = io.open(name, "rb") or error("Can't open sproto file " .. name, 2)
-		sources[i] = { text = f:read "a", name = name, pos = 1 }
+		local text, why = require "skynet.readfile"(name)
+		if not text then
+			error(("Can't open sproto file %s: %s"):format(name, why), 2)
+		end
+		sources[i] = { text = text, name = name, pos = 1 }
 	end
 	return compile(sources)
 end

@@ -21,8 +21,10 @@ local function execute(line)
 end
 
 local function read_lines()
-	local stdin = socket.stdin()
+	local stdin, why = socket.stdin()
 	if not stdin then
+		-- What can't be waited for, such as a file, is refused, too.
+		skynet.error("console: can't read standard input: " .. why)
 		return
 	end
 	socket.limit(stdin, LINE_LIMIT)

@@ -253,12 +253,10 @@ end
 
 function command.inject(address, filename, ...)
 	local handle = to_lua_service(address)
-	local file = io.open(need(filename, "a file name"), "rb")
-	if not file then
-		return "Can't open " .. filename
+	local source, why, is_missing = require "skynet.readfile"(need(filename, "a file name"))
+	if not source then
+		return "Can't open " .. filename .. (is_missing and "" or ": " .. why)
 	end
-	local source = file:read "a"
-	file:close()
 	local ok, output = ask(longest_wait, handle, "debug", "RUN", source, filename, ...)
 	if not ok then
 		error(output, 0)

@@ -36,8 +36,8 @@ function protobuf.loadfile(...)
 		if type(name) ~= "string" then
 			require "skynet.misuse"("protobuf.loadfile", i, "string", name)
 		end
-		local f <close> = io.open(name, "rb") or error("protobuf: can't open " .. name, 2)
-		sets[i] = f:read "a"
+		local text, why = require "skynet.readfile"(name)
+		sets[i] = text or error(("protobuf: can't open %s: %s"):format(name, why), 2)
 	end
 	local ok, schema = pcall(core.load, table.concat(sets))
 	return ok and schema or error(("%s (%s)"):format(schema, table.concat({ ... }, ", ")), 2)
