@@ -120,11 +120,11 @@ epoll_wake(struct poller *p) {
 	} while (n < 0 && errno == EINTR);
 }
 
-static void
+// False: it is still there, and would end each wait at once.
+static bool
 drain_wake(struct poller *p) {
 	uint64_t count;
-	ssize_t n = read(p->wakefd, &count, sizeof(count));
-	(void)n;
+	return read(p->wakefd, &count, sizeof(count)) >= 0 || errno == EAGAIN || errno == EINTR;
 }
 
 static int
@@ -138,9 +138,10 @@ epoll_poll(struct poller *p, struct poller_event *events, int max, int timeout_m
 		return errno == EINTR ? 0 : -1;
 	}
 	int stored = 0;
+	int failure = 0;
 	for (int i = 0; i < n; i++) {
 		if (ev[i].data.u64 == WAKE_TAG) {
-			drain_wake(p);
+			failure = drain_wake(p) ? 0 : errno;
 			continue;
 		}
 		struct poller_event *e = &events[stored++];
@@ -149,6 +150,10 @@ epoll_poll(struct poller *p, struct poller_event *events, int max, int timeout_m
 		e->write = (ev[i].events & EPOLLOUT) != 0;
 		e->error = (ev[i].events & EPOLLERR) != 0;
 		e->eof = (ev[i].events & EPOLLHUP) != 0;
+	}
+	if (stored == 0 && failure != 0) {
+		errno = failure;
+		return -1;
 	}
 	return stored;
 }
