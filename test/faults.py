@@ -82,6 +82,12 @@ class Faults:
         """That rule is not in force any more."""
         struct.pack_into("=I", self.map, HEAD.size + index * RULE.size, 0)
 
+    def clear(self):
+        """No rule is in force any more, and there is room for others."""
+        for i in range(self.used):
+            self.end(i)
+        self.used = 0
+
     def add(self, call, error=None, limit=None, result=None, on="", first=1, count=0, chance=0.0, seed=1):
         """From the first-th call of that name about `on` (part of a text, see faults.h) on, `count` of them
         (0 = all), or each with probability `chance`: fails with `error` (an errno or its name), or transfers

@@ -30,20 +30,20 @@ def folder():
     return _made[0].name
 
 
-class Subject(FaultyNode):
-    """A node with faults_subject, and clients of what it serves."""
+class Server(FaultyNode):
+    """A node that echoes in many ways at the ports in `port`, and a client of each. `patience` is how long
+    a client waits for what comes next, in seconds."""
 
-    def __init__(self, rules=(), config=""):
-        udp = free_port(socket.SOCK_DGRAM)
-        super().__init__(f'start = "faults_subject {folder()} {folder()}/www {udp}"\nthread = 2\n{config}', rules=rules)
-        self.port = {name: int(self.wait_for(rf"port {name} (\d+)").group(1)) for name in PORTS}
-        self.wait_for("subject is up")
+    def __init__(self, config, rules=()):
+        self.patience, self.port = LIMIT, {}
+        super().__init__(f"thread = 2\n{config}", rules=rules)
 
-    def ask(self, request):
-        """What the node gets when it does that as a client."""
-        with Client(self.port["ctl"]) as c:
-            c.send(request + "\n")
-            return c.recv_until(b"\n")[:-1].decode()
+    def find_ports(self, *names):
+        for name in names:
+            self.port[name] = int(self.wait_for(rf"port {name} (\d+)").group(1))
+
+    def client(self, name):
+        return Client(self.port[name], limit=self.patience)
 
     def echo(self, c, text=b"hello"):
         """A line goes to and fro on a connection to `line`."""
@@ -53,16 +53,17 @@ class Subject(FaultyNode):
         assert got == want, (got[:100], want[:100])
 
     def line(self, text=b"hello"):
-        with Client(self.port["line"]) as c:
+        with self.client("line") as c:
             self.echo(c, text)
 
-    def gate(self):
-        with Client(self.port["gate"]) as c:
+    def package(self, name):
+        """A package goes to a gate and comes back."""
+        with self.client(name) as c:
             c.send(frame(b"hello"))
             assert c.recv_exact(12) == frame(b"echo hello")
 
     def get(self, path):
-        h = http.client.HTTPConnection("127.0.0.1", self.port["http"], timeout=LIMIT)
+        h = http.client.HTTPConnection("127.0.0.1", self.port["http"], timeout=self.patience)
         try:
             h.request("GET", path)
             answer = h.getresponse()
@@ -70,13 +71,17 @@ class Subject(FaultyNode):
         finally:
             h.close()
 
-    def web(self):
-        assert self.get("/hello") == (200, b"hello\n")
+    def file(self):
         status, body = self.get("/files/file.txt")
         assert status == 200 and body == FILE, (status, len(body))
 
-    def websocket(self):
-        with Client(self.port["ws"]) as c:
+    def web(self):
+        assert self.get("/hello") == (200, b"hello\n")
+        self.file()
+
+    def message(self, name):
+        """A message goes to a WebSocket server and comes back."""
+        with self.client(name) as c:
             key = base64.b64encode(bytes(16)).decode()
             c.send("GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n")
@@ -84,25 +89,57 @@ class Subject(FaultyNode):
             c.send(b"\x81\x83\0\0\0\0one")
             assert c.recv_exact(10) == b"\x81\x08echo one"
 
-    def tls(self):
+    def secretly(self, name, text, want):
+        """Bytes go to a TLS server, and others come back."""
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with socket.create_connection(("127.0.0.1", self.port["tls"]), timeout=LIMIT) as raw:
+        with socket.create_connection(("127.0.0.1", self.port[name]), timeout=self.patience) as raw:
             with context.wrap_socket(raw) as s:
-                s.sendall(b"hello\n")
+                s.sendall(text)
                 got = b""
-                while len(got) < 11:
+                while len(got) < len(want):
                     more = s.recv(100)
                     assert more, got
                     got += more
-                assert got == b"echo hello\n", got
+                assert got == want, got
+
+    def ends_well(self):
+        """No rule is in force any more, and nothing has come of those that were."""
+        self.faults.clear()
+        self.serves_all()
+        assert self.stop() == 0
+
+
+class Subject(Server):
+    """A node with faults_subject, and clients of what it serves."""
+
+    def __init__(self, rules=(), config=""):
+        udp = free_port(socket.SOCK_DGRAM)
+        super().__init__(f'start = "faults_subject {folder()} {folder()}/www {udp}"\n{config}', rules)
+        self.find_ports("gate", "line", "http", "ws", "tls", "udp", "kcp", "ctl")
+        self.wait_for("subject is up")
+
+    def ask(self, request):
+        """What the node gets when it does that as a client."""
+        with self.client("ctl") as c:
+            c.send(request + "\n")
+            return c.recv_until(b"\n")[:-1].decode()
+
+    def gate(self):
+        self.package("gate")
+
+    def websocket(self):
+        self.message("ws")
+
+    def tls(self):
+        self.secretly("tls", b"hello\n", b"echo hello\n")
 
     def datagrams(self):
         """One that is lost is sent again."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.connect(("127.0.0.1", self.port["udp"]))
             s.settimeout(0.5)
-            end = time.monotonic() + LIMIT
+            end = time.monotonic() + self.patience
             while True:
                 s.send(b"hello")
                 try:
@@ -126,9 +163,37 @@ class Subject(FaultyNode):
             got = self.ask(what)
             assert got == want, (what, got)
 
-    def ends_well(self):
-        """No rule is in force any more, and nothing has come of those that were."""
-        for i in range(self.faults.used):
-            self.faults.end(i)
-        self.serves_all()
-        assert self.stop() == 0
+
+class Doors(Server):
+    """A node with faults_doors: gates with an agent for each client, the gate in C, the debug console."""
+
+    def __init__(self, rules=(), config=""):
+        super().__init__(f'start = "faults_doors doors {folder()} {free_port()}"\n{config}', rules)
+        self.find_ports("agents", "tlsagents", "wsagents", "cgate")
+        self.port["console"] = int(self.wait_for(r"Start debug console at \S+:(\d+)").group(1))
+        self.wait_for("doors are open")
+
+    def agents(self):
+        self.package("agents")
+
+    def tlsagents(self):
+        self.secretly("tlsagents", frame(b"hello"), frame(b"echo hello"))
+
+    def wsagents(self):
+        self.message("wsagents")
+
+    def cgate(self):
+        self.package("cgate")
+
+    def console(self):
+        with self.client("console") as c:
+            c.send("list\n")
+            assert b"cgate" in c.recv_until(b"<CMD OK>\n")
+
+    def serves_all(self):
+        """Every server of the node works."""
+        self.agents()
+        self.tlsagents()
+        self.wsagents()
+        self.cgate()
+        self.console()

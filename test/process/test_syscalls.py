@@ -12,7 +12,7 @@ import time
 
 from claims import must_contain
 from faults import Faults, FaultyNode, preload
-from faultysubject import FILE, Subject, folder
+from faultysubject import FILE, Doors, Subject, folder
 from harness import LIMIT, LUA, OUT, Client, plain_env
 
 
@@ -336,6 +336,92 @@ def test_logs_that_cannot_be_written_say_so_once_and_go_on():
         n.signal(signal.SIGTERM)
         n.wait_for(r"^logger: can't write ./node.log: Input/output error$")
         assert n.wait_exit() == 0
+
+
+COUNTING = """
+local skynet = require "skynet"
+skynet.start(function()
+	for i = 1, math.huge do
+		skynet.error("line " .. i)
+		skynet.sleep(1)
+	end
+end)
+"""
+
+
+def test_lines_that_a_log_file_lacks_are_counted_where_they_are_missing():
+    with FaultyNode('start = "counting"\nlogger = "./node.log"', files={"svc/counting.lua": COUNTING}) as n:
+        def await_match(pattern):
+            end = time.monotonic() + LIMIT
+            while True:
+                try:
+                    with open(n.path("node.log"), encoding="utf-8") as f:
+                        text = f.read()
+                except FileNotFoundError:
+                    text = ""
+                found = re.search(pattern, text, re.M)
+                if found:
+                    return found
+                assert time.monotonic() < end, text[-2000:]
+                time.sleep(0.01)
+
+        await_match("line 3$")
+        for error, reason in ("ENOSPC", "No space left on device"), ("EIO", "Input/output error"):
+            rule = n.faults.add("write", error, on="/node.log")
+            rule.wait(3)
+            rule.end()
+            found = await_match(r"line (\d+)\n\n\S+ \S+ \[:00000001\] error: (\d+) lines are missing here: "
+                                rf"{reason}\n\S+ \S+ \[:\w+\] line (\d+)$")
+            before, missing, after = map(int, found.groups())
+            assert missing >= 3 and after - before - 1 == missing, found.group(0)
+        assert n.text.count("logger: can't write ./node.log: No space left on device\n") == 1
+        rule = n.faults.add("fopen", "EMFILE", on="/node.log")
+        os.rename(n.path("node.log"), n.path("old.log"))
+        n.signal(signal.SIGHUP)
+        rule.wait()
+        rule.end()
+        # It is tried again in a second.
+        await_match("line")
+        with open(n.path("old.log"), encoding="utf-8") as f:
+            assert "error: Can't reopen log file (Too many open files), keep the old one" in f.read()
+        assert n.stop() == 0
+
+
+READING = """
+local skynet = require "skynet"
+skynet.start(function()
+	for _, read in ipairs { require "sprotoloader".register_bundle, require "sprotoparser".parse_files,
+			require "skynet.protobuf".loadfile } do
+		skynet.error("read", pcall(read, "./schema"))
+	end
+	skynet.error "service is up"
+end)
+"""
+
+
+def test_schemas_that_cannot_be_read_say_why():
+    for call, error, reason in ("fopen", "EMFILE", "Too many open files"), ("read", "EIO", "Input/output error"):
+        rule = dict(call=call, error=error, on="/schema")
+        with FaultyNode('start = "reading"', [rule], files={"svc/reading.lua": READING, "schema": "x" * 10000}) as n:
+            n.wait_for("service is up")
+            for what in "Can't open sproto file", "Can't open sproto file", "protobuf: can't open":
+                assert re.search(rf"read false .*{what} ./schema: {reason}", n.text), n.text
+            assert n.stop() == 0
+    with Doors() as n, n.client("console") as c:
+        path = os.path.join(folder(), "www", "file.txt")
+        for call, error, reason in ("fopen", "EMFILE", "Too many open files"), ("read", "EIO", "Input/output error"):
+            rule = n.faults.add(call, error, on=path)
+            c.send(f"inject .cgate {path}\n")
+            must_contain(c.recv_until("<CMD OK>\n").decode(), f"Can't open {path}: {reason}\n")
+            rule.end()
+        n.ends_well()
+
+
+def test_input_that_cannot_be_waited_for_is_told():
+    rule = dict(call="epoll_ctl", error="EPERM", on="add pipe:")
+    with FaultyNode('start = "console"', [rule], stdin=subprocess.PIPE) as n:
+        n.wait_for("console: can't read standard input: bind fd 0: Operation not permitted")
+        assert n.stop() == 0
 
 
 # --------------------------------------------------------------- start and end

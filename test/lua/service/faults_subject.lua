@@ -138,6 +138,15 @@ function client.tls()
 	return line
 end
 
+-- Both sides of TLS, with files read anew.
+function client.context()
+	return select(2, pcall(function()
+		tls.context { cert = certs .. "/server.pem", key = certs .. "/server.key" }
+		local c <close> = assert(tls.connect("127.0.0.1", port.tls, { ca = certs .. "/ca.pem", server_name = "localhost" }))
+		return "trusted"
+	end))
+end
+
 function client.ws()
 	local ok, id = pcall(websocket.connect, "ws://127.0.0.1:" .. port.ws)
 	if not ok then
