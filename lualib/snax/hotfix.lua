@@ -102,6 +102,27 @@ local function match_methods(methods, patch)
 	return pairs_found
 end
 
+local function put_in_place(replaced, run, ...)
+	for _, pair in ipairs(replaced) do
+		pair.old.func = pair.new
+	end
+	if run then
+		return run(...)
+	end
+end
+
+-- Needs no memory.
+local function or_take_back(replaced, ok, ...)
+	if not ok then
+		for i = 1, #replaced do
+			local pair = replaced[i]
+			pair.old.func = pair.previous
+		end
+		error((...), 0)
+	end
+	return ...
+end
+
 ---Apply a patch to the methods of a service: all of it or nothing. Yields if
 ---the patch does.
 ---@param methods snax.method[] of the running service, changed in place
@@ -124,19 +145,6 @@ return function(methods, source, ...)
 		join(pair.new, variables, chunk, visited)
 	end
 
-	for _, pair in ipairs(replaced) do
-		pair.old.func = pair.new
-	end
 	local run = find(patch, "system", "hotfix").func
-	if not run then
-		return
-	end
-	local result = table.pack(xpcall(run, debug.traceback, ...))
-	if not result[1] then
-		for _, pair in ipairs(replaced) do
-			pair.old.func = pair.previous
-		end
-		error(result[2], 0)
-	end
-	return table.unpack(result, 2, result.n)
+	return or_take_back(replaced, xpcall(put_in_place, debug.traceback, replaced, run, ...))
 end
