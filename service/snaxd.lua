@@ -45,6 +45,17 @@ local function timed(method, ...)
 	return end_timing(entry, xpcall(method.func, debug.traceback, ...))
 end
 
+local function init(method, ...)
+	if method.func then
+		method.func(...)
+	end
+	skynet.info_func(function() return profile_table end)
+end
+
+local function log_failure(err)
+	skynet.error(string.format("init of snax service %s failed: %s", type_name, err))
+end
+
 local system = {}
 
 function system.init(method, ...)
@@ -52,12 +63,11 @@ function system.init(method, ...)
 		error("Already init", 0)
 	end
 	state = "starting"
-	local ok, err = xpcall(method.func or function() end, debug.traceback, ...)
+	local ok, err = xpcall(init, debug.traceback, method, ...)
 	if not ok then
-		skynet.error(string.format("init of snax service %s failed: %s", type_name, err))
+		pcall(log_failure, err)
 		skynet.exit()	-- the requester gets an error
 	end
-	skynet.info_func(function() return profile_table end)
 	state = "ready"
 	skynet.ret()
 end

@@ -112,10 +112,24 @@ end
 local function check_interface(handle, kind)
 	local signature = skynet.call(handle, "debug", "SNAXSIGNATURE")
 	if signature ~= kind.signature then
-		skynet.send(handle, "debug", "EXIT")
 		error(string.format("interface of snax type %s differs: service has [%s], client has [%s]",
 			kind.name, signature, kind.signature), 0)
 	end
+end
+
+-- What pcall gave, or a service ends that nobody will know.
+local function or_end(handle, ok, result)
+	if not ok then
+		skynet.send(handle, "debug", "EXIT")
+		error(result, 0)
+	end
+	return result
+end
+
+local function init(handle, kind, ...)
+	check_interface(handle, kind)
+	skynet.call(handle, "snax", kind.system.init, ...)
+	return handle
 end
 
 ---Start a service of the type and run its init; its handle. Yields.
@@ -125,9 +139,7 @@ end
 function snax.rawnewservice(name, ...)
 	local kind = snax.interface(name)
 	local handle = assert(skynet.newservice("snaxd", name))
-	check_interface(handle, kind)
-	skynet.call(handle, "snax", kind.system.init, ...)
-	return handle
+	return or_end(handle, pcall(init, handle, kind, ...))
 end
 
 ---Start a service of the type and run its init; an object for it. Yields.
@@ -135,7 +147,8 @@ end
 ---@param ... any arguments of init
 ---@return snax.object
 function snax.newservice(name, ...)
-	return snax.bind(snax.rawnewservice(name, ...), name)
+	local handle = snax.rawnewservice(name, ...)
+	return or_end(handle, pcall(snax.bind, handle, name))
 end
 
 -- The service manager answers a value, or nil and a message.
