@@ -482,6 +482,25 @@ call_until_it_succeeds(lua_State *L, lua_CFunction f) {
 }
 
 static void
+calls_that_room_was_made_for_need_no_memory(void **state) {
+	lua_State *L = lua_newstate(failing_allocator, NULL, 0);
+	(void)state;
+	assert_non_null(L);
+	run(L, "function deep(n) if n > 1 then deep(n - 1) end end");
+	lua_State *co = lua_newthread(L);
+	for (int calls = 1; calls < 40; calls++) {
+		lua_gc(L, LUA_GCCOLLECT);
+		lua_getglobal(co, "deep");
+		lua_pushinteger(co, calls);
+		assert_true(lua_checkroom(co, calls, 8 * calls + LUA_MINSTACK));
+		atomic_store(&countdown, 0);
+		assert_int_equal(lua_pcall(co, 1, 0, 0), LUA_OK);
+		assert_int_equal(atomic_exchange(&countdown, -1), 0);
+	}
+	lua_close(L);
+}
+
+static void
 a_failed_allocation_leaves_nothing_behind(void **state) {
 	lua_State *L = lua_newstate(failing_allocator, NULL, 0);
 	struct lua_ShareStats before = stats();
@@ -550,6 +569,7 @@ main(void) {
 	    cmocka_unit_test(private_code_keeps_its_chunk),
 	    cmocka_unit_test(own_copies_of_constants_get_private_code),
 #endif
+	    cmocka_unit_test(calls_that_room_was_made_for_need_no_memory),
 	    cmocka_unit_test(a_failed_allocation_leaves_nothing_behind),
 	    cmocka_unit_test(a_state_that_cannot_be_made_leaves_nothing_behind),
 	};

@@ -47,6 +47,12 @@ LUAMOD_API int(luaopen_cache)(lua_State *L);
 LUA_API int(lua_wantedresults)(lua_State *L);
 
 /*
+** Makes room for so many calls, one within the other, and for so many slots of all of them:
+** until something else is allocated, they need no memory. False: there is none.
+*/
+LUA_API int(lua_checkroom)(lua_State *L, int calls, int slots);
+
+/*
 ** Returns the block of the full userdata at 'idx' if its metatable is the table
 ** at 'meta', and NULL for everything else: luaL_testudata for who has the
 ** metatable at hand.

@@ -54,6 +54,20 @@ lua_wantedresults(lua_State *L) {
 	return get_nresults(L->ci->callstatus);
 }
 
+LUA_API int
+lua_checkroom(lua_State *L, int calls, int slots) {
+	const CallInfo *ci = L->ci;
+	for (; calls > 0 && ci->next != NULL; calls--) {
+		ci = ci->next;
+	}
+	for (; calls > 0; calls--) {
+		if (luaE_extendCI(L, 0) == NULL) {
+			return 0;
+		}
+	}
+	return L->stack_last.p - L->top.p > slots || luaD_growstack(L, slots, 0);
+}
+
 LUA_API void *
 lua_testmeta(lua_State *L, int idx, int meta) {
 	const void *wanted = lua_topointer(L, meta);

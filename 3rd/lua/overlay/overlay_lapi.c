@@ -48,6 +48,18 @@ LUA_API int lua_wantedresults (lua_State *L) {
 }
 
 
+LUA_API int lua_checkroom (lua_State *L, int calls, int slots) {
+  const CallInfo *ci = L->ci;
+  for (; calls > 0 && ci->next != NULL; calls--)
+    ci = ci->next;
+  for (; calls > 0; calls--) {
+    if (luaE_extendCI(L, 0) == NULL)
+      return 0;
+  }
+  return L->stack_last.p - L->top.p > slots || luaD_growstack(L, slots, 0);
+}
+
+
 LUA_API void *lua_testmeta (lua_State *L, int idx, int meta) {
   const TValue *o = index2value(L, idx);
   const TValue *m = index2value(L, meta);
