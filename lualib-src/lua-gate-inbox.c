@@ -201,6 +201,7 @@ lreceive(lua_State *L) {
 	luaL_argcheck(L, size >= (lua_Integer)sizeof(*m), 2, "not a socket message");
 	if (m->type == SKYNET_SOCKET_TYPE_DATA && m->buffer == NULL && m->id == in->late_id &&
 	    in->late.what != FOUND_NOTHING) {
+		socket_block_room(L);
 		struct found f = in->late;
 		in->late = (struct found){.what = FOUND_NOTHING};
 		lua_pushinteger(L, EVENT_FOUND);
@@ -213,6 +214,7 @@ lreceive(lua_State *L) {
 	if (m->buffer == NULL) {
 		lua_pushlstring(L, (const char *)(m + 1), (size_t)size - sizeof(*m));
 	} else {
+		socket_block_room(L);
 		lua_pushlightuserdata(L, m->buffer);
 		m->buffer = NULL;
 	}
@@ -333,6 +335,7 @@ ltake(lua_State *L) {
 	if (f.wait > 0) {
 		f.what = FOUND_HELD;
 	} else {
+		socket_block_room(L);
 		f = advance(in, l);
 	}
 	l->is_live = f.what == FOUND_NOTHING;

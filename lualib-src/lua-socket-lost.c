@@ -5,13 +5,19 @@
 
 #include <string.h>
 
+#include "lshare.h"
+#include "lua-nomem.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
 
+/* From here to a handler of gates, with TLS, and what that calls. */
+#define BLOCK_CALLS 10
+#define BLOCK_SLOTS 120
+
 static void
 fail(struct sched *S, int id) {
-	static const char text[] = "not enough memory";
+	static const char text[] = NO_MEMORY;
 	struct {
 		struct skynet_socket_message m;
 		char text[sizeof(text) - 1];
@@ -42,5 +48,12 @@ socket_event_lost(struct sched *S, struct skynet_context *ctx, void *msg, size_t
 	default:
 		task_deliver_again(S, PTYPE_SOCKET, msg, size);
 		break;
+	}
+}
+
+void
+socket_block_room(lua_State *L) {
+	if (!lua_checkroom(L, BLOCK_CALLS, BLOCK_SLOTS)) {
+		lua_nomem(L);
 	}
 }

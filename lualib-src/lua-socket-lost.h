@@ -20,4 +20,10 @@
  */
 void socket_event_lost(struct sched *S, struct skynet_context *ctx, void *msg, size_t size);
 
+/*
+ * To be called before a block goes into the hands of Lua code: the calls up to the function
+ * that takes it need no memory then, so that it is not lost on the way. Raises.
+ */
+void socket_block_room(lua_State *L);
+
 #endif

@@ -13,6 +13,7 @@
 
 #include "lua-owned.h"
 #include "lua-socket-buffer.h"
+#include "lua-socket-lost.h"
 #include "lua-socket-option.h"
 #include "skynet.h"
 #include "skynet_malloc.h"
@@ -474,6 +475,7 @@ lunpack(lua_State *L) {
 	if (from != NULL) {
 		push_sender(L, m, from, (size_t)n);
 	}
+	socket_block_room(L);
 	m->buffer = NULL;
 	return from != NULL ? 5 : 4;
 }

@@ -220,6 +220,7 @@ struct sched {
 	struct task_queue fork;
 	struct task_queue stalled; /* forks that had no memory to begin */
 	struct again *again;       /* messages that had none, in order */
+	struct again *last_again;  /* meaningless while there are none */
 	struct lost_by lost[LOST_TYPES];
 	uint32_t again_types; /* bit of a type: such messages without a session do not get lost */
 	size_t failure_n;
@@ -283,7 +284,7 @@ void sched_source_dead(struct sched *S, lua_State *L, uint32_t handle);
 
 /*
  * Deliver the message once more a little later: there was no memory to begin its task.
- * The payload is copied.
+ * The payload is copied; what that of an event of a socket refers to is taken.
  */
 void sched_deliver_again(struct sched *S, const struct inbound *in);
 /* Free what waits to be delivered again. */

@@ -12,7 +12,9 @@
 
 #include <string.h>
 
+#include "lshare.h"
 #include "lua-container.h"
+#include "lua-nomem.h"
 #include "skynet_malloc.h"
 
 /* A task begins with a cache line. */
@@ -25,6 +27,9 @@
 #define FORK_EXTRA 1024
 /* What had no memory tries again after so many cs. */
 #define RETRY_CS 1
+/* A fork or a timer, whose failure nobody is told of, begins with room for its first calls. */
+#define FIRST_CALLS 5
+#define FIRST_SLOTS 30
 
 void
 task_queue_push(struct task_queue *q, struct task *t) {
@@ -148,14 +153,14 @@ task_new_kept(struct sched *S, lua_State *L) {
 	}
 	S->pool_low = 0;
 	if (!lua_checkstack(L, 4)) {
-		sched_add_failure(S, "not enough memory");
+		sched_add_failure(S, NO_MEMORY);
 		return NULL;
 	}
 	lua_pushcfunction(L, create_task);
 	lua_pushlightuserdata(L, S);
 	if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
 		lua_pop(L, 1);
-		sched_add_failure(S, "not enough memory");
+		sched_add_failure(S, NO_MEMORY);
 		return NULL;
 	}
 	t = lua_touserdata(L, -1);
@@ -336,13 +341,6 @@ enum outcome {
 	            its stack, and t is not settled */
 };
 
-/* The error is on the top of t's stack; Lua code may have caught it and raised it again. */
-static bool
-wants_memory(const struct task *t, int status) {
-	return status == LUA_ERRMEM || (lua_type(t->L, -1) == LUA_TSTRING &&
-	                                strcmp(lua_tostring(t->L, -1), "not enough memory") == 0);
-}
-
 static enum outcome
 resume(struct sched *S, struct task *t, int nargs) {
 	struct task *prev = S->running;
@@ -363,7 +361,7 @@ resume(struct sched *S, struct task *t, int nargs) {
 	} else if (status == LUA_ERRMEM && !lua_getstack(t->L, 0, &(lua_Debug){0})) {
 		return UNBEGUN;
 	} else {
-		enum outcome o = wants_memory(t, status) ? STARVED : DONE;
+		enum outcome o = lua_isnomem(t->L, -1) ? STARVED : DONE;
 		task_failed(S, t);
 		return o;
 	}
@@ -377,6 +375,12 @@ task_run(struct sched *S, struct task *t, int nargs) {
 		task_failed(S, t);
 	}
 	return o == DONE;
+}
+
+static void
+stall(struct sched *S, struct task *t) {
+	task_queue_push(&S->stalled, t);
+	sched_kick(S, RETRY_CS);
 }
 
 /*
@@ -398,20 +402,21 @@ start_later(struct sched *S, struct task *t) {
 	t->state = TASK_READY;
 	if (!lua_checkstack(t->L, n + LUA_MINSTACK)) {
 		lua_pop(L, n);
-		sched_add_failure(S, "not enough memory");
+		sched_add_failure(S, NO_MEMORY);
 		task_release(S, t);
 		return;
 	}
 	lua_xmove(L, t->L, n);
-	task_queue_push(&S->stalled, t);
-	sched_kick(S, RETRY_CS);
+	stall(S, t);
 }
 
 void
 task_start(struct sched *S, struct task *t) {
 	/* Below the arguments lies the function, unless somebody else ran it. */
 	int n = lua_gettop(t->L);
-	if (resume(S, t, n > 0 ? n - 1 : 0) == UNBEGUN) {
+	if (!lua_checkroom(t->L, FIRST_CALLS, FIRST_SLOTS)) {
+		stall(S, t);
+	} else if (resume(S, t, n > 0 ? n - 1 : 0) == UNBEGUN) {
 		start_later(S, t);
 	}
 }

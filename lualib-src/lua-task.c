@@ -10,9 +10,11 @@
 #include <string.h>
 
 #include "lshare.h"
+#include "lua-nomem.h"
 #include "lua-seri.h"
 #include "skynet_context.h"
 #include "skynet_malloc.h"
+#include "skynet_socket.h"
 
 /* --------------------------------------------------------------- places */
 
@@ -221,7 +223,7 @@ start_request(struct sched *S, lua_State *L, const struct inbound *in) {
 	struct task *t = task_new_kept(S, L);
 	if (t == NULL) {
 		if (in->session != 0 && in->type != PTYPE_ERROR) {
-			sched_send_error(S, in->source, in->session, "not enough memory");
+			sched_send_error(S, in->source, in->session, NO_MEMORY);
 		}
 		on_starved(S, in);
 		return;
@@ -346,11 +348,12 @@ sched_deliver_again(struct sched *S, const struct inbound *in) {
 		memcpy(a + 1, in->msg, sz);
 		a->in.msg = a + 1;
 	}
-	struct again **end = &S->again;
-	while (*end != NULL) {
-		end = &(*end)->next;
+	if (S->again == NULL) {
+		S->again = a;
+	} else {
+		S->last_again->next = a;
 	}
-	*end = a;
+	S->last_again = a;
 	sched_kick(S, 1);
 }
 
@@ -365,6 +368,9 @@ sched_forget_again(struct sched *S) {
 	while (S->again != NULL) {
 		struct again *a = S->again;
 		S->again = a->next;
+		if (a->in.type == PTYPE_SOCKET) {
+			skynet_free(((struct skynet_socket_message *)(a + 1))->buffer);
+		}
 		skynet_free(a);
 	}
 }
@@ -606,9 +612,21 @@ run_woken(struct sched *S, const struct inbound *message) {
 	S->from = outer_from;
 }
 
+/* Events of sockets stay in order: behind one that comes again the others have to wait. */
+static bool
+is_behind_again(const struct sched *S, const struct inbound *in) {
+	const struct again *a = in->type == PTYPE_SOCKET ? S->again : NULL;
+	while (a != NULL && a->in.type != PTYPE_SOCKET) {
+		a = a->next;
+	}
+	return a != NULL;
+}
+
 static void
 take_message(struct sched *S, const struct inbound *in) {
-	if (in->type == S->filter_type && S->filter != NULL &&
+	if (S->kicked && is_behind_again(S, in)) {
+		sched_deliver_again(S, in);
+	} else if (in->type == S->filter_type && S->filter != NULL &&
 	    S->filter(S->filter_ud, S->ctx, in->msg, in->sz)) {
 		if (S->due != 0) {
 			run_woken(S, in);

@@ -2,6 +2,7 @@
 -- none is left that nobody reads or closes.
 
 local skynet = require "skynet"
+local driver = require "skynet.socketdriver"
 local socket = require "skynet.socket"
 local oom = require "oom"
 local test = require "testlib"
@@ -47,6 +48,43 @@ test.case("a server that has Lua look at what comes", function()
 	local port = skynet.call(target, "lua", "listen_sizes")
 	local text = ("x"):rep(20)
 	sweep(function() say_once(port, "20" .. text .. "line<the end of the line>", text .. "line") end)
+end)
+
+-- Bytes that came to connections of the service.
+local function received()
+	local n = 0
+	for _, s in ipairs(driver.info()) do
+		if s.address == target then
+			n = n + (s.read or 0)
+		end
+	end
+	return n
+end
+
+test.case("a server that gets a line in pieces, of which none may be missing", function()
+	local port = skynet.call(target, "lua", "listen", "accept")
+	local pieces = { "one ", "two ", "three ", "four ", "five\n" }
+	local line = table.concat(pieces):sub(1, -2)
+	local torn
+	local function exchange()
+		local id = assert(socket.open("127.0.0.1", port))
+		local sent = 0
+		for _, piece in ipairs(pieces) do
+			socket.write(id, piece)
+			sent = sent + #piece
+			test.wait_for(function() return received() >= sent or socket.disconnected(id) end)
+		end
+		local answer = socket.readline(id, "\n", PATIENCE)
+		socket.close(id)
+		if answer and answer ~= line then
+			torn = answer
+		end
+		return answer
+	end
+	sweep(exchange, function()
+		test.eq(torn, nil)
+		test.eq(exchange(), line)
+	end)
 end)
 
 test.case("a client", function()

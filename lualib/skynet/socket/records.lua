@@ -168,9 +168,10 @@ local on = {}
 -- DATA
 on[1] = function(id, size, data)
 	local s = pool[id]
-	local target = s and s.kind == "stream" and s.inbox
+	-- What comes behind what was lost is out of place.
+	local target = s and s.kind == "stream" and not s.failure and s.inbox
 	if not target then
-		if not (s and s.is_refused) then
+		if not (s and (s.is_refused or s.failure)) then
 			tell("drop", "socket: drop package from %d", id)
 		end
 		driver.drop(data, size)
@@ -316,6 +317,9 @@ on[5] = function(id, _, text)
 	s.failure = text
 	s.connected = false
 	driver.shutdown(id)
+	if s.inbox then
+		inbox.leave(s.inbox)
+	end
 	wakeup(s)
 end
 
