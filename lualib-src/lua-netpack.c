@@ -25,6 +25,8 @@
 
 #define QUEUE_META "skynet.netpack.queue"
 #define FIRST_PACKAGES 16
+// Beside the events of the socket core: packages wait, and nobody is about to dispatch them.
+#define EVENT_MORE 0
 // The route of a connection of which nothing more is wanted.
 #define NOWHERE UINT64_MAX
 
@@ -258,6 +260,7 @@ feed_block(lua_State *L, struct queue *q, int id, char *block, size_t size) {
 	if (d.n == 0) {
 		return 0;
 	}
+	socket_block_room(L);
 	if (q->n > 1) {
 		push_kind(L, KIND_MORE);
 		return 1;
@@ -269,14 +272,16 @@ feed_block(lua_State *L, struct queue *q, int id, char *block, size_t size) {
 static int
 filter_data(lua_State *L, struct queue *q, struct skynet_socket_message *m) {
 	char *buffer = m->buffer;
-	m->buffer = NULL;
 	if (buffer == NULL) {
 		// The packages went their route: only the rest is to be told.
 		return q->late.kind == 0 ? 0 : push_outcome(L, q->late);
 	}
 	if (q->is_raw) {
+		socket_block_room(L);
+		m->buffer = NULL;
 		return push_block(L, KIND_RAW, m->id, buffer, m->ud);
 	}
+	m->buffer = NULL;
 	return feed_block(L, q, m->id, buffer, (size_t)m->ud);
 }
 
@@ -309,6 +314,9 @@ static int
 filter_event(lua_State *L, struct queue *q, struct skynet_socket_message *m, size_t size) {
 	bool is_cut;
 	switch (m->type) {
+	case EVENT_MORE:
+		push_kind(L, KIND_MORE);
+		return 1;
 	case SKYNET_SOCKET_TYPE_DATA:
 		return filter_data(L, q, m);
 	case SKYNET_SOCKET_TYPE_CONNECT:
@@ -343,6 +351,7 @@ filter_event(lua_State *L, struct queue *q, struct skynet_socket_message *m, siz
 		lua_pushinteger(L, m->ud);
 		return 3;
 	case SKYNET_SOCKET_TYPE_SEND:
+		socket_block_room(L);
 		push_block(L, KIND_SEND, m->id, m->buffer, m->ud);
 		m->buffer = NULL;
 		return 4;
@@ -518,6 +527,9 @@ lwaiting(lua_State *L) {
 static int
 lpop(lua_State *L) {
 	struct queue *q = to_queue(L);
+	if (q != NULL && q->n > 0) {
+		socket_block_room(L);
+	}
 	while (q != NULL && q->n > 0) {
 		struct package p = queue_pop(q);
 		if (!is_unwanted(q, p.id)) {
@@ -526,6 +538,33 @@ lpop(lua_State *L) {
 		skynet_free(p.data);
 	}
 	return 0;
+}
+
+// Lua: (queue, f, ...): f has returned or, for want of memory, not.
+static int
+dispatched(lua_State *L, int status, lua_KContext ctx) {
+	static const struct skynet_socket_message more = {.type = EVENT_MORE};
+	const struct queue *q = lua_touserdata(L, 1);
+	(void)ctx;
+	if (status == LUA_OK || status == LUA_YIELD) {
+		return 0;
+	}
+	if (q->n > 0) {
+		task_deliver_again(task_scheduler(L), PTYPE_SOCKET, &more, sizeof(more));
+	}
+	return lua_error(L);
+}
+
+// dispatch(queue, f): calls f if there are packages, and later once more if it raises and there
+// still are some. Yields with f.
+static int
+ldispatch(lua_State *L) {
+	const struct queue *q = check_guarded(L);
+	if (q->n == 0) {
+		return 0;
+	}
+	lua_settop(L, 2);
+	return dispatched(L, lua_pcallk(L, 0, 0, 0, 0, dispatched), 0);
 }
 
 // clear(queue): frees everything it holds; it may be used again
@@ -692,7 +731,7 @@ luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
 	    {"pop", lpop},         {"pack", lpack},       {"clear", lclear}, {"tostring", ltostring},
 	    {"guard", lguard},     {"wait", lwait},       {"sweep", lsweep}, {"route", lroute},
-	    {"waiting", lwaiting}, {"discard", ldiscard}, {NULL, NULL},
+	    {"waiting", lwaiting}, {"discard", ldiscard}, {"dispatch", ldispatch}, {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},

@@ -48,23 +48,29 @@ function gatelag.is_behind(service)
 	return handed_on % SHARE == 0 and netpack.waiting(service) > limit
 end
 
-local function look()
-	local waiting, ready = {}, {}
+local look
+
+local function look_later()
+	if not is_looking and next(connections) then
+		skynet.timeout(PERIOD, look)
+		is_looking = true
+	end
+end
+
+local function release_ready()
 	for fd, c in pairs(connections) do
-		local bytes = waiting[c.service] or netpack.waiting(c.service)
-		waiting[c.service] = bytes
-		if limit == 0 or bytes <= limit // 2 then
+		if limit == 0 or netpack.waiting(c.service) <= limit // 2 then
+			skynet.fork(c.go_on)
 			connections[fd] = nil
-			ready[#ready + 1] = c.go_on
 		end
 	end
-	is_looking = next(connections) ~= nil
-	if is_looking then
-		skynet.timeout(PERIOD, look)
-	end
-	for i = 1, #ready do
-		skynet.fork(ready[i])
-	end
+end
+
+-- Those that there is no memory for go on another time.
+function look()
+	is_looking = false
+	pcall(release_ready)
+	look_later()
 end
 
 ---A connection is not read because of a service: call `go_on` when that has caught up, or is
@@ -74,10 +80,7 @@ end
 ---@param go_on fun()
 function gatelag.wait(fd, service, go_on)
 	connections[fd] = { service = service, go_on = go_on }
-	if not is_looking then
-		is_looking = true
-		skynet.timeout(PERIOD, look)
-	end
+	look_later()
 end
 
 return gatelag

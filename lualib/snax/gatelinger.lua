@@ -27,20 +27,24 @@ local function close_oldest()
 	close(fd)
 end
 
+local look
+
 local function wait()
 	if is_waiting or first > last then
 		return
 	end
-	skynet.timeout(math.max(ends[first] - skynet.now(), 0), function()
-		is_waiting = false
-		local now = skynet.now()
-		while first <= last and ends[first] <= now do
-			close_oldest()
-			limit = math.min(limit + 1, most)
-		end
-		wait()
-	end)
+	skynet.timeout(math.max(ends[first] - skynet.now(), 0), look)
 	is_waiting = true
+end
+
+function look()
+	is_waiting = false
+	local now = skynet.now()
+	while first <= last and ends[first] <= now do
+		close_oldest()
+		limit = math.min(limit + 1, most)
+	end
+	wait()
 end
 
 ---@param n number connections that may stay

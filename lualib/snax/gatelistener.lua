@@ -45,7 +45,9 @@ local command = {}
 local function accept_at(this, conf, adopt)
 	adopt()
 	listener = this
-	skynet.wait(this)
+	repeat
+		skynet.wait(this)
+	until this.port or this.err or listener ~= this
 	if this.err then
 		error("Listen error: " .. this.err, 0)
 	elseif listener ~= this then
@@ -86,17 +88,18 @@ function command.close()
 	if not this then
 		error("the gate is not open", 0)
 	end
-	listener = nil
-	driver.close(this.id)
+	local token = {}
 	if not this.port then
 		skynet.wakeup(this)
-		if this.err then
-			return
-		end
+	end
+	closing[this.id] = token
+	driver.close(this.id)
+	listener = nil
+	if this.err then
+		closing[this.id] = nil
+		return
 	end
 	-- From then on the port is free, for the next `open`.
-	local token = {}
-	closing[this.id] = token
 	repeat
 		skynet.wait(token)
 	until not closing[this.id]
@@ -146,8 +149,8 @@ end
 function gatelistener.closed(id)
 	local token = closing[id]
 	if token then
-		closing[id] = nil
 		skynet.wakeup(token)
+		closing[id] = nil
 	end
 end
 

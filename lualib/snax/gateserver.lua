@@ -29,6 +29,9 @@ local xpcall = xpcall
 
 local gateserver = {}
 
+-- What Lua raises.
+local NO_MEMORY = "not enough memory"
+
 -- Lines about dropped packages in a second, and bytes of the package in one.
 local MAX_DROP_LINES = 32
 local MAX_DROP_TEXT = 1024
@@ -135,35 +138,51 @@ local function forget(fd)
 	gatetls.forget(fd)
 end
 
--- With TLS, what was sent up to now is still on its way through the mailbox, where a
--- timeout of 0 queues behind it.
-local function close_socket(fd, after)
-	if not gatetls.has(fd) then
-		driver.close(fd)
-		return after and after(fd)
+local function close_now(fd, after)
+	driver.close(fd)
+	if after then
+		after(fd)
 	end
-	skynet.timeout(0, function()
-		-- Whatever it fails at, the socket is closed.
-		pcall(gatetls.finish, fd)
-		driver.close(fd)
-		if after then
-			after(fd)
-		end
-	end)
 end
 
----Forget a connection and close it once its output is sent.
+-- With TLS, what was sent up to now is still on its way through the mailbox, where a
+-- timeout of 0 queues behind it. Whatever the farewell fails at, the socket is closed.
+local function close_socket(fd, after)
+	if not gatetls.has(fd) then
+		return close_now(fd, after)
+	end
+	skynet.timeout(0, function() gatetls.finish(fd) end)
+	skynet.timeout(0, function() close_now(fd, after) end)
+end
+
+-- At once, and nothing more goes out: the peer must not take what it got for all there was.
+-- Needs no memory.
+local function cut_off(fd)
+	driver.shutdown(fd)
+	if is_open(fd) then
+		state[fd] = CLOSING
+	end
+end
+
+---Forget a connection and close it once its output is sent; at once if there is no memory for
+---the farewell of TLS.
 ---@param fd integer unknown: no effect
 function gateserver.closeclient(fd)
 	local s = state[fd]
 	if s == GONE then
+		if not pcall(close_socket, fd, forget) then
+			driver.shutdown(fd)
+			forget(fd)
+		end
 		state[fd] = nil
 		gatelinger.gone()
-		close_socket(fd, forget)
 	elseif s and s >= 0 then
 		netpack.route(queue, fd)
-		close_socket(fd)
-		state[fd] = CLOSING
+		if pcall(close_socket, fd) then
+			state[fd] = CLOSING
+		else
+			cut_off(fd)
+		end
 	end
 end
 
@@ -181,8 +200,6 @@ end
 
 -- Connections whose `disconnect` found no memory, or goes on: its event comes once more.
 local untold = {}
--- What Lua raises.
-local NO_MEMORY = "not enough memory"
 
 local function tell_gone(fd)
 	if handler.disconnect then
@@ -262,8 +279,8 @@ function look()
 	for i = 1, #silent, 2 do
 		local ended, err = pcall(end_silent, silent[i], silent[i + 1])
 		if not ended then
-			skynet.fork(gateserver.closeclient, silent[i])
-			skynet.error(err)
+			gateserver.closeclient(silent[i])
+			pcall(skynet.error, err)
 		end
 	end
 	if again >= 0 then
@@ -276,9 +293,9 @@ end
 -- Too many packages wait for `message`: the peer has to wait, too.
 local function limit_pending(fd, n)
 	if n >= max_pending and (held[fd] or 0) & FULL == 0 then
+		hold(fd, FULL)
 		report("pending", "stop reading %d of %s while %d packages wait (max_pending)", fd,
 			address[fd], n)
-		hold(fd, FULL)
 	end
 end
 
@@ -288,13 +305,18 @@ local function ease_pending(fd, n)
 	end
 end
 
--- Call the handler, which may yield or raise.
+-- Call the handler, which may yield or raise. A package that it has no memory for is lost:
+-- its connection goes no further, as the next ones may depend on it.
 local function deliver(fd, n, msg, sz)
 	state[fd] = n + 1
 	if n + 1 >= max_pending then
-		limit_pending(fd, n + 1)
+		-- Without memory, the next one asks again.
+		pcall(limit_pending, fd, n + 1)
 	end
 	local ok, err = xpcall(on_message, traceback, fd, msg, sz)
+	if err == NO_MEMORY then
+		cut_off(fd)
+	end
 	n = state[fd]
 	if n and n > 0 then
 		state[fd] = n - 1
@@ -308,30 +330,53 @@ local function deliver(fd, n, msg, sz)
 	end
 end
 
+local function put_aside(fd, queued, msg, sz)
+	local last = queued.last
+	queued[last + 1], queued[last + 2] = msg, sz
+	queued.last = last + 2
+	pcall(limit_pending, fd, (queued.last - queued.first + 1) // 2)
+end
+
+local function begin_waiting(fd)
+	local queued = { first = 1, last = 0 }
+	waiting[fd] = queued
+	return queued
+end
+
+-- There was no memory to hand a package on.
+local function give_up(fd, msg, sz, err)
+	driver.drop(msg, sz)
+	cut_off(fd)
+	report("lost", "end %d of %s: %s", fd, address[fd], err)
+end
+
 -- One package after the other, although `message` may yield.
 local function deliver_ordered(fd, n, msg, sz)
 	local queued = waiting[fd]
 	if queued then
-		local last = queued.last
-		queued[last + 1], queued[last + 2] = msg, sz
-		queued.last = last + 2
-		limit_pending(fd, (queued.last - queued.first + 1) // 2)
+		local ok, err = pcall(put_aside, fd, queued, msg, sz)
+		if not ok then
+			give_up(fd, msg, sz, err)
+		end
 		return
 	end
-	queued = { first = 1, last = 0 }
-	waiting[fd] = queued
+	local ok
+	ok, queued = pcall(begin_waiting, fd)
+	if not ok then
+		return give_up(fd, msg, sz, queued)
+	end
 	repeat
-		if is_open(fd) then
-			deliver(fd, state[fd], msg, sz)
-		else
-			drop(fd, msg, sz)
+		if not is_open(fd) then
+			pcall(drop, fd, msg, sz)
+		elseif not pcall(deliver, fd, state[fd], msg, sz) then
+			cut_off(fd)
 		end
 		local first = queued.first
 		msg, sz = queued[first], queued[first + 1]
 		queued[first], queued[first + 1] = nil, nil
 		queued.first = first + 2
 		if held[fd] then
-			ease_pending(fd, (queued.last - first - 1) // 2)
+			pcall(ease_pending, fd, (queued.last - first - 1) // 2)
 		end
 	until not msg
 	waiting[fd] = nil
@@ -352,20 +397,31 @@ local function dispatch_package(fd, msg, sz)
 	end
 end
 
+-- Whose package is being dispatched.
+local current
+
+local function dispatch_all()
+	local fd, msg, sz = netpack.pop(queue)
+	while fd do
+		current = fd
+		dispatch_package(fd, msg, sz)
+		fd, msg, sz = netpack.pop(queue)
+	end
+end
+
 -- Dispatch what is queued. Should `message` yield, the fork that was made before it goes
 -- on with the rest.
 local function dispatch_queue()
-	local fd, msg, sz = netpack.pop(queue)
-	if not fd then
-		return
-	end
 	if not is_direct then
-		skynet.fork(dispatch_queue)
+		skynet.fork(netpack.dispatch, queue, dispatch_queue)
+		return dispatch_all()
 	end
-	repeat
-		dispatch_package(fd, msg, sz)
-		fd, msg, sz = netpack.pop(queue)
-	until not fd
+	local ok, err = pcall(dispatch_all)
+	if not ok then
+		-- Its other packages may be queued.
+		cut_off(current)
+		error(err, 0)
+	end
 end
 
 event.more = dispatch_queue
@@ -373,17 +429,22 @@ event.more = dispatch_queue
 -- Names of the limits that netpack.guard tells by number.
 local RATES = { "package_rate", "byte_rate", "address_package_rate", "address_byte_rate" }
 
+local end_slow_later
+
 -- The time to wait is over, unless more has come meanwhile.
 local function end_slow(fd)
 	if not is_open(fd) then
 		return
 	end
 	local wait = netpack.wait(queue, fd)
-	if wait > 0 then
-		skynet.timeout(wait, function() end_slow(fd) end)
-	else
+	-- Without memory, better too early than never.
+	if wait <= 0 or not pcall(end_slow_later, fd, wait) then
 		release(fd, SLOW)
 	end
+end
+
+function end_slow_later(fd, wait)
+	skynet.timeout(wait, function() end_slow(fd) end)
 end
 
 -- The packages that have come are dispatched; the next ones have to wait.
@@ -396,8 +457,8 @@ function event.slow(fd, wait, why)
 		if closes then
 			gateserver.closeclient(fd)
 		else
+			end_slow_later(fd, wait)
 			hold(fd, SLOW)
-			skynet.timeout(wait, function() end_slow(fd) end)
 		end
 	end
 	dispatch_queue()
@@ -411,8 +472,8 @@ function gateserver.rest(fd, service)
 	if is_open(fd) and (held[fd] or 0) & BEHIND == 0 then
 		report("behind", "stop reading %d of %s while more than %d bytes wait for %s (agent_limit)", fd,
 			address[fd], settings.agent_limit, skynet.address(service))
-		hold(fd, BEHIND)
 		gatelag.wait(fd, service, function() release(fd, BEHIND) end)
+		hold(fd, BEHIND)
 	end
 end
 
@@ -441,8 +502,8 @@ local function fail_tls(fd, why)
 	if not is_open(fd) then
 		return
 	end
-	report("tls", "end %d of %s: %s", fd, address[fd], why)
 	gateserver.closeclient(fd)
+	report("tls", "end %d of %s: %s", fd, address[fd], why)
 end
 
 -- What came, as a message or as netpack.feed tells it. No event has more than three values.
@@ -457,9 +518,10 @@ end
 -- Plaintext of a connection, or what is wrong with it.
 local function take_plain(fd, block, size, why)
 	if block then
-		if why then
-			-- Behind what came before it.
-			skynet.fork(fail_tls, fd, why)
+		-- Behind what came before it.
+		if why and not pcall(skynet.fork, fail_tls, fd, why) then
+			driver.drop(block, size)
+			return fail_tls(fd, why)
 		end
 		dispatch(nil, nil, netpack.feed(queue, fd, block, size))
 	elseif why then
@@ -468,35 +530,34 @@ local function take_plain(fd, block, size, why)
 end
 
 local function fail_handshake(fd, fmt, ...)
-	report("handshake", "TLS handshake with %s " .. fmt, address[fd], ...)
 	state[fd] = REFUSED
+	report("handshake", "TLS handshake with %s " .. fmt, address[fd], ...)
 end
 
 local function shake(fd, block, size)
 	local done, why = gatetls.shake(fd, block, size)
 	if done then
-		state[fd] = 0
 		hold(fd, UNOPENED)
+		state[fd] = 0
 		announce(fd, address[fd])
 	elseif why then
-		fail_handshake(fd, "failed: %s", why)
 		driver.close(fd)
+		fail_handshake(fd, "failed: %s", why)
 	end
 end
 
 local function begin_tls(fd)
-	state[fd] = SHAKING
 	gatetls.begin(fd, tls_context)
-	if settings.handshake_timeout == 0 then
-		return
+	if settings.handshake_timeout > 0 then
+		skynet.timeout(settings.handshake_timeout, function()
+			if state[fd] == SHAKING then
+				driver.shutdown(fd)
+				fail_handshake(fd, "takes too long; raise handshake_timeout (%d/100 s) if that is meant",
+					settings.handshake_timeout)
+			end
+		end)
 	end
-	skynet.timeout(settings.handshake_timeout, function()
-		if state[fd] == SHAKING then
-			fail_handshake(fd, "takes too long; raise handshake_timeout (%d/100 s) if that is meant",
-				settings.handshake_timeout)
-			driver.shutdown(fd)
-		end
-	end)
+	state[fd] = SHAKING
 end
 
 -- Bytes as they came, when the gate was last opened with TLS.
@@ -512,12 +573,27 @@ function event.raw(fd, block, size)
 	end
 end
 
--- What somebody has sent to a connection with TLS.
-event.send = gatetls.send
+-- What somebody has sent to a connection with TLS. The rest would make no sense without it.
+function event.send(fd, block, size)
+	local why = gatetls.send(fd, block, size)
+	local s = state[fd]
+	if why and s and (s >= 0 or s == GONE) then
+		cut_off(fd)
+		report("send", "end %d of %s: %d bytes cannot be encrypted: %s", fd, address[fd], size, why)
+	end
+end
+
+local function take_opened(fd)
+	take_plain(fd, gatetls.open(fd))
+end
 
 -- Not from within openclient, whose caller may not be ready.
 local function open_tls(fd)
-	take_plain(fd, gatetls.open(fd))
+	local ok, err = pcall(take_opened, fd)
+	if not ok then
+		cut_off(fd)
+		error(err, 0)
+	end
 end
 
 ---Start reading a connection that was announced by `connect`.
@@ -528,8 +604,8 @@ function gateserver.openclient(fd)
 	elseif not held[fd] then
 		driver.start(fd)
 	elseif held[fd] & UNOPENED ~= 0 then
-		release(fd, UNOPENED)
 		skynet.fork(open_tls, fd)
+		release(fd, UNOPENED)
 	end
 end
 
@@ -544,12 +620,13 @@ function event.open(fd, addr)
 	end
 	address[fd] = addr
 	-- Counted together with what its end is told by.
-	state[fd] = tls_context and SHAKING or 0
+	state[fd] = REFUSED
 	client_number = client_number + 1
 	look_later(settings.look_period)
 	if tls_context then
 		begin_tls(fd)
 	else
+		state[fd] = 0
 		announce(fd, addr)
 	end
 end
@@ -559,8 +636,8 @@ function event.close(fd, is_cut)
 	if is_cut and s and s >= 0 then
 		report("cut", "%d of %s ended within a package", fd, address[fd])
 	elseif s == SHAKING then
-		fail_handshake(fd, "failed: the peer closed the connection")
 		driver.close(fd)
+		fail_handshake(fd, "failed: the peer closed the connection")
 	end
 	if s and s ~= GONE then
 		report_gone(fd)
@@ -579,23 +656,23 @@ function event.error(fd, text)
 	end
 	local s = state[fd]
 	driver.shutdown(fd)
-	if not s then
-		return
-	elseif s == GONE then
-		gatelinger.gone()
-		forget(fd) -- no CLOSE will follow
-	elseif s == SHAKING then
+	if s == SHAKING then
 		fail_handshake(fd, "failed: %s", text)
-		return
-	elseif s == REFUSED then
-		return
-	else
-		report("error", "%d of %s: %s", fd, address[fd], text)
-		state[fd] = CLOSING
+	elseif s and s ~= REFUSED then
+		if s ~= GONE then
+			state[fd] = CLOSING
+			report("error", "%d of %s: %s", fd, address[fd], text)
+		end
+		if handler.error then
+			handler.error(fd, text)
+		end
+		if s == GONE then
+			gatelinger.gone()
+			forget(fd) -- no CLOSE will follow
+		end
 	end
-	if handler.error then
-		handler.error(fd, text)
-	end
+	-- Without memory, packages of it may have stayed.
+	dispatch_queue()
 end
 
 function event.warning(fd, kib)

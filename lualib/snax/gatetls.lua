@@ -80,7 +80,8 @@ local function pull(fd, c, bytes, size)
 		return nil, 0, block
 	end
 	if has_output then
-		flush(fd, c)
+		local is_sent, err = pcall(flush, fd, c)
+		failure = failure or not is_sent and err or nil
 	end
 	return block, n, failure
 end
@@ -123,15 +124,19 @@ end
 ---@param fd integer
 ---@param block lightuserdata
 ---@param size integer
+---@return string? # why it was not sent: then nothing else may be
 function gatetls.send(fd, block, size)
 	local c = connections[fd]
+	local ok, bytes = true, nil
 	if c then
-		local ok, bytes = pcall(c.tls.write, c.tls, block, size)
-		if ok then
-			driver.rawsend(fd, bytes)
-		end
+		ok, bytes = pcall(c.tls.write, c.tls, block, size)
 	end
 	driver.drop(block, size)
+	if not ok then
+		return bytes
+	elseif bytes then
+		driver.rawsend(fd, bytes)
+	end
 end
 
 ---Tell the peer that nothing follows.

@@ -34,6 +34,9 @@ local traceback, xpcall = debug.traceback, xpcall
 
 local wsgateserver = {}
 
+-- What Lua raises.
+local NO_MEMORY = "not enough memory"
+
 local TEXT, BINARY, CLOSE, PING, PONG, FAILED = 1, 2, 8, 9, 10, -1
 local KIND = { [TEXT] = "text", [BINARY] = "binary" }
 local OPCODE = { text = TEXT, binary = BINARY }
@@ -57,8 +60,9 @@ local MAX_FAILURE_LINES = 100
 local POLICY, UNSUPPORTED, FAILURE = 1008, 1003, 1011
 
 -- Of a connection. REFUSED: the request was answered with an error. CLOSING: our close
--- frame was sent. CLOSED: the close was requested, its event is still to come.
-local HANDSHAKE, OPEN, REFUSED, CLOSING, CLOSED = 1, 2, 3, 4, 5
+-- frame was sent. CLOSED: the close was requested, its event is still to come. GONE: that has
+-- come, and `disconnect` is told.
+local HANDSHAKE, OPEN, REFUSED, CLOSING, CLOSED, GONE = 1, 2, 3, 4, 5, 6
 -- Of TLS: the handshake goes on, or is over.
 local SHAKING, SECURE = 1, 2
 -- Reasons not to deliver what a connection sends: its rate is over the limit, its agent
@@ -108,29 +112,35 @@ end
 
 ------------------------------------------------------------------ deadlines
 
-local expire
+local expire, sweep
 
 local is_sweeping = false
-local function sweep()
+
+local function sweep_later(delay)
+	if not is_sweeping and next(deadline) then
+		skynet.timeout(delay, sweep)
+		is_sweeping = true
+	end
+end
+
+-- What there is no memory for comes next time.
+function sweep()
+	is_sweeping = false
 	local now = skynet.now()
 	for fd, at in pairs(deadline) do
 		if now >= at then
-			deadline[fd] = nil
-			expire(fd)
+			local ok, err = pcall(expire, fd)
+			if not ok then
+				pcall(skynet.error, err)
+			end
 		end
 	end
-	is_sweeping = next(deadline) ~= nil
-	if is_sweeping then
-		skynet.timeout(SWEEP_PERIOD, sweep)
-	end
+	sweep_later(SWEEP_PERIOD)
 end
 
 local function set_deadline(fd, cs)
 	deadline[fd] = skynet.now() + cs
-	if not is_sweeping then
-		is_sweeping = true
-		skynet.timeout(math.min(SWEEP_PERIOD, cs), sweep)
-	end
+	sweep_later(math.min(SWEEP_PERIOD, cs))
 end
 
 -------------------------------------------------------------------- closing
@@ -143,34 +153,52 @@ local function leave_open(c, state)
 	end
 end
 
--- With TLS, what was sent up to now is still on its way through the mailbox, where a
--- timeout of 0 queues behind it.
-local function close_now(fd, c)
+-- At once: nothing more comes or goes out, and the peer is not told that this is all. Needs no
+-- memory.
+local function cut_off(fd, c)
+	driver.shutdown(fd)
 	leave_open(c, CLOSED)
 	deadline[fd] = nil
-	if not gatetls.has(fd) then
-		driver.close(fd)
-		return
-	end
-	skynet.timeout(0, function()
-		gatetls.finish(fd)
-		driver.close(fd)
-	end)
 end
 
--- Sends a close frame; the rest is dropped until the peer's arrives or time is over.
-local function close_client(fd, c, code, reason, wait)
-	leave_open(c, CLOSING)
-	c.code, c.reason = c.code or code, c.reason or reason
-	local payload = code and string.pack(">I2", code) .. (reason or "") or ""
-	if wscodec.close(fd, payload) then
-		set_deadline(fd, wait or CLOSE_TIMEOUT)
-		if c.is_paused then
-			c.is_paused = false
-			driver.start(fd)
-		end
+-- With TLS, what was sent up to now is still on its way through the mailbox, where a
+-- timeout of 0 queues behind it. Whatever the farewell fails at, the socket is closed.
+local function close_socket(fd)
+	if not gatetls.has(fd) then
+		return driver.close(fd)
+	end
+	skynet.timeout(0, function() gatetls.finish(fd) end)
+	skynet.timeout(0, function() driver.close(fd) end)
+end
+
+local function close_now(fd, c)
+	if pcall(close_socket, fd) then
+		leave_open(c, CLOSED)
+		deadline[fd] = nil
 	else
+		cut_off(fd, c)
+	end
+end
+
+local function say_close(fd, c, code, reason, wait)
+	c.code, c.reason = c.code or code, c.reason or reason
+	set_deadline(fd, wait)
+	local payload = code and string.pack(">I2", code) .. (reason or "") or ""
+	return wscodec.close(fd, payload)
+end
+
+-- Sends a close frame; the rest is dropped until the peer's arrives or time is over. Without
+-- memory for that the connection ends now.
+local function close_client(fd, c, code, reason, wait)
+	local ok, is_sent = pcall(say_close, fd, c, code, reason, wait or CLOSE_TIMEOUT)
+	if not (ok and is_sent) then
 		close_now(fd, c)
+		return
+	end
+	leave_open(c, CLOSING)
+	if c.is_paused then
+		c.is_paused = false
+		driver.start(fd)
 	end
 end
 
@@ -194,10 +222,11 @@ function wsgateserver.closeclient(fd, code, reason)
 	end
 end
 
+-- Its deadline has passed, and passes again if this fails.
 function expire(fd)
 	local c = connections[fd]
 	if not c then
-		return
+		deadline[fd] = nil
 	elseif c.state == HANDSHAKE then
 		report("upgrade", "no upgrade from %s in time", c.addr)
 		if c.tls ~= SHAKING then
@@ -208,23 +237,31 @@ function expire(fd)
 		report("silent", "no message from %s in time", c.addr)
 		close_client(fd, c, POLICY, "no message in time")
 	else
-		c.state = CLOSED
-		driver.shutdown(fd)
+		cut_off(fd, c)
 	end
 end
 
--- The socket is gone.
+-- The socket is gone. Of an error for want of memory the event comes once more.
 local function report_gone(fd, c)
-	connections[fd] = nil
 	deadline[fd] = nil
 	gatetls.forget(fd)
 	if c.line then
 		inbox.leave(c.line)
 	end
-	client_number = client_number - 1
-	if c.is_announced and handler.disconnect then
-		handler.disconnect(fd, c.code, c.reason)
+	if c.state ~= GONE then
+		c.state = GONE
+		client_number = client_number - 1
 	end
+	if c.is_announced and handler.disconnect then
+		local ok, err = xpcall(handler.disconnect, traceback, fd, c.code, c.reason)
+		if not ok then
+			if err ~= NO_MEMORY then
+				connections[fd] = nil
+			end
+			error(err, 0)
+		end
+	end
+	connections[fd] = nil
 end
 
 ------------------------------------------------------------------- messages
@@ -255,8 +292,8 @@ function wsgateserver.rest(fd, service)
 	if c and c.state == OPEN and c.held & BEHIND == 0 then
 		report("behind", "stop reading %s while more than %d bytes wait for %s (agent_limit)", c.addr,
 			settings.agent_limit, skynet.address(service))
-		hold(fd, c, BEHIND)
 		gatelag.wait(fd, service, function() release(fd, c, BEHIND) end)
+		hold(fd, c, BEHIND)
 	end
 end
 
@@ -282,8 +319,8 @@ local function slow_down(fd, c, wait, why)
 		close_client(fd, c, POLICY, "too many messages", FAILED_TIMEOUT)
 		return
 	end
-	hold(fd, c, SLOW)
 	skynet.timeout(wait, function() release(fd, c, SLOW) end)
+	hold(fd, c, SLOW)
 end
 
 -- A message of the wrong kind, which is dropped.
@@ -371,15 +408,9 @@ local function after_pump(fd, c)
 	end
 end
 
--- Delivers all that has arrived, beginning with what was found. May yield with the handler;
--- what arrives meanwhile waits in the codec. Every message passes here: it is written out.
-function pump(fd, kind, a, b, service)
-	local c = connections[fd]
-	if not c then
-		return
-	end
+-- Every message passes here: it is written out.
+local function deliver(fd, c, kind, a, b, service)
 	local line = c.line
-	c.is_pumping = true
 	if not kind and c.state == OPEN and c.held == 0 then
 		kind, a, b, service = take(line)
 	end
@@ -395,6 +426,10 @@ function pump(fd, kind, a, b, service)
 			end
 			local ok, err = xpcall(on_message, traceback, fd, a, b, name)
 			if not ok then
+				if err == NO_MEMORY then
+					-- The next ones may depend on it.
+					cut_off(fd, c)
+				end
 				report_failure(fd, c, "message", err)
 			end
 		end
@@ -408,9 +443,25 @@ function pump(fd, kind, a, b, service)
 		end
 		kind, a, b, service = take(line, size)
 	end
-	c.is_pumping = false
 	if c.state ~= OPEN or c.is_paused then
 		after_pump(fd, c)
+	end
+end
+
+-- Delivers all that has arrived, beginning with what was found. May yield with the handler;
+-- what arrives meanwhile waits in the codec.
+function pump(fd, kind, a, b, service)
+	local c = connections[fd]
+	if not c then
+		return
+	end
+	c.is_pumping = true
+	local ok, err = pcall(deliver, fd, c, kind, a, b, service)
+	c.is_pumping = false
+	if not ok then
+		-- Nothing may follow what is missing.
+		cut_off(fd, c)
+		error(err, 0)
 	end
 end
 
@@ -421,13 +472,13 @@ function wsgateserver.openclient(fd)
 	if not c or c.state ~= OPEN or c.is_started then
 		return
 	end
-	c.is_started = true
 	if settings.first_timeout > 0 then
 		set_deadline(fd, settings.first_timeout)
 	end
 	if c.codec:pending() > 0 or c.is_paused then
 		skynet.fork(pump, fd)
 	end
+	c.is_started = true
 end
 
 ------------------------------------------------------------------ handshake
@@ -464,9 +515,7 @@ local function upgrade(fd, c, request, rest)
 	if not response then
 		return refuse(fd, c, agreed, body, extra)
 	end
-	c.state = OPEN
-	c.head = nil
-	deadline[fd] = nil
+	local info = info_of(request, agreed)
 	c.codec = wscodec.new {
 		server = true,
 		max_message = settings.maxpackage,
@@ -479,8 +528,11 @@ local function upgrade(fd, c, request, rest)
 	if rest ~= "" then
 		c.codec:feed(rest)
 	end
+	c.state = OPEN
+	c.head = nil
+	deadline[fd] = nil
 	c.is_announced = true
-	local ok, err = xpcall(handler.connect, traceback, fd, c.addr, info_of(request, agreed))
+	local ok, err = xpcall(handler.connect, traceback, fd, c.addr, info)
 	if not ok then
 		report_failure(fd, c, "connect", err)
 		if c.state == OPEN then
@@ -567,7 +619,7 @@ end
 -- DATA
 on[1] = function(fd, size, data)
 	local c = connections[fd]
-	if not c or c.state == CLOSED then
+	if not c or c.state >= CLOSED then
 		driver.drop(data, size)
 	elseif not c.tls then
 		take_block(fd, c, size, data)
@@ -601,7 +653,7 @@ on[3] = function(fd)
 		return gatelistener.closed(fd)
 	end
 	report_cut(c)
-	if c.state ~= CLOSED then
+	if c.state < CLOSED then
 		close_now(fd, c)
 	end
 	report_gone(fd, c)
@@ -614,9 +666,9 @@ on[4] = function(_, fd, addr)
 		driver.shutdown(fd)
 		return
 	end
-	client_number = client_number + 1
 	local c = { state = HANDSHAKE, addr = addr, head = "", held = 0, tls = tls_context and SHAKING or false }
 	connections[fd] = c
+	client_number = client_number + 1
 	if settings.handshake_timeout > 0 then
 		set_deadline(fd, settings.handshake_timeout)
 	end
@@ -634,7 +686,7 @@ on[5] = function(fd, _, text)
 	end
 	local c = connections[fd]
 	driver.shutdown(fd)
-	if not c then
+	if not c or c.state == GONE then
 		return
 	end
 	if c.state <= OPEN then
@@ -664,7 +716,13 @@ end
 
 -- SEND: what somebody, or this gate, has sent to a connection with TLS
 on[8] = function(fd, size, data)
-	gatetls.send(fd, data, size)
+	local why = gatetls.send(fd, data, size)
+	local c = connections[fd]
+	if why and c and c.state < CLOSED then
+		-- The rest would make no sense without it.
+		cut_off(fd, c)
+		report("send", "end %s: %d bytes cannot be encrypted: %s", c.addr, size, why)
+	end
 end
 
 -- FOUND: what the inbox leaves to Lua of an open connection's data
@@ -683,7 +741,8 @@ local function keep_pinging(listener)
 		end
 		for fd, c in pairs(connections) do
 			if c.state == OPEN then
-				wscodec.send(fd, PING)
+				-- Without memory, another time.
+				pcall(wscodec.send, fd, PING)
 			end
 		end
 		skynet.timeout(interval, run)

@@ -22,7 +22,7 @@ local PROBE = [[
 local skynet = require "skynet"
 collectgarbage()
 collectgarbage()
-print(skynet.task(), collectgarbage "count")
+print(skynet.task(), collectgarbage "count", require "skynet.memory".current() / 1024)
 ]]
 
 ---Have the allocations of a service counted. To be done once.
@@ -46,12 +46,14 @@ function oom.collect(handle)
 	oom.run(handle, "")
 end
 
--- Tasks that wait in the service, KiB of its heap, and sockets and descriptors of the node.
+-- Tasks that wait in the service, KiB of its heap and of all its memory, and sockets and
+-- descriptors of the node.
 local function look(handle)
-	local tasks, heap = oom.run(handle, PROBE):match "(%d+)\t(%S+)"
+	local tasks, heap, memory = oom.run(handle, PROBE):match "(%d+)\t(%S+)\t(%S+)"
 	return {
 		tasks = tonumber(tasks),
 		heap = tonumber(heap),
+		memory = tonumber(memory),
 		sockets = #driver.info(),
 		descriptors = fault.descriptors(),
 	}
@@ -99,6 +101,7 @@ local function leftover(s, base)
 		end
 		return now.tasks <= base.tasks and now.sockets <= base.sockets
 			and now.descriptors <= base.descriptors and now.heap <= base.heap + slack
+			and now.memory <= base.memory + slack
 	end, 300)
 	if ok then
 		return nil
