@@ -28,6 +28,10 @@ end
 -- deleted or the publisher is gone.
 local function watch(self, publisher, name, new)
 	local proxy = new.proxy
+	if not proxy then
+		-- It begins so late, for want of memory, that nobody counts on it any more.
+		return
+	end
 	local id = core.id(proxy)
 	new.is_followed = true
 	if self.entries[name] then
@@ -71,6 +75,7 @@ function Subscriber:query(name)
 			skynet.fork(watch, self, publisher, name, new)
 			skynet.yield()
 			if not new.is_followed then
+				new.proxy = nil
 				error("not enough memory", 0)
 			end
 			return self.entries[name] or new.proxy
