@@ -4,7 +4,10 @@
  */
 #include "snlua.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 
@@ -81,15 +84,19 @@ push_known(lua_State *L, const char *name, const char *templates, struct templat
 /* Push the name of the file and the chunk of the first template whose file loads, or raise. */
 static void
 push_first(lua_State *L, const char *name, const char *templates, struct template *t) {
+	bool is_first = true; /* of those that are there */
 	lua_pushliteral(L, "");
 	while (next_template(templates, t)) {
 		lua_pushlstring(L, t->text, t->len);
 		const char *file = luaL_gsub(L, lua_tostring(L, -1), "?", name);
 		lua_remove(L, -2);
 		if (luaL_loadfile(L, file) == LUA_OK) {
-			snlua_note_script(name, templates, file);
+			if (is_first) {
+				snlua_note_script(name, templates, file);
+			}
 			return;
 		}
+		is_first = is_first && access(file, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR);
 		lua_remove(L, -2);
 		if (lua_rawlen(L, -2) > 0) {
 			lua_pushliteral(L, "\n");

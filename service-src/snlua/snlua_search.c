@@ -12,8 +12,11 @@
 #include "snlua.h"
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -242,6 +245,36 @@ check_descriptors(lua_State *L, const char *name) {
 	}
 }
 
+/*
+ * A search takes a file that the system does not give now for one that is not there,
+ * and goes on to the next. Whether one that comes before `found` (NULL: any) can be
+ * opened now; raises when one can't be for another reason than what Lua passes over.
+ */
+static bool
+has_passed_over(lua_State *L, const char *path, const char *name, const char *found) {
+	int top = lua_gettop(L);
+	const char *stem = luaL_gsub(L, name, ".", LUA_DIRSEP);
+	bool is_there = false;
+	for (const char *end; !is_there && *path != '\0'; path = *end == '\0' ? end : end + 1) {
+		end = path + strcspn(path, LUA_PATH_SEP);
+		lua_pushlstring(L, path, (size_t)(end - path));
+		const char *file = luaL_gsub(L, lua_tostring(L, -1), LUA_PATH_MARK, stem);
+		if (found != NULL && strcmp(file, found) == 0) {
+			break;
+		}
+		int fd = open(file, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0) {
+			close(fd);
+			is_there = true;
+		} else if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) {
+			luaL_error(L, "can't open %s: %s", file, strerror(errno));
+		}
+		lua_pop(L, 2);
+	}
+	lua_settop(L, top);
+	return is_there;
+}
+
 /* Modules that games for the framework require, and that are not there. */
 static bool
 is_missing_yet(const char *name) {
@@ -278,10 +311,15 @@ find_lua(lua_State *L) {
 		return 2;
 	}
 	int results = search(L);
+	if (!has_found(L, results)) {
+		check_descriptors(L, name);
+	}
+	if (has_passed_over(L, key.part[1], name, has_found(L, results) ? lua_tostring(L, -1) : NULL)) {
+		lua_pop(L, results);
+		results = search(L);
+	}
 	if (has_found(L, results)) {
 		put_found(L, &key, NULL, lua_tostring(L, -1));
-	} else {
-		check_descriptors(L, name);
 	}
 	return explain(L, name, results);
 }
@@ -347,6 +385,16 @@ snlua_push_known(lua_State *L, const char *name) {
 	       push_loader(L, &found);
 }
 
+/* Call the replaced searchpath with the n arguments; its two results are left on the top. */
+static void
+call_original(lua_State *L, int n) {
+	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
+	for (int i = 1; i <= n; i++) {
+		lua_pushvalue(L, i);
+	}
+	lua_call(L, n, 2);
+}
+
 /* package.searchpath(name, path [, sep [, rep]]) */
 static int
 searchpath(lua_State *L) {
@@ -363,11 +411,10 @@ searchpath(lua_State *L) {
 		return 1;
 	}
 	int n = lua_gettop(L);
-	lua_pushvalue(L, lua_upvalueindex(UP_ORIGINAL));
-	for (int i = 1; i <= n; i++) {
-		lua_pushvalue(L, i);
+	call_original(L, n);
+	if (is_plain && !lua_isnil(L, -2) && has_passed_over(L, path, name, lua_tostring(L, -2))) {
+		call_original(L, n);
 	}
-	lua_call(L, n, 2);
 	if (lua_isnil(L, -2)) {
 		return 2;
 	}

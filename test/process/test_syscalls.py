@@ -399,6 +399,45 @@ end)
 """
 
 
+SEARCHING = """
+local skynet = require "skynet"
+package.path = "./a/?.lua;./b/?.lua;" .. package.path
+skynet.start(function()
+	skynet.error("name", pcall(require, "name"))
+	skynet.error("again", pcall(require, "name"))
+	skynet.error("path", pcall(package.searchpath, "name", package.path))
+	skynet.error("other", pcall(require, "other.name"))
+	skynet.error("service is up")
+end)
+"""
+
+
+def test_a_module_that_cannot_be_opened_is_not_replaced_by_another():
+    files = {"svc/searching.lua": SEARCHING, "a/name.lua": "return 'a'", "b/name.lua": "return 'b'",
+             "a/other/name.lua": "return 'other'"}
+
+    def found(*rules):
+        with FaultyNode('start = "searching"', rules, files=files) as n:
+            n.wait_for("service is up")
+            assert n.stop() == 0
+            return dict(re.findall(r"\] (name|again|path|other) (.*)$", n.text, re.M)), n.text
+
+    for call in "open", "fopen":
+        for error in "EIO", "EMFILE":
+            got, text = found(dict(call=call, error=error, on="./a/name", count=1))
+            assert got["name"] == "true a ./a/name.lua" and got["path"] == "true ./a/name.lua", (got, text)
+    for error, reason in ("EIO", "Input/output error"), ("EMFILE", "Too many open files"):
+        got, text = found(dict(call="open", error=error, on="./a/name"), dict(call="open", error=error, on="./a/other"))
+        for what in "name", "again", "path":
+            assert got[what].startswith("false "), (got, text)
+            must_contain(got[what], f"can't open ./a/name.lua: {reason}")
+        must_contain(got["other"], f"can't open ./a/other/name.lua: {reason}")
+    # What may not be read is passed over, as Lua does.
+    got, text = found(dict(call="open", error="EACCES", on="./a/name"), dict(call="open", error="EACCES", on="./a/other"))
+    assert got["name"] == "true b ./b/name.lua" and got["path"] == "true ./b/name.lua", (got, text)
+    must_contain(got["other"], "false ")
+
+
 def test_schemas_that_cannot_be_read_say_why():
     for call, error, reason in ("fopen", "EMFILE", "Too many open files"), ("read", "EIO", "Input/output error"):
         rule = dict(call=call, error=error, on="/schema")
