@@ -51,6 +51,48 @@ def test_memory_that_ends_at_any_moment_of_the_start_is_no_crash():
         assert any("Can't create the threads' arenas: " in text for text in ends[1]), ends[1]
 
 
+GROWING = """
+local skynet = require "skynet"
+require "skynet.manager"
+local part = ...
+if part then
+	skynet.start(function()
+		local t = {}
+		for i = 1, 20000 do
+			t[i] = { i }
+		end
+		skynet.dispatch("lua", function(_, _, n) skynet.retpack(("x"):rep(n)) end)
+	end)
+else
+	skynet.start(function()
+		local all = {}
+		for i = 1, 40 do
+			local ok, service = pcall(skynet.newservice, "growing", i)
+			all[#all + 1] = ok and service or nil
+		end
+		for i, service in ipairs(all) do
+			pcall(skynet.call, service, "lua", i * 100000)
+		end
+		skynet.abort()
+	end)
+end
+"""
+
+
+def test_memory_that_ends_while_services_work_is_no_crash():
+    needs_jemalloc()
+    for count in 1, 0:
+        # The start has maps of its own, see above.
+        first, hit = 15, 1
+        while hit > 0:
+            first += 5
+            rule = dict(call="mmap", error="ENOMEM", first=first, count=count)
+            with FaultyNode('start = "growing"\nthread = 4', [rule], files={"svc/growing.lua": GROWING}) as n:
+                must_end_well(n.wait_exit(), n.text)
+                hit = n.rules[0].hit
+        assert first > 20, "hardly anything was mapped"
+
+
 def test_a_thread_that_begins_when_memory_has_ended_is_no_crash():
     # Each resolves a name in a thread of its own, which jemalloc gave an arena of its own once.
     needs_jemalloc()
