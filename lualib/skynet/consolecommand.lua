@@ -125,22 +125,29 @@ local function ask(limit, to, class, ...)
 		.. "signal %s 0 breaks off what it runs", name, limit / 100, name), 0)
 end
 
+local function do_work(work, f)
+	work.result = table.pack(pcall(f, table.unpack(work.arguments, 1, work.arguments.n)))
+end
+
 -- f(...), awaited no longer than a command waits at most. Yields.
 local function within_limit(what, f, ...)
 	if not longest_wait then
 		return f(...)
 	end
-	local work = { f = f, arguments = table.pack(...) }
+	local work = { arguments = table.pack(...), result = false, is_over = false }
 	skynet.fork(function()
-		work.result = table.pack(pcall(f, table.unpack(work.arguments, 1, work.arguments.n)))
+		pcall(do_work, work, f)
+		work.is_over = true
 		skynet.wakeup(work)
 	end)
 	skynet.sleep(longest_wait, work)
-	if not work.result then
+	if not work.is_over then
 		error(string.format("%s takes more than %g s and goes on; list and task show it", what,
 			longest_wait / 100), 0)
 	end
-	if not work.result[1] then
+	if not work.result then
+		error(what .. ": not enough memory", 0)
+	elseif not work.result[1] then
 		error(work.result[2], 0)
 	end
 	return table.unpack(work.result, 2, work.result.n)
