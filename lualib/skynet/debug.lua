@@ -44,9 +44,9 @@ function command.GC()
 		-- Finalizers may have queued work: let it be done.
 		skynet.yield()
 		local after = kibibytes()
+		collecting = false
 		skynet.error(string.format("GC %.2f Kb -> %.2f Kb, cost %.2f sec", before, after,
 			(skynet.now() - start) / 100))
-		collecting = false
 	end
 	skynet.ret()
 end

@@ -1,6 +1,7 @@
 -- The services that start and know others, whose allocations fail, each in its turn: who
 -- starts or wants a service gets it or an error, and no service is left that nobody knows.
--- config: sv_flaky_works = "no"
+-- config: logservice = "snlua"
+-- config: logger = "rt_log"
 
 local skynet = require "skynet.manager"
 local memory = require "skynet.memory"
@@ -118,6 +119,18 @@ test.case("the provider of named services", function()
 		launch, launch, function() return service.query "oom" end,
 		function() return service.new("failing", function() error "on purpose" end) end,
 	}, launch)
+end)
+
+test.case("debug command GC", function()
+	local target = skynet.newservice "sv_later"
+	oom.watch(target)
+	local function collect() skynet.call(target, "debug", "GC") end
+	sweep(target, function() pcall(collect) end, function()
+		local mark = rt.mark()
+		collect()
+		rt.logged("GC .* Kb %->", mark)
+	end)
+	skynet.kill(target)
 end)
 
 test.run()
