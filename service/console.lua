@@ -20,11 +20,23 @@ local function execute(line)
 	end
 end
 
+-- Whether an open file has no more to read, as /dev/null; of a pipe that can't be told.
+local function is_at_end(file)
+	local at = file:seek()
+	local size = at and file:seek "end"
+	if at then
+		file:seek("set", at)
+	end
+	return at ~= nil and at == size
+end
+
 local function read_lines()
 	local stdin, why = socket.stdin()
 	if not stdin then
-		-- What can't be waited for, such as a file, is refused, too.
-		skynet.error("console: can't read standard input: " .. why)
+		-- Such as a file, which can't be waited for.
+		if not is_at_end(io.stdin) then
+			skynet.error("console: can't read standard input: " .. why)
+		end
 		return
 	end
 	socket.limit(stdin, LINE_LIMIT)

@@ -1,6 +1,7 @@
 """The debug console over real sockets: lines, HTTP, limits, and every command."""
 
 import contextlib
+import os
 import re
 import subprocess
 import threading
@@ -593,6 +594,20 @@ skynet.start(function() skynet.error("said " .. words) end)
         n.proc.stdin.close()
         assert n.stop() == 0
         assert "console.lua" not in n.text, n.text
+
+
+def test_console_without_input_is_quiet_and_one_that_cannot_read_is_not():
+    script = """
+local skynet = require "skynet"
+skynet.start(function() skynet.newservice "console" skynet.error "ready" end)
+"""
+    for stdin, line in (os.devnull, None), (__file__, "console: can't read standard input: .*not permitted"):
+        with open(stdin, "rb") as f, Node('start = "go"', files={"svc/go.lua": script}, stdin=f) as n:
+            n.wait_for("ready")
+            n.wait_for(line or "ready")
+            assert n.stop() == 0
+            assert line or "console:" not in n.text, n.text
+            assert f.tell() == 0
 
 
 def test_what_waits_in_a_pipe_is_read_although_its_writer_is_gone_and_its_reader_rests():
