@@ -55,19 +55,23 @@ skynet.register_protocol {
 	end,
 }
 
+-- Once more by the same service does no harm: it is how a registration is repeated that found
+-- no memory.
 function command.REGISTER(name, handle)
-	if globalname[name] then
+	if globalname[name] and globalname[name] ~= handle then
 		error(string.format("global name %s is %s's, %s does not get it", name,
 			skynet.address(globalname[name]), skynet.address(handle)), 0)
 	end
+	skynet.redirect(harbor_service, handle, "harbor", 0, "N " .. name)
 	globalname[name] = handle
 	awaited[name] = nil
 	local waiting = queries[name]
 	queries[name] = nil
-	for _, reply in ipairs(waiting or {}) do
-		reply(true, handle)
+	for i = 1, waiting and #waiting or 0 do
+		if not pcall(waiting[i], true, handle) then
+			waiting[i](false)
+		end
 	end
-	skynet.redirect(harbor_service, handle, "harbor", 0, "N " .. name)
 	-- Usually a plain send; whoever calls learns that it worked.
 	skynet.ret()
 end
@@ -104,5 +108,7 @@ skynet.start(function()
 		local f = command[cmd] or error("Invalid command " .. tostring(cmd), 0)
 		f(...)
 	end)
+	-- Who registers a name is not told that it failed.
+	skynet._repeat "lua"
 	harbor_service = assert(skynet.launch("harbor", id, skynet.self()), "can't launch harbor")
 end)

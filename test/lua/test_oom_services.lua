@@ -4,6 +4,7 @@
 -- config: logger = "rt_log"
 
 local skynet = require "skynet.manager"
+local harbor = require "skynet.harbor"
 local memory = require "skynet.memory"
 local service = require "skynet.service"
 local oom = require "oom"
@@ -119,6 +120,44 @@ test.case("the provider of named services", function()
 		launch, launch, function() return service.query "oom" end,
 		function() return service.new("failing", function() error "on purpose" end) end,
 	}, launch)
+end)
+
+test.case("global names", function()
+	local cslave = watched ".cslave"
+	local target = skynet.newservice "sv_later"
+	local n = 0
+	local known, asked
+
+	local function ask(name) return rt.start(skynet.call, name, "lua", name) end
+
+	-- Those who want the name before it is there, and after.
+	local function exchange()
+		n = n + 1
+		local name = "oom" .. n
+		known = { rt.start(harbor.queryname, name), rt.start(harbor.queryname, name) }
+		asked = { ask(name) }
+		skynet.yield()
+		skynet.name(name, target)
+		known[3], asked[2] = rt.start(harbor.queryname, name), ask(name)
+		-- What was said is heard, late at worst.
+		test.wait_for(function() return asked[1].done and asked[2].done end, 100)
+	end
+
+	sweep(cslave, function() pcall(exchange) end, function()
+		oom.collect(cslave)
+		for _, t in ipairs(asked) do
+			test.eq(select(2, rt.join(t)), "oom" .. n)
+		end
+		for _, t in ipairs(known) do
+			local ok, handle = rt.join(t)
+			test.ok(not ok or handle == target, handle)
+		end
+		exchange()
+		for _, t in ipairs(known) do
+			test.eq(select(2, rt.join(t)), target)
+		end
+	end)
+	skynet.kill(target)
 end)
 
 test.case("debug command GC", function()
