@@ -34,6 +34,15 @@ function command.cmd(line)
 	end
 end
 
+-- The session is to end; one that has not begun never will.
+function command.leave()
+	if channel then
+		channel:write "cont"
+	elseif channel == nil then
+		skynet.exit()
+	end
+end
+
 function command.ping()
 	skynet.ret()
 end

@@ -548,30 +548,26 @@ function raw.call(_, line)
 		table.unpack(arguments, 2, arguments.n)))
 end
 
--- Hand the connection's lines to a debugger session until it ends.
-function raw.debug(conn, line)
-	local handle = to_lua_service(line:match "^%s*%S+%s+(%S+)")
-	if not conn.interactive then
-		error("debug needs a console connection", 0)
+-- Attach and wait for the end of the session. Yields.
+local function attach(session, handle, agent, fd)
+	local ok, attached, err = pcall(skynet.call, agent, "lua", "start", handle, fd)
+	session.over = true
+	session.err = not ok and attached or not attached and err
+	skynet.wakeup(session)
+	if not ok then
+		skynet.send(agent, "lua", "leave")
 	end
-	if alive(handle) then
-		-- Who does not answer would hold the connection and not be attached to.
-		ask_service(handle, "PING")
-	end
-	local agent = assert(skynet.newservice "debug_agent", "debug_agent exited")
-	local session = {}
-	skynet.fork(function()
-		local ok, attached, err = pcall(skynet.call, agent, "lua", "start", handle, conn.fd)
-		session.over = true
-		session.err = not ok and attached or not attached and err or nil
-		skynet.wakeup(session)
-	end)
+end
+
+-- Hand the connection's lines to the agent until the session ends. Yields.
+local function relay(conn, session, handle, agent)
+	skynet.fork(attach, session, handle, agent, conn.fd)
 	-- A failing attach ends before the user could type anything.
 	skynet.sleep(10, session)
 	while not session.over do
 		local input = conn:read_line()
 		if not input or session.over then
-			pcall(skynet.send, agent, "lua", "cmd", "cont")
+			skynet.send(agent, "lua", "leave")
 			break
 		end
 		skynet.send(agent, "lua", "cmd", input)
@@ -585,6 +581,26 @@ function raw.debug(conn, line)
 	if session.err or not session.over then
 		error(session.err or skynet.address(handle) .. " is still in the debugger: what it runs there does "
 			.. "not end", 0)
+	end
+end
+
+-- Hand the connection's lines to a debugger session until it ends.
+function raw.debug(conn, line)
+	local handle = to_lua_service(line:match "^%s*%S+%s+(%S+)")
+	if not conn.interactive then
+		error("debug needs a console connection", 0)
+	end
+	if alive(handle) then
+		-- Who does not answer would hold the connection and not be attached to.
+		ask_service(handle, "PING")
+	end
+	local session = { over = false, err = false }
+	local agent = assert(skynet.newservice "debug_agent", "debug_agent exited")
+	local ok, err = pcall(relay, conn, session, handle, agent)
+	if not ok then
+		-- Nobody else would end it.
+		skynet.send(agent, "lua", "leave")
+		error(err, 0)
 	end
 end
 

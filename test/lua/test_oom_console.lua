@@ -13,7 +13,7 @@ local PATIENCE = 300
 -- Allocations that fail one after the other.
 local BURST = 30
 
-local console, port
+local console, port, target
 
 local function living()
 	local n = 0
@@ -88,10 +88,16 @@ for line, want in pairs {
 	["nosuch"] = "<CMD Error>",
 	["GET /netstat HTTP/1.0\r\n\r"] = "200 OK.*<CMD OK>",
 } do
-	test.case("debug_console, " .. line:match "[%C]+", function() sweep(line, want, 3) end)
+	test.case("debug_console, " .. line:match "[%C]+", function() sweep(line, want, 5) end)
 end
 
+test.case("debug_console, a session of the debugger", function()
+	sweep("debug " .. skynet.address(target) .. "\ncont", "<CMD OK>", 7)
+	test.eq(skynet.call(target, "lua", "echo", 1), 1)
+end)
+
 test.run(function()
+	target = skynet.newservice "oom_target"
 	console = skynet.newservice("debug_console", 0)
 	for _, s in ipairs(driver.info()) do
 		if s.type == "LISTEN" and s.address == console then
