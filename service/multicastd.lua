@@ -17,7 +17,7 @@ local last_id = (node - 256) & 0x7fffffff
 
 -- Id -> { list = array of handles, places = { handle -> index }, limit = number }.
 local channels = {}
--- Handle -> set of the ids it subscribed to, as long as it lives.
+-- Handle -> { id -> stamp of the last SUB }, of what it subscribed to as long as it lives.
 local joined = {}
 
 local command = {}
@@ -73,7 +73,8 @@ function command.DEL(_, id)
 	channels[id] = nil
 end
 
-function command.SUB(source, id)
+-- A stamp is a number of the subscriber's own that grows: a USUB may come late.
+function command.SUB(source, id, stamp)
 	local channel = channels[id] or error("there is no " .. channel_name(id), 0)
 	if not channel.places[source] then
 		if #channel.list >= channel.limit then
@@ -81,16 +82,21 @@ function command.SUB(source, id)
 		end
 		-- When there is no memory to go on, what is there so far does no harm.
 		joined[source] = joined[source] or {}
-		joined[source][id] = true
+		joined[source][id] = 0
 		channel.places[source] = false
 		local i = #channel.list + 1
 		channel.list[i] = source
 		channel.places[source] = i
 	end
+	joined[source][id] = math.tointeger(stamp) or 0
 	skynet.ret()
 end
 
-function command.USUB(source, id)
+function command.USUB(source, id, stamp)
+	local since = joined[source] and joined[source][id]
+	if since and stamp and since > stamp then
+		return
+	end
 	if channels[id] then
 		remove(channels[id], source)
 	end
@@ -139,6 +145,8 @@ skynet.start(function()
 		end
 		return info
 	end)
+	-- Who leaves or deletes a channel is not told that it failed.
+	skynet._repeat "lua"
 	skynet.dispatch("lua", function(_, source, cmd, id, ...)
 		find_handler(cmd, id)(source, id, ...)
 	end)

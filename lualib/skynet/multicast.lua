@@ -10,6 +10,8 @@ local options = require "skynet.options"
 
 local multicastd
 local has_farewell = false
+-- Of the last SUB.
+local stamp = 0
 
 -- Channel id -> array of objects, in the order in which they subscribed.
 local subscribed = {}
@@ -53,7 +55,7 @@ local function leave(id, object)
 		table.remove(subscribed[id], i)
 		if #subscribed[id] == 0 then
 			subscribed[id] = nil
-			skynet.send(multicastd, "lua", "USUB", id)
+			skynet.send(multicastd, "lua", "USUB", id, stamp)
 		end
 	end
 end
@@ -87,7 +89,8 @@ function channel:subscribe()
 		farewell(multicastd, skynet.pack "CLOSE")
 	end
 	-- Joining twice is harmless, and each object learns whether it worked.
-	local ok, err = pcall(skynet.call, multicastd, "lua", "SUB", id)
+	stamp = stamp + 1
+	local ok, err = pcall(skynet.call, multicastd, "lua", "SUB", id, stamp)
 	if not ok then
 		leave(id, self)
 		error(err, 0)
