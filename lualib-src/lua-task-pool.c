@@ -29,7 +29,7 @@
 #define RETRY_CS 1
 /* A fork or a timer, whose failure nobody is told of, begins with room for its first calls. */
 #define FIRST_CALLS 5
-#define FIRST_SLOTS 30
+#define FIRST_SLOTS 70
 
 void
 task_queue_push(struct task_queue *q, struct task *t) {
