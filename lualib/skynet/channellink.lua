@@ -13,12 +13,12 @@ local driver = require "skynet.socketdriver"
 local notice = require "skynet.notice"
 
 ---@class skynet.channellink.request
----@field response function? order mode: reads the answer
+---@field response function|false order mode: reads the answer
 ---@field session any session mode: its name
 ---@field parts any[]? parts that came so far
----@field broken boolean? a part told of an error, which is `failure`
+---@field broken boolean a part told of an error, which is `failure`
 ---@field failure any
----@field done boolean?
+---@field done boolean
 ---@field ok boolean
 ---@field result any
 
@@ -99,21 +99,24 @@ local function add_part(request, ok, data, more)
 	return true
 end
 
----Expect an answer. Does not yield; call it in the same breath as `write`.
+---Expect an answer. Does not yield; what asks for it is to be sent in the same breath, and
+---later, since somebody must be there who takes the answer: see `ask`.
 ---@param resp any what the channel's `request` got
 ---@return skynet.channellink.request
 function link:expect(resp)
-	local request
+	-- With all its fields, so that it need not grow.
+	local request = { response = false, session = false, parts = nil, broken = false, failure = nil,
+		done = false, ok = false, result = nil }
 	if self.waiting then
-		request = { session = resp }
+		request.session = resp
 		self.waiting[resp] = request
 	else
-		request = { response = resp }
-		self.last = self.last + 1
-		self.queue[self.last] = request
-		if self.last == self.first then
+		request.response = resp
+		if self.last < self.first then
 			skynet.wakeup(self)
 		end
+		self.queue[self.last + 1] = request
+		self.last = self.last + 1
 	end
 	return request
 end
@@ -181,14 +184,44 @@ function link:write(data, padding)
 	return sent
 end
 
+local function expect_and_write(self, data, padding, resp)
+	local request = self:expect(resp)
+	return self:write(data, padding) and request
+end
+
+---The same with an answer that is expected; false: the link has failed.
+---@param data string|table|userdata
+---@param padding table?
+---@param resp any of `expect`
+---@return skynet.channellink.request|false
+function link:ask(data, padding, resp)
+	local before = self.last
+	local ok, request = pcall(expect_and_write, self, data, padding, resp)
+	if ok then
+		return request
+	end
+	-- Nothing was sent: no answer is to come.
+	if self.waiting then
+		self.waiting[resp] = nil
+	elseif self.last > before then
+		self.queue[self.last] = nil
+		self.last = before
+	end
+	if padding then
+		-- The first pieces may be out.
+		self:fail(socket_error)
+	end
+	error(request, 0)
+end
+
 --------------------------------------------------------------- dispatchers
 
 -- An answer could not be read. Errors of the connection need no log line.
 local function break_off(self, err)
-	if err ~= socket_error then
-		report("answer", "socket: invalid answer from %s %s %s", self.host, self.port, err)
-	end
 	self:fail(err)
+	if err ~= socket_error then
+		pcall(report, "answer", "socket: invalid answer from %s %s %s", self.host, self.port, err)
+	end
 end
 
 -- Read all parts of the first request's answer.
@@ -211,8 +244,8 @@ local function serve_in_order(self)
 			self.queue[self.first] = nil
 			self.first = self.first + 1
 		elseif socket.disconnected(self.id) ~= false then
-			report("closed", "socket closed by peer :  %s %s", self.host, self.port)
 			self:fail(socket_error)
+			report("closed", "socket closed by peer :  %s %s", self.host, self.port)
 		else
 			-- For a request, or for the end.
 			skynet.wait(self)

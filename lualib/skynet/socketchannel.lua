@@ -42,11 +42,11 @@ local LONGEST_PAUSE = 11
 ---@field waiters table<integer, table> tokens of the tasks that wait, numbered in turn
 ---@field first integer the least number that may be in use
 ---@field last integer the number given out last
----@field co thread? the task that makes it
+---@field co thread|false|nil the task that makes it
 ---@field link skynet.channellink? the connection that `auth` works on, then the result
 ---@field err string?
----@field is_done boolean?
----@field is_cancelled boolean?
+---@field is_done boolean
+---@field is_cancelled boolean
 
 ---@class skynet.socketchannel
 local channel = {}
@@ -142,6 +142,14 @@ local function watch_backlog(flow, id)
 	end
 end
 
+local function link_of(self, id, target)
+	if self.desc.nodelay then
+		driver.nodelay(id)
+	end
+	watch_backlog(self.flow, id)
+	return channellink.new(id, self.desc, target.host, target.port)
+end
+
 local function open(self, target)
 	local desc = self.desc
 	local ok, id, err = pcall(socket.open, target.host, target.port,
@@ -151,11 +159,13 @@ local function open(self, target)
 	elseif not id then
 		return nil, err
 	end
-	if desc.nodelay then
-		driver.nodelay(id)
+	local link
+	ok, link = pcall(link_of, self, id, target)
+	if not ok then
+		socket.close(id)
+		return nil, link
 	end
-	watch_backlog(self.flow, id)
-	return channellink.new(id, desc, target.host, target.port)
+	return link
 end
 
 -- Whether the link is ready to be used; a false one has been ended.
@@ -168,10 +178,10 @@ local function authenticate(self, attempt, link)
 	local ok, err = pcall(auth, self)
 	attempt.link = nil
 	if not ok then
+		link:fail(socket_error)
 		if err ~= socket_error then
 			report("auth", "socket: auth failed %s (%s %d)", err, link.host, link.port)
 		end
-		link:fail(socket_error)
 	end
 	return link.err == nil
 end
@@ -264,14 +274,18 @@ local function make_attempt(self, attempt)
 	attempt.is_done = true
 	attempt.link = link
 	attempt.err = err
-	if self.attempt == attempt then
+	local is_ours = self.attempt == attempt
+	if is_ours then
 		self.attempt = nil
 		self.link = link
-		if not link then
-			report("failed", "Connect failed %s %s %d", err, self.target.host, self.target.port)
-		end
+	elseif link then
+		-- There was no memory for the channel to know of it.
+		link:fail(socket_error)
 	end
 	wake_waiters(attempt)
+	if is_ours and not link then
+		report("failed", "Connect failed %s %s %d", err, self.target.host, self.target.port)
+	end
 end
 
 local function cancel_attempt(self)
@@ -292,9 +306,11 @@ end
 local function the_attempt(self, is_endless)
 	local attempt = self.attempt
 	if attempt == nil then
-		attempt = { is_endless = is_endless, waiters = {}, first = 1, last = 0 }
-		self.attempt = attempt
+		-- With all its fields, so that it need not grow.
+		attempt = { is_endless = is_endless, waiters = {}, first = 1, last = 0, co = false, link = nil,
+			err = nil, is_done = false, is_cancelled = false }
 		skynet.fork(make_attempt, self, attempt)
+		self.attempt = attempt
 	end
 	return attempt
 end
@@ -445,11 +461,17 @@ function channel:request(data, resp, padding, timeout)
 	if resp ~= nil then
 		check_session(link, resp)
 	end
-	if not link:write(data, padding) then
-		fail(self, "connection lost")
-	elseif resp ~= nil then
-		return await_answer(self, link, link:expect(resp), deadline)
+	if resp == nil then
+		if not link:write(data, padding) then
+			fail(self, "connection lost")
+		end
+		return
 	end
+	local request = link:ask(data, padding, resp)
+	if not request then
+		fail(self, "connection lost")
+	end
+	return await_answer(self, link, request, deadline)
 end
 
 ---Wait for an answer that needs no request. Connects for as long as it takes. Yields.
@@ -551,6 +573,10 @@ function socketchannel.channel(desc)
 		generation = 0,
 		flow = { overload = desc.overload, is_overloaded = false },
 		closed = false,
+		-- Of which there is one or none: so the table need not grow.
+		attempt = nil,
+		link = nil,
+		why = nil,
 	}, channel)
 end
 
