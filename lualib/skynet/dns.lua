@@ -81,6 +81,7 @@ local function store(key, entry)
 		if cached >= dns.CACHE_SIZE then
 			shrink(skynet.now())
 		end
+		cache[key] = entry
 		cached = cached + 1
 	end
 	cache[key] = entry
@@ -116,9 +117,9 @@ end
 
 local function wait_turn()
 	if n_running >= MAX_QUERIES then
-		local token = {}
+		local token = { go = false }
+		queue[queue_last + 1] = token
 		queue_last = queue_last + 1
-		queue[queue_last] = token
 		repeat
 			skynet.wait(token)
 		until token.go
@@ -181,22 +182,26 @@ end
 local function start(key, name, qtype, conf)
 	local servers = servers_of(conf)
 	local waiters = {}
-	running[key] = waiters
 	skynet.fork(function()
-		local result, err = run(key, name, qtype, servers, conf)
+		local ok, result, err = pcall(run, key, name, qtype, servers, conf)
+		if not ok then
+			result, err = nil, result
+		end
 		running[key] = nil
-		for _, token in ipairs(waiters) do
+		for i = 1, #waiters do
+			local token = waiters[i]
 			token.is_done, token.result, token.err = true, result, err
 			skynet.wakeup(token)
 		end
 	end)
+	running[key] = waiters
 	return waiters
 end
 
 -- Join the query for that key, or make it. Yields.
 local function query(key, name, qtype, conf)
 	local waiters = running[key] or start(key, name, qtype, conf)
-	local token = {}
+	local token = { is_done = false, result = nil, err = nil }
 	waiters[#waiters + 1] = token
 	repeat
 		skynet.wait(token)

@@ -85,6 +85,13 @@ end
 
 -------------------------------------------------------------------- asking
 
+-- Ends the socket of a try.
+local socket_meta = { __close = function(s)
+	if s.id and not pcall(skynet.fork, socket.close, s.id) then
+		socket.close(s.id)
+	end
+end }
+
 local function random_id()
 	return (string.unpack(">I2", crypt.random(2)))
 end
@@ -113,16 +120,17 @@ local function ask_udp(server, ask, timeout)
 			skynet.wakeup(token)
 		end
 	end
+	local s <close> = setmetatable({ id = nil }, socket_meta)
 	local ok, fd = pcall(socket.udp_dial, server.address, server.port, receive)
 	if not ok then
 		return nil, fd
 	end
+	s.id = fd
 	socket.write(fd, message_of(id, ask.question))
 	local deadline = skynet.now() + timeout
 	while not reply and strange < MAX_STRANGE and skynet.now() < deadline do
 		skynet.sleep(deadline - skynet.now(), token)
 	end
-	skynet.fork(socket.close, fd)
 	return reply, strange >= MAX_STRANGE and "strange" or "timeout"
 end
 
@@ -130,17 +138,18 @@ end
 local function ask_tcp(server, ask, timeout)
 	local deadline = skynet.now() + timeout
 	local id = random_id()
+	local s <close> = setmetatable({ id = nil }, socket_meta)
 	local fd, err = socket.open(server.address, server.port, timeout)
 	if not fd then
 		return nil, err
 	end
+	s.id = fd
 	local function read(n)
 		return socket.read(fd, n, math.max(0, deadline - skynet.now()))
 	end
 	socket.write(fd, string.pack(">s2", message_of(id, ask.question)))
 	local size = read(2)
 	local packet = size and read(string.unpack(">I2", size))
-	skynet.fork(socket.close, fd)
 	if not packet then
 		return nil, "timeout"
 	end

@@ -22,9 +22,18 @@ return function(pool, numeric)
 	---@class skynet.socket.udp
 	local M = {}
 
-	local function new_udp(id, cb)
+	local function add(id, cb)
 		pool[id] = setmetatable({ id = id, kind = "udp", connected = true, callback = cb, inbox = inbox.open(nil),
 			running = 0, most_running = DEFAULT_LIMIT }, record_meta)
+	end
+
+	-- Nobody else knows the id: it is closed if there is no memory for it.
+	local function new_udp(id, cb)
+		local ok, err = pcall(add, id, cb)
+		if not ok then
+			driver.close(id)
+			error(err, 0)
+		end
 		return id
 	end
 
@@ -48,7 +57,7 @@ return function(pool, numeric)
 	function M.udp_connect(id, addr, port, cb)
 		local s = pool[id]
 		if s == nil then
-			new_udp(id, cb)
+			add(id, cb)
 		elseif cb then
 			s.callback = cb
 		end
