@@ -95,6 +95,12 @@ local function await_connected(id, kind, callback, timeout)
 		connected = false,
 		connecting = true,
 		callback = callback,
+		-- So that it need not grow while it is closed.
+		need = nil,
+		paused = nil,
+		closers = nil,
+		failure = nil,
+		is_closing = false,
 	}
 	pool[id] = s
 	if suspend(s, nil, timeout) then

@@ -203,11 +203,11 @@ function connection:write(data)
 end
 
 ---Tell the peer that nothing follows, send what was written, and close. A task that
----reads gets the rest first. Yields.
+---reads gets the rest first. Without memory it may raise, and can be called again. Yields.
 function connection:close()
 	if not self.closed then
-		self.closed = true
 		self.stream:finish()
+		self.closed = true
 		socket.close(self.id)
 		self.tls:close()
 	end
@@ -288,15 +288,27 @@ local function give_up(id, session, reason)
 	return nil, reason
 end
 
--- The handshake. Yields.
-local function establish(id, session, deadline)
+local function shake_hands(id, session, deadline)
 	local s = stream.new(id, session)
 	local ok, reason = s:handshake(deadline)
 	if not ok then
+		return nil, reason
+	end
+	-- With all its fields, so that it need not grow.
+	local c = setmetatable({ id = id, stream = s, tls = session, facts = nil, max = nil, closed = false },
+		connection)
+	note_facts(c)
+	return c
+end
+
+-- The handshake. Whatever it fails at, nothing is left open. Yields.
+local function establish(id, session, deadline)
+	local ok, c, reason = pcall(shake_hands, id, session, deadline)
+	if not ok then
+		return give_up(id, session, c)
+	elseif not c then
 		return give_up(id, session, reason)
 	end
-	local c = setmetatable({ id = id, stream = s, tls = session }, connection)
-	note_facts(c)
 	return c
 end
 

@@ -13,7 +13,7 @@ local driver = require "skynet.socketdriver"
 ---@field id integer
 ---@field session userdata
 ---@field buffer userdata
----@field ended boolean? nothing more will arrive
+---@field ended boolean nothing more will arrive
 ---@field reason string? why, unless the peer has ended the stream as TLS demands
 local stream = {}
 stream.__index = stream
@@ -25,7 +25,9 @@ local nodes = {}
 ---@param session userdata of ltls.c
 ---@return skynet.tlsstream
 function stream.new(id, session)
-	return setmetatable({ id = id, session = session, buffer = driver.buffer() }, stream)
+	-- With all its fields, so that it need not grow.
+	return setmetatable({ id = id, session = session, buffer = driver.buffer(), ended = false, reason = nil },
+		stream)
 end
 
 -- Send what the session wants to tell its peer.
