@@ -311,7 +311,7 @@ test.case("the peer's close comes behind its messages, with code and reason", fu
 	socket.write(id, numbers(2, 40) .. raw.close_frame(1001, "away") .. numbers(41, 50))
 	test.eq(raw.next(id), "8:1001:")
 	test.eq(raw.next(id), "end")
-	test.eq(expect "close", { "close", fd, 1001, "away", n = 4 })
+	test.eq(expect("close", fd), { "close", fd, 1001, "away", n = 4 })
 	expect_numbers(fd, 40)
 	close(id)
 end)
