@@ -4,6 +4,7 @@
 require "ltls.init.c".constructor()
 local ltls = require "ltls.c"
 local hint = require "skynet.options".hint
+local readfile = require "skynet.readfile"
 
 ---@class skynet.tlscontext
 local tlscontext = {}
@@ -31,6 +32,16 @@ local function is_pem(text)
 	return text:find("-----BEGIN ", 1, true) ~= nil
 end
 
+-- What is in a PEM file, or nil: it is missing, which OpenSSL tells best. It would take a
+-- file that breaks off, because the system can't read on, for one that ends there.
+local function read(file)
+	local text, why, is_missing = readfile(file)
+	if not text and not is_missing then
+		error(string.format("tls: can't read %s: %s", file, why), 0)
+	end
+	return text
+end
+
 local function set_certificate(ctx, opts)
 	if opts.cert == nil and opts.key == nil then
 		return
@@ -41,6 +52,9 @@ local function set_certificate(ctx, opts)
 		error("tls options 'cert' and 'key' must both be files, or both be PEM texts", 0)
 	end
 	local from_text = is_pem(cert)
+	if not from_text then
+		read(cert)
+	end
 	local set = from_text and ctx.set_cert_pem or ctx.set_cert
 	local ok, why = pcall(set, ctx, cert, key, opts.password)
 	if not ok then
@@ -60,17 +74,21 @@ local function set_revocation(ctx, opts)
 		error("tls option 'crl' is of no use with 'verify = false'", 0)
 	end
 	local from_text = is_pem(crl)
-	local ok, why = pcall(from_text and ctx.set_crl_pem or ctx.set_crl, ctx, crl, opts.crl_all)
+	local text = from_text and crl or read(crl)
+	local ok, why = pcall(text and ctx.set_crl_pem or ctx.set_crl, ctx, text or crl, opts.crl_all)
 	if not ok then
 		error(string.format("tls: can't use the crl %s: %s", from_text and "given as text" or crl, why), 0)
 	end
 end
 
 local function set_trust(ctx, opts)
-	if opts.ca and is_pem(opts.ca) then
-		ctx:set_ca_pem(opts.ca)
-	elseif opts.ca then
-		ctx:set_ca(opts.ca)
+	if opts.ca then
+		local text = is_pem(opts.ca) and opts.ca or read(opts.ca)
+		if text then
+			ctx:set_ca_pem(text)
+		else
+			ctx:set_ca(opts.ca)
+		end
 	end
 	if opts.capath then
 		ctx:set_ca(nil, opts.capath)

@@ -139,10 +139,11 @@ function client.tls()
 end
 
 -- Both sides of TLS, with files read anew.
-function client.context()
+function client.context(ca)
 	return select(2, pcall(function()
 		tls.context { cert = certs .. "/server.pem", key = certs .. "/server.key" }
-		local c <close> = assert(tls.connect("127.0.0.1", port.tls, { ca = certs .. "/ca.pem", server_name = "localhost" }))
+		local c <close> = assert(tls.connect("127.0.0.1", port.tls, {
+			ca = certs .. "/" .. (ca or "ca.pem"), server_name = "localhost" }))
 		return "trusted"
 	end))
 end
