@@ -5,6 +5,9 @@
 local skynet = require "skynet"
 local c = require "skynet.core"
 
+-- What Lua raises.
+local NO_MEMORY = "not enough memory"
+
 ---@class skynet.manager
 local M = {}
 
@@ -121,7 +124,8 @@ function M.forward_type(map, start_func)
 	skynet._begin(start_func)
 end
 
----Instead of skynet.start: every message passes through f first.
+---Instead of skynet.start: every message passes through f first. When f raises, a request is
+---answered with the error, and an answer is one.
 ---@param f fun(type: integer, msg: lightuserdata, size: integer, session: integer, source: integer): ...
 ---@param start_func fun()
 function M.filter(f, start_func)
@@ -130,9 +134,25 @@ function M.filter(f, start_func)
 	elseif type(start_func) ~= "function" then
 		require "skynet.misuse"("skynet.filter", 2, "function", start_func)
 	end
-	local dispatch = skynet.dispatch_message
-	c.callback(function(...)
-		dispatch(f(...))
+	local dispatch, send = skynet.dispatch_message, c.send
+	local is_response, is_error = skynet.PTYPE_RESPONSE, skynet.PTYPE_ERROR
+	-- What f gave; or it has raised, and whoever waits for an answer of this service, or here
+	-- for the message, hears an error. What comes from nobody takes effect, as it means nothing
+	-- to f. When memory is short there is some for calls as deep as that of f, and no more.
+	local function filtered(message, session, source, ok, ...)
+		if ok then
+			return dispatch(...)
+		end
+		local err = ...
+		if message == is_error or message == is_response then
+			dispatch(source == 0 and message or is_error, nil, 0, session, source)
+		elseif session ~= 0 then
+			send(source, is_error, session, err == NO_MEMORY and err or tostring(err))
+		end
+		error(err, 0)
+	end
+	c.callback(function(message, msg, size, session, source)
+		filtered(message, session, source, pcall(f, message, msg, size, session, source))
 	end)
 	skynet._begin(start_func)
 end

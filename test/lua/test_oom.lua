@@ -17,7 +17,7 @@ end
 
 local function sweep(exchange, more)
 	local s = more or {}
-	s.handle = target
+	s.handle = s.handle or target
 	s.exchange = function() pcall(exchange) end
 	s.check = exchange
 	local n = oom.sweep(s)
@@ -41,6 +41,15 @@ for _, cmd in ipairs { "call", "limited" } do
 		end)
 	end)
 end
+
+test.case("a service that filters its messages, where an allocation fails", function()
+	local filtered = skynet.newservice "oom_filter"
+	oom.watch(filtered)
+	sweep(function()
+		test.eq(skynet.call(filtered, "lua", "echo", 1), 1)
+		test.eq(skynet.call(filtered, "lua", "call", other), 5)
+	end, { handle = filtered })
+end)
 
 test.case("a message queue in a service where an allocation fails", function()
 	sweep(function() test.eq(mqueue.call(target, 1, "two"), 1) end)
