@@ -38,9 +38,15 @@ class Server(FaultyNode):
         self.patience, self.port = LIMIT, {}
         super().__init__(f"thread = 2\n{config}", rules=rules)
 
-    def find_ports(self, *names):
-        for name in names:
-            self.port[name] = int(self.wait_for(rf"port {name} (\d+)").group(1))
+    def await_start(self, names, line):
+        """Learn the ports; a node that does not say them is ended."""
+        try:
+            for name in names:
+                self.port[name] = int(self.wait_for(rf"port {name} (\d+)").group(1))
+            self.wait_for(line)
+        except AssertionError:
+            self.proc.kill()
+            raise
 
     def client(self, name):
         return Client(self.port[name], limit=self.patience)
@@ -116,8 +122,7 @@ class Subject(Server):
     def __init__(self, rules=(), config=""):
         udp = free_port(socket.SOCK_DGRAM)
         super().__init__(f'start = "faults_subject {folder()} {folder()}/www {udp}"\n{config}', rules)
-        self.find_ports("gate", "line", "http", "ws", "tls", "udp", "kcp", "ctl")
-        self.wait_for("subject is up")
+        self.await_start(("gate", "line", "http", "ws", "tls", "udp", "kcp", "ctl"), "subject is up")
 
     def ask(self, request):
         """What the node gets when it does that as a client."""
@@ -169,9 +174,8 @@ class Doors(Server):
 
     def __init__(self, rules=(), config=""):
         super().__init__(f'start = "faults_doors doors {folder()} {free_port()}"\n{config}', rules)
-        self.find_ports("agents", "tlsagents", "wsagents", "cgate")
+        self.await_start(("agents", "tlsagents", "wsagents", "cgate"), "doors are open")
         self.port["console"] = int(self.wait_for(r"Start debug console at \S+:(\d+)").group(1))
-        self.wait_for("doors are open")
 
     def agents(self):
         self.package("agents")
