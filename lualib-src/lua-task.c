@@ -627,7 +627,7 @@ take_message(struct sched *S, const struct inbound *in) {
 	if (S->kicked && is_behind_again(S, in)) {
 		sched_deliver_again(S, in);
 	} else if (in->type == S->filter_type && S->filter != NULL &&
-	    S->filter(S->filter_ud, S->ctx, in->msg, in->sz)) {
+	           S->filter(S->filter_ud, S->ctx, in->msg, in->sz)) {
 		if (S->due != 0) {
 			run_woken(S, in);
 		}
