@@ -21,7 +21,7 @@ local function sweep(handle, exchange, check, more)
 	s.check = check
 	test.ok(oom.sweep(s) > 1, "nothing failed")
 	-- As many fail, one would not be noticed by itself.
-	s.times, s.step = BURST, 3
+	s.times, s.step = BURST, 6
 	oom.sweep(s)
 end
 

@@ -5,6 +5,7 @@ local skynet = require "skynet.manager"
 local datacenter = require "skynet.datacenter"
 local sharedata = require "skynet.sharedata"
 local builder = require "skynet.datasheet.builder"
+local sharetable = require "skynet.sharetable"
 local mc = require "skynet.multicast"
 local core = require "skynet.multicast.core"
 local oom = require "oom"
@@ -22,7 +23,8 @@ local function sweep(handle, exchange, check, more)
 	s.exchange = function() pcall(exchange) end
 	s.check = check or exchange
 	test.ok(oom.sweep(s) > 1, "nothing failed")
-	s.times = BURST
+	-- As many fail, one would not be noticed by itself.
+	s.times, s.step = BURST, 3
 	oom.sweep(s)
 end
 
@@ -142,6 +144,36 @@ test.case("datasheet, a reader", function()
 		test.eq(ask("sheet", "sheet"), sheet)
 	end, function() test.eq(ask("sheet", "sheet"), sheet) end)
 end)
+
+local function sweep_tables(handle)
+	local version = 0
+
+	local function load()
+		version = version + 1
+		sharetable.loadtable("table", { list = { version, version, version } })
+	end
+
+	local function exchange()
+		load()
+		test.eq(ask("shared", "table"), { version, version, version })
+		load()
+		test.eq(ask("update", "table"), { version, version, version })
+		sharetable.unload "table"
+	end
+
+	sweep(handle, exchange, function()
+		-- Whatever it held on to, an update brings to the newest version.
+		load()
+		local list = ask("update", "table")
+		test.eq(list, list and { version, version, version })
+		exchange()
+		test.eq(ask("release", "table"), 0)
+	end)
+end
+
+test.case("sharetable, the service", function() sweep_tables(watched(sharetable.address)) end)
+
+test.case("sharetable, a reader", function() sweep_tables(reader) end)
 
 -- Subscribe, publish, unsubscribe, on channels of their own.
 local channel

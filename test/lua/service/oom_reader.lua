@@ -1,8 +1,9 @@
--- oom_reader: a service that uses shared data, datasheets and channels, for test_oom_shared.lua.
+-- oom_reader: a service that uses data that are shared, in each way, and channels, for test_oom_shared.lua.
 
 local skynet = require "skynet"
 local sharedata = require "skynet.sharedata"
 local datasheet = require "skynet.datasheet"
+local sharetable = require "skynet.sharetable"
 local mc = require "skynet.multicast"
 local serve = require "serve"
 
@@ -38,6 +39,26 @@ function command.sheet(name)
 		copy[k] = type(v) == "table" and { table.unpack(v) } or v
 	end
 	return copy
+end
+
+local shared = {}
+
+---@return table # what is shared under a name, as it is now
+function command.shared(name)
+	shared[name] = sharetable.query(name)
+	return { table.unpack(shared[name].list) }
+end
+
+---The same, of the table of an earlier call.
+function command.update(name)
+	sharetable.update(name)
+	return shared[name] and { table.unpack(shared[name].list) }
+end
+
+---@return integer # versions that are still there
+function command.release(name)
+	shared[name] = nil
+	return sharetable.release(name)
 end
 
 local channel
