@@ -14,6 +14,8 @@ local cron = {}
 local LONGEST_SLEEP <const> = 60
 -- A run counts as missed when it comes later than this.
 local DEFAULT_GRACE <const> = 60
+-- What Lua raises, and how long a job waits then until it tries again, 1/100 s.
+local NO_MEMORY <const>, PAUSE <const> = "not enough memory", 100
 local RULES <const> = { zone = "string|function", missed = "string", grace = "number|count", clock = "function" }
 local MISSED <const> = { once = true, skip = true, all = true }
 
@@ -62,14 +64,28 @@ local function run_due(self)
 	end
 end
 
+-- Runs what is due. How long to wait, in 1/100 s; 0 if that has changed. May yield.
+local function step(self)
+	local left = self.due - self.options.clock()
+	if left > 0 then
+		return math.ceil(math.min(left, LONGEST_SLEEP) * 100)
+	end
+	run_due(self)
+	return 0
+end
+
 local function loop(self)
 	while self.due do
-		local left = self.due - self.options.clock()
-		if left <= 0 then
-			run_due(self)
-		else
+		local ok, wait = pcall(step, self)
+		if not ok then
+			if wait ~= NO_MEMORY then
+				error(wait, 0)
+			end
+			wait = PAUSE
+		end
+		if wait > 0 then
 			self.is_waiting = true
-			skynet.sleep(math.ceil(math.min(left, LONGEST_SLEEP) * 100))
+			skynet.sleep(wait)
 			self.is_waiting = false
 		end
 	end

@@ -51,6 +51,26 @@ test.case("a service that filters its messages, where an allocation fails", func
 	end, { handle = filtered })
 end)
 
+test.case("jobs of a service where an allocation fails", function()
+	local worker = skynet.newservice "oom_cron"
+	oom.watch(worker)
+	local function runs() return skynet.call(worker, "lua", "runs") end
+	local function tick() skynet.call(worker, "lua", "tick") end
+	oom.sweep {
+		handle = worker,
+		exchange = function()
+			pcall(tick)
+			pcall(runs)
+		end,
+		check = function()
+			-- What could not run then is run a little later.
+			local before = runs()
+			tick()
+			test.wait_for(function() return runs() > before end, 300, "the job")
+		end,
+	}
+end)
+
 test.case("a message queue in a service where an allocation fails", function()
 	sweep(function() test.eq(mqueue.call(target, 1, "two"), 1) end)
 end)
