@@ -94,6 +94,8 @@ skynet.start(function()
 	skynet.info_func(function()
 		return publisher:info()
 	end)
+	-- A farewell is said once.
+	skynet._repeat "lua"
 	skynet.dispatch("lua", function(_, source, cmd, ...)
 		local f = command[cmd] or error("Invalid command " .. tostring(cmd), 0)
 		f(source, ...)

@@ -131,6 +131,27 @@ end
 
 test.case("sharedata, the service", function() sweep_data(watched(sharedatad)) end)
 
+test.case("sharedata, readers that end", function()
+	sharedata.new("left", { v = 1 })
+	local function is_forgotten()
+		local ok, info = pcall(skynet.call, sharedatad, "debug", "INFO")
+		return ok and info.left.monitors == 0
+	end
+	local function exchange()
+		local short = skynet.newservice "oom_reader"
+		pcall(skynet.call, short, "lua", "read", "left")
+		skynet.kill(short)
+		-- It says farewell a little after it is gone.
+		rt.wait_gone(short)
+		test.wait_for(is_forgotten, 10)
+	end
+	sweep(sharedatad, exchange, function()
+		test.wait_for(is_forgotten, 200)
+		exchange()
+	end)
+	sharedata.delete "left"
+end)
+
 test.case("sharedata, a reader", function() sweep_data(reader) end)
 
 test.case("datasheet, a reader", function()

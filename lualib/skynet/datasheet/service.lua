@@ -73,6 +73,8 @@ skynet.start(function()
 		end
 		return info
 	end)
+	-- A farewell is said once.
+	skynet._repeat "lua"
 	skynet.dispatch("lua", function(_, source, cmd, ...)
 		local f = command[cmd] or error("Invalid command " .. tostring(cmd), 0)
 		f(source, ...)
