@@ -10,6 +10,7 @@ local skynet = require "skynet"
 local kcp = require "skynet.kcp"
 local driver = require "skynet.socketdriver"
 local notice = require "skynet.notice"
+local NO_MEMORY = require "skynet.nomemory"
 local options = require "skynet.options"
 local gateagents = require "snax.gateagents"
 local gatelag = require "snax.gatelag"
@@ -21,6 +22,9 @@ local DEFAULT_MAXCLIENT = 1024
 local DEFAULT_RATE = 1000
 -- Lines of a kind about what clients do, in a second.
 local MAX_LINES = 100
+
+-- What had no memory is done again after so many 1/100 s.
+local RETRY = 1
 
 local server
 local handler
@@ -62,20 +66,42 @@ end
 
 ----------------------------------------------------------------- connections
 
-local function on_connection(conn)
-	last_fd = last_fd + 1
-	local fd = last_fd
-	local c = { conn = conn, fd = fd, tokens = settings.burst, refilled = skynet.now() }
+-- Calls a function of the handler, again and again while there is no memory for it. Yields.
+local function tell(f, ...)
+	local ok, err = pcall(f, ...)
+	while err == NO_MEMORY do
+		skynet.sleep(RETRY)
+		ok, err = pcall(f, ...)
+	end
+	if not ok then
+		skynet.error(err)
+	end
+end
+
+-- Announce a client.
+local function enter(conn, fd)
+	local c = { conn = conn, fd = fd, tokens = settings.burst, refilled = skynet.now(), is_open = false,
+		is_resting = nil, has_spoken = false }
 	clients[fd] = c
 	conn:on_close(function(reason)
 		clients[fd] = nil
 		if reason == "timeout" or reason == "protocol error" or reason == "peer does not answer" then
-			notice(reason, MAX_LINES, "kcpgate: %s: %s", conn.peer, reason)
-			handler.error(fd, reason)
+			tell(notice, reason, MAX_LINES, "kcpgate: %s: %s", conn.peer, reason)
+			tell(handler.error, fd, reason)
 		end
-		handler.disconnect(fd)
+		tell(handler.disconnect, fd)
 	end)
 	handler.connect(fd, conn.peer)
+end
+
+local function on_connection(conn)
+	last_fd = last_fd + 1
+	local fd = last_fd
+	local ok, err = pcall(enter, conn, fd)
+	if not ok then
+		conn:shutdown()
+		error(err, 0)
+	end
 end
 
 local function take_messages(c)
@@ -100,8 +126,8 @@ end
 local function open_client(fd)
 	local c = clients[fd]
 	if not c.is_open then
-		c.is_open = true
 		take_messages(c)
+		c.is_open = true
 		if settings.first_timeout then
 			skynet.timeout(settings.first_timeout, function()
 				if clients[c.fd] == c and not c.has_spoken then
@@ -216,8 +242,11 @@ skynet.register_protocol {
 		if not c or sz == 0 then
 			return
 		end
-		local ok, err = c.conn:write(msg, sz)
-		if not ok and (err == "full" or err == "too large") then
+		local called, ok, err = pcall(c.conn.write, c.conn, msg, sz)
+		if not called then
+			-- The next ones may depend on it.
+			close(c)
+		elseif not ok and (err == "full" or err == "too large") then
 			notice(err, MAX_LINES, "kcpgate: message of %d bytes for %s: %s, closed; see send_limit", sz,
 				c.conn.peer, err)
 			close(c)

@@ -7,6 +7,8 @@
  * `now` below, an integer of which the low 32 bits count.
  */
 #include "kcp_arq.h"
+#include "lshare.h"
+#include "../lua-nomem.h"
 #include "platform.h"
 #include "skynet.h"
 #include "skynet_socket.h"
@@ -19,6 +21,9 @@
 #define METATABLE "kcp.core"
 #define ADDRESS_V4 7
 #define ADDRESS_V6 19
+/* From the function that takes a block out to who gets it, and what that calls. */
+#define TAKE_CALLS 8
+#define TAKE_SLOTS 100
 
 struct conversation {
 	struct kcp *kcp; /* NULL once closed */
@@ -276,6 +281,9 @@ ltake(lua_State *L) {
 
 	if (size < 0) {
 		return 0;
+	}
+	if (!lua_checkroom(L, TAKE_CALLS, TAKE_SLOTS)) {
+		return lua_nomem(L);
 	}
 	char *out = skynet_malloc((size_t)size);
 	kcp_receive(c->kcp, out);

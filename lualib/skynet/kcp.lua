@@ -145,6 +145,9 @@ local function refusal(self, from)
 end
 
 local function remove(self, key, from)
+	if not self.connections[key] then
+		return
+	end
 	self.connections[key] = nil
 	self.count = self.count - 1
 	local peer = peer_of(from)
@@ -152,17 +155,26 @@ local function remove(self, key, from)
 	self.per_peer[peer] = left > 0 and left or nil
 end
 
+local function enter(self, key, peer, c)
+	self.per_peer[peer] = self.per_peer[peer] or 0
+	self.connections[key] = c
+	self.count = self.count + 1
+	self.per_peer[peer] = self.per_peer[peer] + 1
+	skynet.fork(self.on_connection, c)
+end
+
+-- Raises if there is no memory for it, and then there is none.
 local function add(self, key, from, conv, on_end)
-	local peer = peer_of(from)
 	local options = setmetatable({}, { __index = self.options })
 	local c = connection.new(self.id, from, peer_text(from), conv, options, function(c, reason)
 		remove(self, key, from)
 		on_end(c, reason)
 	end)
-	self.connections[key] = c
-	self.count = self.count + 1
-	self.per_peer[peer] = (self.per_peer[peer] or 0) + 1
-	skynet.fork(self.on_connection, c)
+	local ok, err = pcall(enter, self, key, peer_of(from), c)
+	if not ok then
+		c:shutdown()
+		error(err, 0)
+	end
 	return c
 end
 
@@ -208,18 +220,19 @@ answer[packet.OPEN] = function(self, from, body, stream)
 		end
 		local key
 		conv, key = new_conv(self, from)
-		self.opened[nonce .. from] = conv
-		self.cookies[key] = cookie
+		local who = nonce .. from
+		local close = packet.pack(packet.CLOSE, string.pack("<I4", conv) .. cookie)
 		add(self, key, from, conv, function(_, reason)
-			self.opened[nonce .. from] = nil
+			self.opened[who] = nil
 			self.cookies[key] = nil
-			local close = packet.pack(packet.CLOSE, string.pack("<I4", conv) .. cookie)
 			skynet.fork(say_close, reason, function()
 				if not self.is_closed then
 					socket.sendto(self.id, from, close)
 				end
 			end)
 		end)
+		self.cookies[key] = cookie
+		self.opened[who] = conv
 	end
 	socket.sendto(self.id, from, packet.pack(packet.OPENED, nonce .. string.pack("<I4", conv)))
 end
@@ -274,11 +287,11 @@ local function bound_port(id)
 end
 
 local function end_all(self, how)
-	self.is_closed = true
 	local all = {}
 	for _, c in pairs(self.connections) do
 		all[#all + 1] = c
 	end
+	self.is_closed = true
 	for _, c in ipairs(all) do
 		c[how](c)
 	end
@@ -291,6 +304,13 @@ local function lost(self)
 			self.port, self.count))
 		end_all(self, "lost")
 	end
+end
+
+local function note_socket(self)
+	if self.port == 0 then
+		self.port = bound_port(self.id)
+	end
+	socket.onclose(self.id, function() lost(self) end)
 end
 
 ---Take connections. Raises "unknown kcp option" and the like, and when the port can't be
@@ -318,10 +338,11 @@ function kcp.listen(host, port, options, on_connection)
 	self.id = socket.udp(function(datagram, from)
 		server_input(self, datagram, from)
 	end, host, port)
-	if port == 0 then
-		self.port = bound_port(self.id)
+	local ok, err = pcall(note_socket, self)
+	if not ok then
+		socket.close(self.id)
+		error(err, 0)
 	end
-	socket.onclose(self.id, function() lost(self) end)
 	return self
 end
 
@@ -462,6 +483,18 @@ local function start_client(state, peer, conv, cookie, options)
 	return state.connection
 end
 
+local function connect(state, host, port, options)
+	socket.onclose(state.id, function() client_lost(state) end)
+	local conv, cookie = options.conv, nil
+	if not options.plain then
+		conv, cookie = handshake(state, options)
+		if not conv then
+			return nil, cookie
+		end
+	end
+	return start_client(state, string.format("%s:%d", host, port), conv, cookie, options)
+end
+
 ---Connect. Yields.
 ---@param host string
 ---@param port integer
@@ -481,16 +514,12 @@ function kcp.connect(host, port, options)
 	if not found then
 		return nil, state.id
 	end
-	socket.onclose(state.id, function() client_lost(state) end)
-	local conv, cookie = options.conv, nil
-	if not options.plain then
-		conv, cookie = handshake(state, options)
-		if not conv then
-			socket.close(state.id)
-			return nil, cookie
-		end
+	local ok, c, why = pcall(connect, state, host, port, options)
+	if ok and c then
+		return c
 	end
-	return start_client(state, string.format("%s:%d", host, port), conv, cookie, options)
+	socket.close(state.id)
+	return nil, ok and why or c
 end
 
 return kcp

@@ -6,7 +6,7 @@
 -- Owns which agent serves which connection. Nothing here yields.
 
 local skynet = require "skynet"
-local driver = require "skynet.socketdriver"
+local netpack = require "skynet.netpack"
 local notice = require "skynet.notice"
 local gatelag = require "snax.gatelag"
 
@@ -39,8 +39,7 @@ return function(name, server, gone)
 		local c = connections[fd]
 		local agent = c and c.agent
 		if not agent then
-			local text = skynet.tostring(msg, sz)
-			driver.drop(msg, sz)
+			local text = netpack.tostring(msg, sz)
 			skynet.send(watchdog, "lua", "socket", "data", fd, text)
 		elseif not skynet.redirect(agent, c.client, "client", fd, msg, sz) then
 			handler.lost(fd, agent)

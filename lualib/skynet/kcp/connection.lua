@@ -48,6 +48,21 @@ local function wake(c)
 	end
 end
 
+-- Tells who has to know that the connection has ended. Can begin again where it failed.
+local function tell_end(c)
+	c.conv:close()
+	wake(c)
+	if c.on_end then
+		c.on_end(c, c.reason)
+		c.on_end = nil
+	end
+	if c.close_listener then
+		skynet.fork(c.close_listener, c.reason)
+		c.close_listener = nil
+	end
+	heard[c] = nil
+end
+
 -- Ends the connection: readers get what is left, writers an error.
 local function finish(c, reason)
 	if c.ended then
@@ -56,13 +71,8 @@ local function finish(c, reason)
 	c.ended = true
 	c.reason = reason
 	active[c] = nil
-	heard[c] = nil
-	c.conv:close()
-	wake(c)
-	c.on_end(c, reason)
-	if c.close_listener then
-		skynet.fork(c.close_listener, reason)
-	end
+	-- What there is no memory for is done by the next sweep.
+	pcall(tell_end, c)
 end
 
 -- Sends what is due. False when that was the end.
@@ -75,7 +85,7 @@ local function flush(c)
 	return true
 end
 
-local function tick()
+local function look_at_active()
 	for c in pairs(active) do
 		local wait = c.conv:wait()
 		if wait == nil then
@@ -87,43 +97,60 @@ local function tick()
 			flush(c)
 		end
 	end
-	is_ticking = next(active) ~= nil
-	if is_ticking then
+end
+
+local tick, sweep
+
+local function tick_later()
+	if not is_ticking and next(active) then
 		skynet.timeout(TICK, tick)
+		is_ticking = true
 	end
+end
+
+local function sweep_later()
+	if not is_sweeping and next(heard) then
+		skynet.timeout(SWEEP, sweep)
+		is_sweeping = true
+	end
+end
+
+-- What there is no memory for comes next time, here and in sweep.
+function tick()
+	is_ticking = false
+	pcall(look_at_active)
+	tick_later()
 end
 
 local function activate(c)
 	active[c] = true
-	if not is_ticking then
-		is_ticking = true
-		skynet.timeout(TICK, tick)
-	end
+	tick_later()
 end
 
-local function sweep()
+local function look_at_silent()
 	local now = skynet.now()
 	for c, last in pairs(heard) do
 		local silent = now - last
-		if silent >= c.options.idle_timeout then
+		if c.ended then
+			tell_end(c)
+		elseif silent >= c.options.idle_timeout then
 			finish(c, "timeout")
 		elseif silent >= c.options.keepalive then
 			c.conv:probe()
 			activate(c)
 		end
 	end
-	is_sweeping = next(heard) ~= nil
-	if is_sweeping then
-		skynet.timeout(SWEEP, sweep)
-	end
+end
+
+function sweep()
+	is_sweeping = false
+	pcall(look_at_silent)
+	sweep_later()
 end
 
 local function watch(c)
 	heard[c] = skynet.now()
-	if not is_sweeping then
-		is_sweeping = true
-		skynet.timeout(SWEEP, sweep)
-	end
+	sweep_later()
 end
 
 ----------------------------------------------------------------- making, input
@@ -138,21 +165,30 @@ end
 ---@return skynet.kcp.connection
 function connection.new(id, address, peer, conv, options, on_end)
 	options.conv = conv
+	-- With all its fields, so that it need not grow.
 	local c = setmetatable({
 		conv = core.new(options, id, address),
 		options = options,
 		peer = peer,
-		on_end = on_end,
+		on_end = nil,
+		close_listener = nil,
+		on_block = nil,
+		waiter = nil,
 		chunks = {},
 		buffered = 0,
+		ended = nil,
+		reason = nil,
+		closing = nil,
+		will_flush = nil,
+		waits_for_drain = nil,
 	}, connection)
 	watch(c)
+	-- Nobody is told of one that was not made.
+	c.on_end = on_end
 	return c
 end
 
--- Moves complete messages out of the conversation: to `on_block`, or to the buffer as
--- far as it goes.
-local function collect(c)
+local function take_out(c)
 	if c.on_block then
 		local msg, sz = c.conv:take()
 		while msg do
@@ -176,6 +212,15 @@ local function collect(c)
 	end
 	if c.buffered > 0 then
 		wake(c)
+	end
+end
+
+-- Moves complete messages out of the conversation: to `on_block`, or to the buffer as
+-- far as it goes. When that fails one may be lost: it was the last one.
+local function collect(c)
+	local ok, err = pcall(take_out, c)
+	if not ok then
+		finish(c, tostring(err))
 	end
 end
 
@@ -274,13 +319,15 @@ end
 -- Takes the first n bytes that are buffered.
 local function cut(c, n)
 	local all = table.concat(c.chunks)
+	local first = all:sub(1, n)
 	c.chunks = { n < #all and all:sub(n + 1) or nil }
 	c.buffered = #all - n
 	if not c.ended then
+		-- Its window is open again; if there is no memory for that, with the next datagram.
 		collect(c)
-		activate(c)
+		pcall(activate, c)
 	end
-	return all:sub(1, n)
+	return first
 end
 
 ---Everything that was received and not read.
@@ -300,7 +347,7 @@ function connection:receive(timeout)
 			self.buffered = self.buffered - #first
 			if not self.ended then
 				collect(self)
-				activate(self)
+				pcall(activate, self)
 			end
 		end
 		return first
@@ -373,6 +420,15 @@ end
 
 ----------------------------------------------------------------- writing, closing
 
+local function flush_later(c)
+	skynet.fork(function()
+		c.will_flush = nil
+		if not c.ended then
+			flush(c)
+		end
+	end)
+end
+
 ---Send a message (with `stream`: bytes). It leaves at the end of this turn, together
 ---with others. Does not yield.
 ---@param data string|lightuserdata a block is lent
@@ -384,19 +440,14 @@ function connection:write(data, sz)
 	if self.ended or self.closing then
 		return false, self.reason or "closed"
 	end
+	activate(self)
 	local ok, err = self.conv:send(data, sz)
 	if not ok then
 		return false, err
 	end
-	activate(self)
 	if not self.will_flush then
-		self.will_flush = true
-		skynet.fork(function()
-			self.will_flush = nil
-			if not self.ended then
-				flush(self)
-			end
-		end)
+		-- Without memory the clock does it.
+		self.will_flush = pcall(flush_later, self) or nil
 	end
 	return true
 end

@@ -40,6 +40,8 @@ local LINE_LIMIT = 16 * 1024 * 1024
 ---@field callback function?
 ---@field warning function?
 ---@field failed function? of a listener that can't accept
+---@field take (fun(block: lightuserdata, size: integer): string)? of a UDP socket: makes a string of
+---the block, which is freed in any case
 ---@field running integer? callbacks of a UDP socket under way
 ---@field most_running integer? how many may be
 ---@field addr string? where it is bound; the addresses of a name
@@ -337,8 +339,7 @@ on[6] = function(id, size, data, from)
 			.. "raise its udp_limit if that is meant", table.concat({ driver.udp_address(from) }, ":"), id, s.running)
 		return
 	end
-	local text = skynet.tostring(data, size)
-	driver.drop(data, size)
+	local text = s.take(data, size)
 	s.running = s.running + 1
 	local _ <close> = s
 	s.callback(text, from)

@@ -7,6 +7,7 @@
 
 local driver = require "skynet.socketdriver"
 local inbox = require "skynet.socketinbox"
+local netpack = require "skynet.netpack"
 
 -- Callbacks of a socket under way, unless udp_limit says otherwise.
 local DEFAULT_LIMIT = 1024
@@ -24,7 +25,7 @@ return function(pool, numeric)
 
 	local function add(id, cb)
 		pool[id] = setmetatable({ id = id, kind = "udp", connected = true, callback = cb, inbox = inbox.open(nil),
-			running = 0, most_running = DEFAULT_LIMIT }, record_meta)
+			take = netpack.tostring, running = 0, most_running = DEFAULT_LIMIT }, record_meta)
 	end
 
 	-- Nobody else knows the id: it is closed if there is no memory for it.

@@ -120,7 +120,7 @@ function command.udp_listen()
 	end
 end
 
-local KCP = { connect_timeout = PATIENCE, idle_timeout = PATIENCE, keepalive = PATIENCE, linger = 20 }
+local KCP = { connect_timeout = PATIENCE, idle_timeout = PATIENCE, keepalive = PATIENCE, linger = 1 }
 
 ---A port that sends messages back over KCP.
 function command.kcp_listen()
