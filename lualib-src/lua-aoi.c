@@ -4,6 +4,7 @@
  * Loads in any Lua; nothing yields.
  */
 #include "aoi.h"
+#include "lua-nomem.h"
 #include "lua-options.h"
 
 #include <lauxlib.h>
@@ -58,7 +59,7 @@ check_range(lua_State *L, const struct aoi *a, int arg) {
 
 static int
 no_memory(lua_State *L) {
-	return luaL_error(L, "not enough memory");
+	return lua_nomem(L);
 }
 
 //------------------------------------------------------------ life and death

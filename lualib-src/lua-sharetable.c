@@ -23,6 +23,7 @@
 #include <lualib.h>
 
 #include "lua-container.h"
+#include "lua-nomem.h"
 #include "lua-seri.h"
 #include "lua-share.h"
 #include "lua-skynet.h"
@@ -105,7 +106,7 @@ new_builder(lua_State *L) {
 	lua_setmetatable(L, -2);
 	b->P = luaL_newstate();
 	if (b->P == NULL) {
-		luaL_error(L, "not enough memory");
+		lua_nomem(L);
 	}
 	return b;
 }

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "lshare.h"
+#include "lua-nomem.h"
 #include "lua-sink.h"
 #include "lua-socket-lost.h"
 #include "lua-task.h"
@@ -340,7 +341,7 @@ ltake(lua_State *L) {
 	if (!take_in(p, L, block, (size_t)size)) {
 		skynet_free(block);
 		lua_pushnil(L);
-		lua_pushliteral(L, "not enough memory");
+		lua_pushliteral(L, NO_MEMORY);
 		return 2;
 	}
 	lua_pushinteger(L, (lua_Integer)held(p));

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "lua-container.h"
+#include "lua-nomem.h"
 #include "lua-seri.h"
 #include "near_name.h"
 #include "platform.h"
@@ -391,7 +392,7 @@ begin(lua_State *L, struct sched *S) {
 	}
 	struct task *t = task_new(S, L);
 	if (t == NULL) {
-		luaL_error(L, "not enough memory");
+		lua_nomem(L);
 	}
 	S->started = true;
 	lua_settop(L, 1);

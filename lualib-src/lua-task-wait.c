@@ -5,6 +5,7 @@
  * slot of the session table: its coroutine is made when it fires.
  */
 #include "lua-task-imp.h"
+#include "lua-nomem.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -288,7 +289,7 @@ task_with_function(lua_State *L, struct sched *S, int n) {
 		t = NULL;
 	}
 	if (t == NULL) {
-		luaL_error(L, "not enough memory");
+		lua_nomem(L);
 	}
 	lua_xmove(L, t->L, n);
 	return t;

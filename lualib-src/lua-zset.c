@@ -4,6 +4,7 @@
  * Lua; nothing yields.
  */
 #include "lua-options.h"
+#include "lua-nomem.h"
 #include "zset.h"
 
 #include <lauxlib.h>
@@ -118,7 +119,7 @@ lnew(lua_State *L) {
 	b->set = NULL;
 	luaL_setmetatable(L, META);
 	b->set = zset_new(&o);
-	return b->set != NULL ? 1 : luaL_error(L, "not enough memory");
+	return b->set != NULL ? 1 : lua_nomem(L);
 }
 
 /* set:close() */
@@ -153,7 +154,7 @@ static enum zset_result
 add(lua_State *L, struct zset *z, const struct zset_member *m, struct zset_score s) {
 	enum zset_result r = zset_add(z, m, s);
 	if (r == ZSET_NO_MEMORY) {
-		luaL_error(L, "not enough memory");
+		lua_nomem(L);
 	}
 	return r;
 }

@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #include "skynet_malloc.h"
+#include "../lua-nomem.h"
 
 #define DEFLATER_META "http.deflater"
 #define INFLATER_META "http.inflater"
@@ -159,7 +160,7 @@ linflater_push(lua_State *L) {
 	if (n > 0) {
 		i->input = skynet_malloc(n);
 		if (i->input == NULL) {
-			return luaL_error(L, "not enough memory");
+			return lua_nomem(L);
 		}
 		memcpy(i->input, p, n);
 	}

@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "../lua-nomem.h"
 #include "lshare.h"
 #include "http_chunk.h"
 #include "http_head.h"
@@ -100,7 +101,7 @@ append(lua_State *L, struct reader *r, const char *p, size_t n) {
 		return;
 	}
 	if (!reserve(r, n)) {
-		luaL_error(L, "not enough memory");
+		lua_nomem(L);
 	}
 	memcpy(r->data + r->from + r->size, p, n);
 	r->size += n;

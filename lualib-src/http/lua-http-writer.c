@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../lua-nomem.h"
 #include "http_chunk.h"
 #include "http_head.h"
 #include "skynet_malloc.h"
@@ -148,7 +149,7 @@ lblock(lua_State *L) {
 	size_t n = luaL_bufflen(&b);
 	char *block = skynet_malloc(n);
 	if (block == NULL) {
-		return luaL_error(L, "not enough memory");
+		return lua_nomem(L);
 	}
 	memcpy(block, luaL_buffaddr(&b), n);
 	lua_pushlightuserdata(L, block);

@@ -1,6 +1,7 @@
 /* protobuf.core: schema objects and their functions, see lua-protobuf.h. */
 #include "lua-protobuf.h"
 
+#include "../lua-nomem.h"
 #include "../lua-options.h"
 
 #include <pthread.h>
@@ -145,7 +146,7 @@ lshare(lua_State *L) {
 	luaL_argcheck(L, strlen(name) == size, 2, "name with a zero byte");
 	struct shared *fresh = malloc(sizeof(*fresh) + size + 1);
 	if (fresh == NULL) {
-		return luaL_error(L, "not enough memory");
+		return lua_nomem(L);
 	}
 	memcpy(fresh->name, name, size + 1);
 	fresh->schema = b->schema;

@@ -1,5 +1,6 @@
 /* Encoding, see lua-protobuf.h. Equal tables give equal bytes: fields by number, maps by key. */
 #include "lua-protobuf.h"
+#include "../lua-nomem.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ resize(lua_State *L, struct pb_buffer *b, size_t capacity) {
 	lua_Alloc alloc = lua_getallocf(L, &ud);
 	uint8_t *bytes = alloc(ud, b->bytes, b->capacity, capacity);
 	if (bytes == NULL && capacity > 0) {
-		luaL_error(L, "not enough memory");
+		lua_nomem(L);
 	}
 	b->bytes = bytes;
 	b->capacity = capacity;

@@ -4,6 +4,7 @@
 -- set of watched objects; while none has a limit no timer runs.
 
 local notice = require "skynet.notice"
+local NO_MEMORY = require "skynet.nomemory"
 local skynet = require "skynet"
 
 ---@class http.deadline
@@ -24,9 +25,6 @@ local due
 local MANY, SPACING = 100, 20
 -- Lines about what goes wrong then, in a second.
 local MAX_LINES = 100
-
--- What Lua raises.
-local NO_MEMORY = "not enough memory"
 
 local look
 

@@ -15,7 +15,7 @@ local LONGEST_SLEEP <const> = 60
 -- A run counts as missed when it comes later than this.
 local DEFAULT_GRACE <const> = 60
 -- What Lua raises, and how long a job waits then until it tries again, 1/100 s.
-local NO_MEMORY <const>, PAUSE <const> = "not enough memory", 100
+local NO_MEMORY <const>, PAUSE <const> = require "skynet.nomemory", 100
 local RULES <const> = { zone = "string|function", missed = "string", grace = "number|count", clock = "function" }
 local MISSED <const> = { once = true, skip = true, all = true }
 

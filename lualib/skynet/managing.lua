@@ -4,9 +4,7 @@
 
 local skynet = require "skynet"
 local c = require "skynet.core"
-
--- What Lua raises.
-local NO_MEMORY = "not enough memory"
+local NO_MEMORY = require "skynet.nomemory"
 
 ---@class skynet.manager
 local M = {}

@@ -40,29 +40,30 @@ skynet.register_protocol {
 	end,
 }
 
--- What a handler did with a message that was only sent.
-local function report(message, ok, result)
-	if not ok then
-		skynet.error(string.format("mqueue: message from %s failed: %s",
-			skynet.address(message.source), tostring(result)))
-	elseif result then
-		skynet.error(string.format("mqueue: message from %s was a send, its result is lost: %s",
-			skynet.address(message.source), tostring(result)))
-	end
+local function tell(message, what, text)
+	skynet.error(string.format("mqueue: message from %s %s: %s", skynet.address(message.source), what,
+		tostring(text)))
 end
 
-local function finish(message, ok, ...)
-	if not message.reply then
-		report(message, ok, ...)
-	elseif ok then
+local function answer(message, ...)
+	if message.reply then
 		message.reply(true, true, ...)
-	else
-		message.reply(true, false, tostring((...)))
+	elseif (...) then
+		tell(message, "was a send, its result is lost", ...)
 	end
 end
 
 local function serve(message)
-	finish(message, pcall(handler, table.unpack(message.args, 1, message.args.n)))
+	answer(message, handler(table.unpack(message.args, 1, message.args.n)))
+end
+
+-- The handler has raised, or its results cannot be an answer.
+local function fail(message, err)
+	if message.reply then
+		message.reply(true, false, tostring(err))
+	else
+		tell(message, "failed", err)
+	end
 end
 
 -- Whatever a message fails at, the next one is served.
@@ -70,11 +71,8 @@ local function work()
 	while true do
 		local message = pop()
 		local ok, err = pcall(serve, message)
-		if not ok then
-			pcall(skynet.error, err)
-			if message.reply then
-				pcall(message.reply, false)
-			end
+		if not ok and not pcall(fail, message, err) and message.reply then
+			pcall(message.reply, false)
 		end
 	end
 end

@@ -10,6 +10,7 @@
 local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local inbox = require "skynet.socketinbox"
+local NO_MEMORY = require "skynet.nomemory"
 -- The sockets, who waits for them, and what events do to them.
 local pool, onclose, wakeup, is_busy, wake_closers, resume_reading, suspend_for, suspend,
 	pause, overflow, forget = require "skynet.socket.records"()
@@ -206,9 +207,6 @@ function socket.listen(host, port, backlog)
 	end
 	return id, s.addr, s.port
 end
-
--- What Lua raises.
-local NO_MEMORY = "not enough memory"
 
 -- Of a table with the id of a connection, while the callback that got it runs: without it
 -- nobody would close the connection, should there be no memory for it.

@@ -23,14 +23,12 @@ local gatelistener = require "snax.gatelistener"
 local gatesettings = require "snax.gatesettings"
 local gatetls = require "snax.gatetls"
 local notice = require "skynet.notice"
+local NO_MEMORY = require "skynet.nomemory"
 
 local traceback = debug.traceback
 local xpcall = xpcall
 
 local gateserver = {}
-
--- What Lua raises.
-local NO_MEMORY = "not enough memory"
 
 -- Lines about dropped packages in a second, and bytes of the package in one.
 local MAX_DROP_LINES = 32

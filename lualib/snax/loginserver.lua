@@ -13,6 +13,7 @@ local alive = require "skynet.alive"
 local notice = require "skynet.notice"
 local options = require "skynet.options"
 local handshake = require "snax.loginhandshake"
+local NO_MEMORY = require "skynet.nomemory"
 
 -- Most a client may send ahead; its lines are far shorter.
 local RECEIVE_LIMIT = 8192
@@ -39,9 +40,6 @@ local MAX_LINES = 25
 ---@field auth_handler fun(token: string): any, any server, uid; raising refuses
 ---@field login_handler fun(server: any, uid: any, secret: string): string|number|nil
 ---@field command_handler fun(command: string, ...): ...
-
--- What Lua raises.
-local NO_MEMORY = "not enough memory"
 
 local STATUS = {
 	[401] = "401 Unauthorized\n",

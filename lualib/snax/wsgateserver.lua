@@ -24,6 +24,7 @@ local gatelag = require "snax.gatelag"
 local gatelistener = require "snax.gatelistener"
 local gatetls = require "snax.gatetls"
 local notice = require "skynet.notice"
+local NO_MEMORY = require "skynet.nomemory"
 local wsgatesettings = require "snax.wsgatesettings"
 local wscodec = require "wscodec"
 
@@ -33,9 +34,6 @@ local take = inbox.take
 local traceback, xpcall = debug.traceback, xpcall
 
 local wsgateserver = {}
-
--- What Lua raises.
-local NO_MEMORY = "not enough memory"
 
 local TEXT, BINARY, CLOSE, PING, PONG, FAILED = 1, 2, 8, 9, 10, -1
 local KIND = { [TEXT] = "text", [BINARY] = "binary" }

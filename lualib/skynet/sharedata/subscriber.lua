@@ -6,6 +6,7 @@ local skynet = require "skynet"
 local alive = require "skynet.alive"
 local core = require "skynet.sharedata.core"
 local farewell = require "skynet.farewell"
+local NO_MEMORY = require "skynet.nomemory"
 
 -- After a request that failed though the publisher lives, as there was no memory for it; 1/100 s.
 local PAUSE = 10
@@ -76,7 +77,7 @@ function Subscriber:query(name)
 			skynet.yield()
 			if not new.is_followed then
 				new.proxy = nil
-				error("not enough memory", 0)
+				error(NO_MEMORY, 0)
 			end
 			return self.entries[name] or new.proxy
 		end
