@@ -14,6 +14,7 @@ local driver = require "skynet.socketdriver"
 ---@field session userdata
 ---@field buffer userdata
 ---@field ended boolean nothing more will arrive
+---@field broken string? why nothing more can be sent: something before it was not
 ---@field reason string? why, unless the peer has ended the stream as TLS demands
 local stream = {}
 stream.__index = stream
@@ -26,8 +27,8 @@ local nodes = {}
 ---@return skynet.tlsstream
 function stream.new(id, session)
 	-- With all its fields, so that it need not grow.
-	return setmetatable({ id = id, session = session, buffer = driver.buffer(), ended = false, reason = nil },
-		stream)
+	return setmetatable({ id = id, session = session, buffer = driver.buffer(), ended = false, reason = nil,
+		broken = nil }, stream)
 end
 
 -- Send what the session wants to tell its peer.
@@ -167,8 +168,12 @@ end
 ---@return boolean # false if the connection takes nothing more
 ---@return string? # why
 function stream:write(data)
+	if self.broken then
+		return false, self.broken
+	end
 	local ok, bytes = pcall(self.session.write, self.session, data)
 	if not ok then
+		self.broken = bytes
 		flush(self)
 		finish(self, bytes)
 		return false, bytes
@@ -178,7 +183,11 @@ end
 
 ---Tell the peer that nothing follows, and forget what was not read. Does not yield.
 function stream:finish()
-	local ok, bytes = pcall(self.session.shutdown, self.session)
+	-- What is not all must not look so.
+	local ok, bytes = not self.broken, ""
+	if ok then
+		ok, bytes = pcall(self.session.shutdown, self.session)
+	end
 	if ok and bytes ~= "" then
 		socket.write(self.id, bytes)
 	end

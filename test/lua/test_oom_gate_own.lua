@@ -77,6 +77,22 @@ local ws = {
 	close = socket.close,
 }
 
+local secure_ws = {
+	connect = function(port)
+		local c = secure.connect(port)
+		if c then
+			c:write(wsraw.request())
+			c:readline("\r\n\r\n", PATIENCE)
+		end
+		return c
+	end,
+	pack = ws.pack,
+	write = secure.write,
+	read = secure.read,
+	hear = ws.hear,
+	close = secure.close,
+}
+
 -- What a client met that it must not.
 local wrong = {}
 
@@ -152,9 +168,13 @@ test.case("gateserver, where few packages may wait", function()
 	sweep_own("tcp yield", { ordered = true, max_pending = 2 }, plain)
 end)
 
-test.case("gateserver with TLS", function()
-	sweep_own("tcp", { tls = { cert = certs.path "server.pem", key = certs.path "server.key" } }, secure)
-end)
+local function with_tls()
+	return { tls = { cert = certs.path "server.pem", key = certs.path "server.key" } }
+end
+
+test.case("gateserver with TLS", function() sweep_own("tcp", with_tls(), secure) end)
+
+test.case("wsgateserver with TLS", function() sweep_own("ws", with_tls(), secure_ws) end)
 
 test.case("wsgateserver", function() sweep_own("ws", {}, ws) end)
 

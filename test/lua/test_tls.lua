@@ -292,6 +292,32 @@ test.case("TLS can begin on a connection that is in use", function()
 	socket.close(id)
 end)
 
+test.case("a write without memory is the last one, and the stream has no proper end", function()
+	local native = require "allocfail".native
+	local first = ("x"):rep(5000)
+	local n, failed = 0, true
+	while failed do
+		n = n + 1
+		local client, server = pair()
+		local ok, is_sent
+		failed, ok, is_sent = native.attempt(n, "once", client.write, client, first)
+		local follows = client:write "more"
+		client:close()
+		local text, why, rest = server:readall(500)
+		server:close()
+		if not ok then
+			-- It was not begun.
+			test.eq({ follows, text }, { true, "more" })
+		elseif is_sent then
+			test.eq({ follows, text }, { true, first .. "more" })
+		else
+			test.eq({ follows, text }, { false, nil })
+			test.match(why, "truncated")
+			test.ok(rest == first or rest == "", #rest)
+		end
+	end
+end)
+
 test.case("options are checked by name and type", function()
 	for opts, text in pairs {
 		[{ nosuch = 1 }] = "unknown tls option 'nosuch'",
