@@ -27,9 +27,12 @@
 #define FORK_EXTRA 1024
 /* What had no memory tries again after so many cs. */
 #define RETRY_CS 1
-/* A fork or a timer, whose failure nobody is told of, begins with room for its first calls. */
-#define FIRST_CALLS 5
-#define FIRST_SLOTS 70
+/*
+ * A fork or a timer, whose failure nobody is told of, begins with room for its first calls:
+ * no more slots than a new stack has, since those that sleep are many.
+ */
+#define FIRST_CALLS 3
+#define FIRST_SLOTS 30
 
 void
 task_queue_push(struct task_queue *q, struct task *t) {
