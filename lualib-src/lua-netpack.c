@@ -567,6 +567,13 @@ ldispatch(lua_State *L) {
 	return dispatched(L, lua_pcallk(L, 0, 0, 0, 0, dispatched), 0);
 }
 
+// room(): the calls up to who takes a package, which is handed over next, need no memory. Raises.
+static int
+lroom(lua_State *L) {
+	socket_block_room(L);
+	return 0;
+}
+
 // clear(queue): frees everything it holds; it may be used again
 static int
 lclear(lua_State *L) {
@@ -732,7 +739,8 @@ luaopen_skynet_netpack(lua_State *L) {
 	    {"pop", lpop},           {"pack", lpack},         {"clear", lclear},
 	    {"tostring", ltostring}, {"guard", lguard},       {"wait", lwait},
 	    {"sweep", lsweep},       {"route", lroute},       {"waiting", lwaiting},
-	    {"discard", ldiscard},   {"dispatch", ldispatch}, {NULL, NULL},
+	    {"discard", ldiscard},   {"dispatch", ldispatch},
+	    {"room", lroom},       {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},

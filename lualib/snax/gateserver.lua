@@ -61,8 +61,8 @@ local state = {}
 local address = {}
 -- Connections accepted and not yet reported gone.
 local client_number = 0
--- In the ordered mode: fd -> { first, last, [2n - 1] = package, [2n] = its size }
--- while `message` runs.
+-- In the ordered mode: fd -> { first, last, [2n - 1] = package, [2n] = its size } of those that
+-- wait while `message` runs.
 local waiting = {}
 local handler
 -- Those of the handler, for every package.
@@ -328,15 +328,14 @@ local function deliver(fd, n, msg, sz)
 	end
 end
 
-local function put_aside(fd, queued, msg, sz)
+local function put_aside(queued, msg, sz)
 	local last = queued.last
 	queued[last + 1], queued[last + 2] = msg, sz
 	queued.last = last + 2
-	pcall(limit_pending, fd, (queued.last - queued.first + 1) // 2)
 end
 
-local function begin_waiting(fd)
-	local queued = { first = 1, last = 0 }
+local function begin_waiting(fd, msg, sz)
+	local queued = { msg, sz, first = 1, last = 2 }
 	waiting[fd] = queued
 	return queued
 end
@@ -348,36 +347,49 @@ local function give_up(fd, msg, sz, err)
 	report("lost", "end %d of %s: %s", fd, address[fd], err)
 end
 
+local function deliver_waiting(fd, queued)
+	while queued.first < queued.last do
+		local first = queued.first
+		-- From here to `message` nothing fails.
+		netpack.room()
+		local msg, sz = queued[first], queued[first + 1]
+		queued[first], queued[first + 1] = nil, nil
+		queued.first = first + 2
+		if is_open(fd) then
+			deliver(fd, state[fd], msg, sz)
+		else
+			drop(fd, msg, sz)
+		end
+		if held[fd] then
+			ease_pending(fd, (queued.last - queued.first + 1) // 2)
+		end
+	end
+end
+
 -- One package after the other, although `message` may yield.
-local function deliver_ordered(fd, n, msg, sz)
+local function deliver_ordered(fd, msg, sz)
 	local queued = waiting[fd]
 	if queued then
-		local ok, err = pcall(put_aside, fd, queued, msg, sz)
+		local ok, err = pcall(put_aside, queued, msg, sz)
 		if not ok then
-			give_up(fd, msg, sz, err)
+			return give_up(fd, msg, sz, err)
 		end
-		return
+		return limit_pending(fd, (queued.last - queued.first + 1) // 2)
 	end
-	local ok
-	ok, queued = pcall(begin_waiting, fd)
+	local ok, err
+	ok, queued = pcall(begin_waiting, fd, msg, sz)
 	if not ok then
 		return give_up(fd, msg, sz, queued)
 	end
-	repeat
-		if not is_open(fd) then
-			pcall(drop, fd, msg, sz)
-		elseif not pcall(deliver, fd, state[fd], msg, sz) then
-			cut_off(fd)
-		end
-		local first = queued.first
-		msg, sz = queued[first], queued[first + 1]
-		queued[first], queued[first + 1] = nil, nil
-		queued.first = first + 2
-		if held[fd] then
-			pcall(ease_pending, fd, (queued.last - first - 1) // 2)
-		end
-	until not msg
+	ok, err = pcall(deliver_waiting, fd, queued)
 	waiting[fd] = nil
+	if not ok then
+		cut_off(fd)
+		for i = queued.first, queued.last, 2 do
+			driver.drop(queued[i], queued[i + 1])
+		end
+		error(err, 0)
+	end
 end
 
 local event = {}
@@ -389,7 +401,7 @@ local function dispatch_package(fd, msg, sz)
 	elseif is_direct then
 		on_message(fd, msg, sz)
 	elseif is_ordered then
-		deliver_ordered(fd, n, msg, sz)
+		deliver_ordered(fd, msg, sz)
 	else
 		deliver(fd, n, msg, sz)
 	end

@@ -136,6 +136,8 @@ allocfail.case("netpack.sweep tells all who were silent, or raises and tells the
 	check = function(_, _, list) test.eq(#list, 40) end,
 })
 
+allocfail.case("netpack.room", { run = netpack.room })
+
 allocfail.case("netpack.wait, route, waiting, discard", {
 	make = function() return silent_queue(1) end,
 	run = function(q)
