@@ -113,13 +113,14 @@ local function new_entry()
 end
 
 -- The launch of an entry is under way from here on.
-local function start_one(key, entry, context, start, ...)
+local function start_one(entry, context, start, ...)
 	entry.launch = {
 		thread = coroutine.running(),
 		session = context.session,
 		source = context.source,
 	}
-	return start(...) or error(string.format("unique service %s exited during its start", key), 0)
+	-- Called by pcall, so that an error does not begin with a line of this file.
+	return pcall(start, ...)
 end
 
 local function launch(key, context, start, ...)
@@ -130,11 +131,17 @@ local function launch(key, context, start, ...)
 	if entry and entry.launch then
 		return wait_entry(key, entry, context)
 	end
+	local exited = string.format("unique service %s exited during its start", key)
 	if not entry or entry.err then
 		entry = new_entry()
 		registry[key] = entry
 	end
-	local ok, result = pcall(start_one, key, entry, context, start, ...)
+	local called, ok, result = pcall(start_one, entry, context, start, ...)
+	if not called then
+		ok, result = false, ok
+	elseif ok and not result then
+		ok, result = false, exited
+	end
 	-- Tell everybody. There is a frame for each call here, as pcall had one: whoever waits does
 	-- not wait for ever, should there be no memory for another.
 	local waiting = entry.waiting
