@@ -736,11 +736,19 @@ add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
 int
 luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"pop", lpop},           {"pack", lpack},         {"clear", lclear},
-	    {"tostring", ltostring}, {"guard", lguard},       {"wait", lwait},
-	    {"sweep", lsweep},       {"route", lroute},       {"waiting", lwaiting},
-	    {"discard", ldiscard},   {"dispatch", ldispatch},
-	    {"room", lroom},       {NULL, NULL},
+	    {"pop", lpop},
+	    {"pack", lpack},
+	    {"clear", lclear},
+	    {"tostring", ltostring},
+	    {"guard", lguard},
+	    {"wait", lwait},
+	    {"sweep", lsweep},
+	    {"route", lroute},
+	    {"waiting", lwaiting},
+	    {"discard", ldiscard},
+	    {"dispatch", ldispatch},
+	    {"room", lroom},
+	    {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},
