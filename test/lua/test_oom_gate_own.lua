@@ -1,5 +1,5 @@
 -- Gates whose own callbacks need memory, and gates with TLS, whose allocations fail, each in its
--- turn: what a client gets back is how its answers begin, in order, and then either goes on or
+-- turn or every so many: what a client gets back is how its answers begin, in order, and then either goes on or
 -- ends. Time limits hold, and a gate that could not be opened can be opened then.
 
 local skynet = require "skynet"
@@ -15,6 +15,8 @@ local frame = watchdog.frame
 
 -- What does not come in this time does not come, 1/100 s.
 local PATIENCE = 100
+-- Every so many allocations has its turn; all would take long.
+local STEP = 2
 -- A gate that counted connections that are gone would soon be full.
 local CLIENTS = 8
 -- What a block that is lost each time adds up to is more than the slack.
@@ -149,6 +151,7 @@ local function sweep_own(what, conf, proto)
 	local gate, port = watchdog.open("oom_gate " .. what, conf)
 	sweep {
 		handle = gate,
+		step = STEP,
 		timers = true, -- of handshakes
 		exchange = function() return talk(proto, port) end,
 		each = function()
