@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "lauxlib.h"
+#include "ldo.h"
 #include "lshare.h"
 #include "lstate.h"
 #include "lualib.h"
