@@ -57,11 +57,6 @@ check_range(lua_State *L, const struct aoi *a, int arg) {
 	return range;
 }
 
-static int
-no_memory(lua_State *L) {
-	return lua_nomem(L);
-}
-
 //------------------------------------------------------------ life and death
 
 /* The number option `name`. */
@@ -95,7 +90,7 @@ lnew(lua_State *L) {
 	b->space = NULL;
 	luaL_setmetatable(L, META);
 	b->space = aoi_new(&o);
-	return b->space != NULL ? 1 : no_memory(L);
+	return b->space != NULL ? 1 : lua_nomem(L);
 }
 
 /* space:close() */
@@ -130,7 +125,7 @@ ladd(lua_State *L) {
 	if (aoi_find(a, id) != NULL) {
 		return luaL_error(L, "aoi: there is an object %I already", (LUAI_UACINT)id);
 	}
-	return aoi_add(a, id, &role, x, y) != NULL ? 0 : no_memory(L);
+	return aoi_add(a, id, &role, x, y) != NULL ? 0 : lua_nomem(L);
 }
 
 /* space:move(id, x, y) */
@@ -140,7 +135,7 @@ lmove(lua_State *L) {
 	struct aoi_object *o = check_object(L, a);
 	double x, y;
 	check_place(L, a, 3, &x, &y);
-	return aoi_move(a, o, x, y) ? 0 : no_memory(L);
+	return aoi_move(a, o, x, y) ? 0 : lua_nomem(L);
 }
 
 /* space:set_range(id, range) */
@@ -152,14 +147,14 @@ lset_range(lua_State *L) {
 	if (!aoi_object_is_watcher(o)) {
 		return luaL_error(L, "aoi: object %I does not watch", (LUAI_UACINT)lua_tointeger(L, 2));
 	}
-	return aoi_set_range(a, o, range) ? 0 : no_memory(L);
+	return aoi_set_range(a, o, range) ? 0 : lua_nomem(L);
 }
 
 /* space:remove(id) */
 static int
 lremove(lua_State *L) {
 	struct aoi *a = check_space(L);
-	return aoi_remove(a, check_object(L, a)) ? 0 : no_memory(L);
+	return aoi_remove(a, check_object(L, a)) ? 0 : lua_nomem(L);
 }
 
 /* space:place(id) -> x, y; nil when there is no such object */
@@ -185,7 +180,7 @@ lupdate(lua_State *L) {
 	struct aoi *a = check_space(L);
 	lua_settop(L, 2);
 	if (!aoi_update(a)) {
-		return no_memory(L);
+		return lua_nomem(L);
 	}
 	size_t count;
 	const struct aoi_event *e = aoi_events(a, &count);
