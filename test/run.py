@@ -39,7 +39,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "process")]
 import harness  # noqa: E402  (needs the environment above)
 
 # A whole file may take this long before it counts as hung.
-FILE_LIMIT = {"release": 120, "debug": 240, "ubsan": 240}.get(ARGS.variant, 600)
+FILE_LIMIT = {"release": 300, "debug": 300, "ubsan": 300}.get(ARGS.variant, 600)
 
 
 # The thread sanitizer itself giving up, which it rarely does when two threads

@@ -46,7 +46,7 @@ function rt.logged(pattern, from)
 	test.wait_for(function()
 		found = rt.lines(pattern, from)[1]
 		return found
-	end, 1000, "log line " .. pattern)
+	end, nil, "log line " .. pattern)
 	return found
 end
 
@@ -69,7 +69,7 @@ end
 
 ---Wait for a task of rt.start. Yields.
 function rt.join(r)
-	test.wait_for(function() return r.done end, 1000, "a task")
+	test.wait_for(function() return r.done end, nil, "a task")
 	return table.unpack(r.list, 1, r.list.n)
 end
 

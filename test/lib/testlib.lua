@@ -102,11 +102,14 @@ function test.match(s, pattern)
 	end
 end
 
+-- Only bounds a failure: no machine is to be so slow, or to stop for so long.
+local LIMIT = 6000
+
 ---Poll until pred() is true; yields. Raises after `cs` centiseconds.
 ---@param pred fun():any
----@param cs integer? limit, default 1000
+---@param cs integer? limit, default 6000
 function test.wait_for(pred, cs, what)
-	local deadline = skynet.now() + (cs or 1000)
+	local deadline = skynet.now() + (cs or LIMIT)
 	while true do
 		local v = pred()
 		if v then
