@@ -1,6 +1,6 @@
 -- Connections that come and go, in every way a connection can end: descriptors, ids and
--- memory are as before. Two seconds in `make test`, as long as SOAK_SECONDS says in
--- `make soak`.
+-- memory are as before. Two seconds in `make test`, or less; as long as SOAK_SECONDS says
+-- in `make soak`.
 -- also with: socket_thread = 3
 
 local skynet = require "skynet"
@@ -10,7 +10,11 @@ local driver = require "skynet.socketdriver"
 local test = require "testlib"
 
 local LANES = 32
-local SECONDS = tonumber(skynet.getenv "soak_seconds") or 2
+local SOAK_SECONDS = tonumber(skynet.getenv "soak_seconds")
+local SECONDS = SOAK_SECONDS or 2
+-- Each keeps a port of its client for a minute (TIME_WAIT). A fast machine would leave none
+-- for the tests that come next.
+local MOST = SOAK_SECONDS and math.huge or 6000
 
 -- Errors of connections that were reset are expected, thousands of them.
 skynet.error = function() end
@@ -74,7 +78,7 @@ local function cycle(port, n)
 	socket.close(id)
 end
 
-local function run_lanes(port, seconds)
+local function run_lanes(port, seconds, most)
 	local deadline = skynet.now() + seconds * 100
 	local done, left, problem = 0, LANES, nil
 	for lane = 1, LANES do
@@ -85,7 +89,7 @@ local function run_lanes(port, seconds)
 					cycle(port, n)
 					n = n + 1
 					done = done + 1
-				until skynet.now() >= deadline
+				until skynet.now() >= deadline or done >= most
 			end)
 			problem = problem or (not ok and err or nil)
 			left = left - 1
@@ -97,7 +101,8 @@ local function run_lanes(port, seconds)
 end
 
 local function descriptors()
-	local f <close> = assert(io.popen("ls /proc/" .. io.open("/proc/self/stat"):read "n" .. "/fd"))
+	local stat <close> = assert(io.open "/proc/self/stat")
+	local f <close> = assert(io.popen("ls /proc/" .. stat:read "n" .. "/fd"))
 	local n = 0
 	for _ in f:lines() do n = n + 1 end
 	return n
@@ -112,10 +117,10 @@ end
 test.case("thousands of connections leave nothing behind", function()
 	local listener, _, port = socket.listen("127.0.0.1", 0, 1024)
 	socket.start(listener, serve)
-	run_lanes(port, 1)
+	run_lanes(port, 1, MOST // 2)
 	test.wait_for(function() return #socket.netstat() == 1 end)
 	local _, files, bytes = counters()
-	local done = run_lanes(port, SECONDS)
+	local done = run_lanes(port, SECONDS, MOST)
 	test.ok(done >= LANES)
 	local s, f, b
 	local ok = pcall(test.wait_for, function()

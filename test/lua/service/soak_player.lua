@@ -11,7 +11,9 @@ function command.echo(text)
 	return text
 end
 
--- Sends `text` through a loopback connection and returns what came out.
+-- Sends `text` through a loopback connection and returns what came out. It is the client that
+-- ends it: whoever does keeps its port for a minute (TIME_WAIT), and while a client's port can
+-- be had again for another listener, a listener's can't. There are ten thousands of them.
 function command.loopback(text)
 	local listener, _, port = socket.listen("127.0.0.1", 0)
 	socket.start(listener, function(id)
@@ -19,6 +21,7 @@ function command.loopback(text)
 		local data = socket.read(id, #text)
 		if data then
 			socket.write(id, data)
+			socket.read(id)
 		end
 		socket.close(id)
 	end)
