@@ -154,7 +154,9 @@ test.case("INFO of the provider lists what lives", function()
 	test.eq(entry.status, nil)
 	local waiting = rt.start(service.new, "waiting", function()
 		local skynet = require "skynet"
-		skynet.start(function() skynet.sleep(20) end)
+		skynet.start(function()
+			while not skynet.getenv "waiting_may_start" do skynet.sleep(1) end
+		end)
 	end)
 	test.wait_for(function()
 		for _, e in pairs(info()) do
@@ -163,6 +165,7 @@ test.case("INFO of the provider lists what lives", function()
 			end
 		end
 	end)
+	skynet.setenv("waiting_may_start", "yes")
 	test.eq(rt.join(waiting), true)
 	test.err(function()
 		skynet.call(skynet.uniqueservice "service_provider", "lua", "nosuch")
