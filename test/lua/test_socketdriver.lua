@@ -283,7 +283,7 @@ test.case("resolve gives each address once", function()
 		seen[a] = true
 	end
 	test.ok(seen["127.0.0.1"])
-	test.err(function() driver.resolve "no.such.host.invalid" end, "Name or service not known")
+	test.err(function() driver.resolve(test.NO_HOST) end, "Name or service not known")
 end)
 
 ------------------------------------------------------------------ streams
@@ -352,7 +352,7 @@ test.case("a connect to nowhere is one error", function()
 	-- A port that a listener has just left may be another test's by now.
 	local id = driver.connect("127.0.0.1", 1)
 	test.eq(event(ERROR, id).text, "Connection refused")
-	id = driver.connect("no.such.host.invalid", 80)
+	id = driver.connect(test.NO_HOST, 80)
 	test.eq(event(ERROR, id).text, "Name or service not known")
 	test.eq(driver.connect(("a"):rep(232), 80), -1)
 end)
@@ -373,7 +373,8 @@ end)
 test.case("closing with queued output tells CLOSING and delivers", function()
 	local client, server = pair()
 	driver.pause(server)
-	local size = 8 * 1024 * 1024
+	-- More than the kernel takes.
+	local size = 16 * 1024 * 1024
 	test.eq(driver.send(client, ("z"):rep(size)), true)
 	driver.close(client)
 	event(CLOSE, client)
@@ -382,7 +383,8 @@ test.case("closing with queued output tells CLOSING and delivers", function()
 	driver.start(server)
 	wait_bytes(server, size)
 	event(CLOSE, server)
-	test.eq(info_of(client), nil)
+	-- The peer may hear of the end before the record is gone: another loop serves it.
+	test.wait_for(function() return info_of(client) == nil end)
 	driver.close(server)
 end)
 
