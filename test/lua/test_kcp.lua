@@ -233,11 +233,13 @@ test.case("a flood of bad datagrams is no flood of lines", function()
 		clients[i] = assert(kcp.connect(HOST, server.port))
 	end
 	test.wait_for(function() return #accepted == N end)
-	local from = rt.mark()
+	local from, begin = rt.mark(), skynet.now()
 	for i = 1, N do
 		accepted[i]:input "garbage"
 	end
-	test.eq(#rt.lines("datagram from", from), MAX_LINES)
+	local seconds = (skynet.now() - begin) // 100 + 1 -- one, unless the machine stops meanwhile
+	local lines = #rt.lines("datagram from", from)
+	test.ok(lines >= MAX_LINES and lines <= seconds * MAX_LINES, "lines: " .. lines)
 	for i = 1, N do
 		clients[i]:shutdown()
 	end
@@ -283,9 +285,10 @@ test.case("options are checked", function()
 	test.err(function() serve { mtu = 10 } end, "kcp option 'mtu' is out of range: 64 to 65507, got 10")
 	test.err(function() serve { interval = 0 } end, "kcp option 'interval' is out of range: 10 to 5000")
 	test.err(function() serve { send_limit = -1 } end, "kcp option 'send_limit' is out of range: 0 to")
-	local none, why = kcp.connect("no.such.host.invalid", 1)
+	-- A name that no host may have: no name server is asked.
+	local none, why = kcp.connect("-no.such.host.invalid", 1)
 	test.eq(none, nil)
-	test.match(why, "no.such.host.invalid: Name or service not known")
+	test.match(why, "%-no.such.host.invalid: Name or service not known")
 end)
 
 ----------------------------------------------------------------- strangers

@@ -70,7 +70,7 @@ local function settled(want)
 	local ok = pcall(test.wait_for, function()
 		got = held()
 		return got <= want
-	end, 2000)
+	end)
 	if not ok then
 		error(string.format("%.0f bytes held, want at most %.0f", got, want), 0)
 	end

@@ -95,10 +95,11 @@ test.case("what a socket received belongs to its service, before and after it ge
 	local function mine() return memory.services()[skynet.self()] end
 	local before = mine()
 	test.eq(before.undelivered, 0)
-	local function is_charged(m) return not has_accounts or m.c >= before.c + SIZE end
+	-- What was sent before is freed meanwhile, see above.
+	local function is_charged(m) return not has_accounts or m.c > before.c + SIZE // 2 end
 	socket.write(id, ("u"):rep(SIZE))
 	-- This message goes on: nothing is delivered, whatever arrives.
-	local deadline = skynet.hpc() + 10 * 10 ^ 9
+	local deadline = skynet.hpc() + 60 * 10 ^ 9
 	local m
 	repeat
 		m = mine()

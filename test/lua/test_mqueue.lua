@@ -13,11 +13,12 @@ local h
 test.case("a request waits until the one before it is done", function()
 	h = skynet.newservice "rt_mqueue"
 	local from = rt.mark()
-	local first = rt.start(mqueue.call, h, "sleep", 3)
+	local first = rt.start(mqueue.call, h, "wait")
 	local second = rt.start(mqueue.call, h, "ret", 1, nil, 3)
 	skynet.yield()
 	test.eq(skynet.call(h, "lua"), 1)
 	test.ok(not second.done)
+	skynet.call(h, "lua", "go")
 	rt.join(first)
 	test.eq(table.pack(rt.join(second)), { true, "ret", 1, nil, 3, n = 5 })
 	test.eq(skynet.call(h, "lua"), 0)
