@@ -91,7 +91,8 @@ local function waiting_server()
 			for _ = #tokens + 1, want do
 				socket.write(client, "x")
 			end
-			test.wait_for(function() return #tokens == want end)
+			-- There may be one more that a full server has not dropped.
+			test.wait_for(function() return #tokens >= want end)
 		end
 	end
 	function self.let_go()
@@ -128,6 +129,7 @@ test.case("so many callbacks may wait, what comes beside is dropped and told", f
 	server.let_go()
 	server.fill(3)
 	-- A line a second, which says how many there were.
+	local begin = skynet.now()
 	local lines = test.logged("drop udp package", function(found)
 		for _ = 1, 200 do
 			socket.write(server.client, "too much")
@@ -135,7 +137,7 @@ test.case("so many callbacks may wait, what comes beside is dropped and told", f
 		end
 		test.wait_for(function() return #found > 0 end)
 	end)
-	test.ok(#lines <= 5, "a line for each")
+	test.ok(#lines <= (skynet.now() - begin) // 100 + 2, "a line for each")
 	test.eq(server.running(), 3)
 	socket.udp_limit(server.id, 0)
 	server.fill(10)
