@@ -303,7 +303,7 @@ test.case("a write without memory is the last one, and the stream has no proper 
 		failed, ok, is_sent = native.attempt(n, "once", client.write, client, first)
 		local follows = client:write "more"
 		client:close()
-		local text, why, rest = server:readall(500)
+		local text, why, rest = server:readall(6000)
 		server:close()
 		if not ok then
 			-- It was not begun.

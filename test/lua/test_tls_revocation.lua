@@ -186,7 +186,7 @@ test.case("a gate takes new lists when it is opened again, and keeps its connect
 		mallory:close()
 	end
 	skynet.call(gate, "lua", "close")
-	skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = port, tls = options(pem "all.crl") })
+	skynet.call(gate, "lua", "open", { address = "127.0.0.1", port = 0, tls = options(pem "all.crl") })
 	alice:write(watchdog.frame "still here")
 	test.eq(watchdog.expect "data", { "data", fd, "still here", n = 3 })
 	alice:close()

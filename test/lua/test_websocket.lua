@@ -554,7 +554,7 @@ end)
 
 test.case("silent peers are pinged, and dropped when they stay silent", function()
 	local handle, notes = recorder()
-	local port, results = serve(handle, { ping_interval = 5, idle_timeout = 100 })
+	local port, results = serve(handle, { ping_interval = 5, idle_timeout = 200 })
 	local id = raw.connect(port)
 	test.eq(raw.next(id), "9:")
 	socket.write(id, frame(10))

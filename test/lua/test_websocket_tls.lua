@@ -18,10 +18,12 @@ certs.make()
 local results = {}
 
 local function serve(handle, options)
-	results = {}
+	-- Its own: of those before some may still be to come.
+	local mine = {}
+	results = mine
 	local listener, _, port = socket.listen("127.0.0.1", 0)
 	socket.start(listener, function(id, addr)
-		results[#results + 1] = table.pack(websocket.accept(id, handle, "wss", addr, options))
+		mine[#mine + 1] = table.pack(websocket.accept(id, handle, "wss", addr, options))
 	end)
 	return port
 end

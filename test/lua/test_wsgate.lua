@@ -253,7 +253,7 @@ test.case("slow upgrades, silent clients and those without a first message are d
 	test.match(socket.readall(id), "^HTTP/1.1 408 ")
 	socket.close(id)
 	skynet.kill(gate)
-	gate, port = open_gate { first_timeout = 10 }
+	gate, port = open_gate { first_timeout = 100 }
 	local fd
 	id, fd = accept(gate, port)
 	test.match(raw.next(id), "^8:1008:no message in time")
@@ -265,12 +265,12 @@ test.case("slow upgrades, silent clients and those without a first message are d
 	skynet.call(gate, "lua", "accept", fd)
 	test.eq(raw.next(id), "10:sync")
 	expect "data"
-	skynet.sleep(70)
+	skynet.sleep(150)
 	socket.write(id, frame(1, "later"))
 	test.eq(expect "data", { "data", fd, "later", n = 3 })
 	socket.close(id)
 	skynet.kill(gate)
-	gate, port = open_gate { idle_timeout = 100, ping_interval = 3 }
+	gate, port = open_gate { idle_timeout = 200, ping_interval = 3 }
 	id, fd = accept(gate, port)
 	test.eq(raw.next(id), "9:")
 	repeat until raw.next(id) == "end"
@@ -296,7 +296,7 @@ local function data_number()
 end
 
 test.case("a client that floods is closed with 1008, or slowed down", function()
-	local gate, port = open_gate { package_rate = 10, package_burst = 5, rate_policy = "close" }
+	local gate, port = open_gate { package_rate = 1, package_burst = 5, rate_policy = "close" }
 	local id, fd = accept(gate, port)
 	flood(id, 50)
 	test.match(raw.next(id), "^8:1008:too many messages")
