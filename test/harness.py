@@ -6,6 +6,7 @@ arguments, raises when its claim does not hold, and may raise Skip. Every node
 started through Node is ended by its context manager, whatever happens.
 """
 
+import codecs
 import contextlib
 import os
 import random
@@ -27,7 +28,7 @@ SKYNET = os.path.join(OUT, "skynet")
 # The plain interpreter of this variant: it has the sanitizer that the modules in OUT need.
 LUA = os.path.join(ROOT, os.environ.get("LUA_BIN", "3rd/lua/lua"))
 # How long an awaited event may take. Generous: it only bounds a failure.
-LIMIT = 60 if VARIANT == "release" else 180
+LIMIT = 120 if VARIANT == "release" else 240
 
 if VARIANT == "tsan":
     _supp = os.path.join(ROOT, "test", "tsan.supp")
@@ -51,16 +52,43 @@ class Skip(Exception):
     """Raised by a test that cannot run here; the text says why."""
 
 
-def free_port(kind=socket.SOCK_STREAM):
+def _first_given_port():
+    """The first of the ports that the system gives to whoever asks for any."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+            return int(f.read().split()[0])
+    except OSError:
+        return 32768
+
+
+# Which ports free_port gives: of so many processes, the how-manieth this is; and those given before.
+_share = [0, 1]
+_given = set()
+
+
+def take_share(taken, of):
+    """In each of the `of` processes that run tests: no two give the same port. `taken`: a counter of theirs."""
+    with taken.get_lock():
+        _share[:] = taken.value % of, of
+        taken.value += 1
+    random.seed()
+
+
+def free_port():
     """A loopback port that was free a moment ago, for a server that can't choose one itself.
 
-    It is below those that the system gives to whoever asks for any, so that the tests that
-    run at the same time don't get it by chance.
+    It is below those that the system gives to whoever asks for any, and no other test of this run
+    gets it, so that nobody takes it by chance.
     """
+    last = _first_given_port()
     while True:
-        port = random.randrange(10000, 32768)
-        with socket.socket(socket.AF_INET, kind) as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
+        port = random.randrange(10000, last if last > 12000 else 32768)
+        if port % _share[1] != _share[0] or port in _given:
+            continue
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 
@@ -115,11 +143,13 @@ class Node:
         cmd = list(wrapper) + [SKYNET] + ([self.config] if args is None else args)
         self.proc = subprocess.Popen(cmd, cwd=cwd or self.dir, stdin=stdin, env=full_env,
                                      stdout=stdout, stderr=stderr)
+        _nodes.add(self)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self):
         pipe = self.proc.stdout or self.proc.stderr
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         while True:
             try:
                 data = os.read(pipe.fileno(), 65536) if pipe else b""
@@ -129,18 +159,19 @@ class Node:
                 if not data:
                     self._closed = True
                 else:
-                    self.text += data.decode("utf-8", "replace")
+                    self.text += decoder.decode(data)
                 self._lock.notify_all()
             if not data:
                 return
 
     def wait_for(self, pattern, limit=LIMIT, start=0):
-        """Wait until the output (from offset start) matches the regex; the match."""
+        """Wait until the output (from offset start) matches the regex; the match. It sees whole lines only."""
         rx = re.compile(pattern, re.M)
         end = time.monotonic() + limit
         with self._lock:
             while True:
-                m = rx.search(self.text, start)
+                whole = len(self.text) if self._closed else self.text.rfind("\n") + 1
+                m = rx.search(self.text, start, whole)
                 if m:
                     return m
                 left = end - time.monotonic()
@@ -177,6 +208,7 @@ class Node:
         if status is None:
             self.proc.kill()
             self.proc.wait()
+        _nodes.discard(self)
         self._reader.join(5)
         for pipe in filter(None, (self.proc.stdout, self.proc.stderr)):
             pipe.close()
@@ -186,6 +218,16 @@ class Node:
         elif hasattr(value, "add_note") and self.text:
             state = "was running" if status is None else f"had ended with {status}"
             value.add_note(f"the node {state}; its last output:\n{self.text[-3000:]}")
+
+
+# Those whose context has not ended.
+_nodes = set()
+
+
+def end_nodes():
+    """End the nodes of a test that failed before it entered their contexts."""
+    for node in list(_nodes):
+        node.__exit__(AssertionError, None, None)
 
 
 SANITIZER = re.compile(r"(ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error: )")
@@ -217,29 +259,55 @@ def reset(sock):
 
 def wait_refused(port):
     """Wait until nobody listens on a loopback port any more."""
-    for _ in range(1000):
+    end = time.monotonic() + LIMIT
+    while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=0.1).close()
         except ConnectionRefusedError:
             return
         except (TimeoutError, ConnectionResetError):
             pass  # the kernel's queue is full, or was closed just now
-    raise AssertionError(f"port {port} still has a listener")
+        assert time.monotonic() < end, f"port {port} still has a listener"
+        time.sleep(0.005)
+
+
+def until_it_works(f):
+    """The first result of f that is no failure. For what has tight limits of time, which on a busy machine also
+    end who behaves."""
+    end = time.monotonic() + LIMIT
+    while True:
+        try:
+            return f()
+        except (OSError, AssertionError):
+            if time.monotonic() > end:
+                raise
+
+
+class Rate:
+    """Watches that lines are bounded to so many a second, from now on."""
+
+    def __init__(self, node):
+        self.node, self.mark, self.begin = node, len(node.text), time.monotonic()
+
+    def check(self, line, most):
+        """No more than `most` lines in a second match the regex."""
+        n = len(re.findall(line, self.node.text[self.mark:]))
+        # After the count: what is written meanwhile must not have been counted.
+        seconds = int(time.monotonic() - self.begin) + 2
+        assert n <= most * seconds, f"{n} lines {line} in {seconds} s"
 
 
 def flood_of_lines(node, connect, *lines):
     """Let connections come and go in crowds until the node has left out log lines about them,
     of each kind that matches; it may write a hundred of one in a second."""
-    begin = time.monotonic()
+    rate = Rate(node)
     while not all(re.search(line + r" \(and \d+ more of that kind before\)", node.text) for line in lines):
-        assert time.monotonic() < begin + LIMIT, f"nothing was left out of\n{node.text[-3000:]}"
+        assert time.monotonic() < rate.begin + LIMIT, f"nothing was left out of\n{node.text[-3000:]}"
         crowd = [connect() for _ in range(300)]
         for c in crowd:
             c.close()
-    seconds = int(time.monotonic() - begin) + 2
     for line in lines:
-        n = len(re.findall(line, node.text))
-        assert n <= 100 * seconds, f"{n} lines {line} in {seconds} s"
+        rate.check(line, 100)
 
 
 class Client:
@@ -303,7 +371,7 @@ class Client:
         self.close()
 
 
-def make(*words, limit=900):
+def make(*words, limit=2400):
     """Run make in the tree, as from a fresh shell; gives what it said. Raises when
     it fails. For tests of other builds than the one under test: give such a build
     a folder of its own."""

@@ -9,10 +9,13 @@ with four), test/process (Python functions that drive the real binary).
 import argparse
 import concurrent.futures
 import importlib
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 
@@ -38,9 +41,13 @@ os.environ["SKYNET_VARIANT"] = ARGS.variant
 sys.path[:0] = [HERE, os.path.join(HERE, "process")]
 import harness  # noqa: E402  (needs the environment above)
 
-# A whole file may take this long before it counts as hung.
-FILE_LIMIT = {"release": 300, "debug": 300, "ubsan": 300}.get(ARGS.variant, 600)
+# A whole file may take this long before it counts as hung, and a Python function so long: some
+# build the tree. Generous: they only bound a failure.
+FILE_LIMIT = {"release": 600}.get(ARGS.variant, 1200)
+FUNCTION_LIMIT = 3000
 
+# What the end of the output says again of failed tests: of so many, so many lines of each.
+MOST_TOLD, MOST_LINES, MOST_COLUMNS = 20, 20, 200
 
 # The thread sanitizer itself giving up, which it rarely does when two threads
 # map memory at once; no report about the program. Such a test runs again.
@@ -51,23 +58,51 @@ SOAK_SECONDS = int(os.environ.get("SOAK_SECONDS", 0))
 
 
 class Result:
+    """What became of a job. `failed` has names, all there is to say, and the few lines to say again."""
+
     def __init__(self):
         self.passed, self.failed, self.skipped = 0, [], []
 
     def ok(self):
         self.passed += 1
 
-    def fail(self, name, text=""):
-        self.failed.append((name, text))
+    def fail(self, name, text="", brief=None):
+        self.failed.append((name, text, shortened(text.splitlines()) if brief is None else brief))
+
+
+def shortened(lines, most=MOST_LINES):
+    """The first few and the last of the lines that are not empty, none too long."""
+    lines = [line[:MOST_COLUMNS] for line in map(str.rstrip, lines) if line]
+    if len(lines) <= most:
+        return lines
+    head = most // 3
+    return [*lines[:head], f"... {len(lines) - most + 1} lines ...", *lines[head + 1 - most:]]
+
+
+def brief_of(error):
+    """An exception of a test in MOST_LINES: where it was raised, what it says, and its notes, which
+    have the end of a node's output."""
+    places = [f"{os.path.basename(f.filename)}:{f.lineno} in {f.name}: {f.line}"
+              for f in traceback.extract_tb(error.__traceback__) if f.filename != os.path.abspath(__file__)]
+    said = "".join(traceback.format_exception_only(error)).splitlines()
+    notes = "\n".join(getattr(error, "__notes__", ())).splitlines()
+    said = said[:len(said) - len(notes)]
+    # Of what it says the beginning has the reason, and most of the rest is output that the notes have.
+    rest = MOST_LINES - len(shortened(places, 5)) - len(shortened(said, 7))
+    return shortened(places, 5) + shortened(said, 7) + [line[:MOST_COLUMNS] for line in notes if line][-rest:]
 
 
 def run(cmd, **kw):
-    try:
-        p = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           stdin=subprocess.DEVNULL, timeout=FILE_LIMIT, **kw)
-        return p.returncode, p.stdout.decode("utf-8", "replace")
-    except subprocess.TimeoutExpired as e:
-        return -999, (e.stdout or b"").decode("utf-8", "replace") + f"\nhung: over {FILE_LIMIT} s"
+    """Status and output of a command, which is ended after FILE_LIMIT with all that it has started."""
+    with subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                          start_new_session=True, **kw) as p:
+        try:
+            out, _ = p.communicate(timeout=FILE_LIMIT)
+            return p.returncode, out.decode("utf-8", "replace")
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, signal.SIGKILL)
+            out, _ = p.communicate()
+            return -999, out.decode("utf-8", "replace") + f"\nhung: over {FILE_LIMIT} s"
 
 
 def read_tap(name, code, text, result, want_code=0, plan=True):
@@ -98,7 +133,10 @@ def unit_test(path):
     # A group of cmocka prints its own plan; a binary may have several groups.
     for m in re.finditer(r"^(not )?ok (?:\d+ )?- ([^\n]*)((?:\n#[^\n]*)*)", text, re.M):
         if m.group(1):
-            result.fail(f"{os.path.basename(path)}: {m.group(2)}", text[-3000:])
+            # What fail_msg says is not in its place: it comes through standard error.
+            said = [line for line in text.splitlines() if line.startswith("ERROR: ")]
+            result.fail(f"{os.path.basename(path)}: {m.group(2)}", m.group(3).strip() + "\n" + text[-3000:],
+                        shortened(m.group(3).splitlines() + said))
         else:
             result.ok()
     if not result.passed and not result.failed:
@@ -156,16 +194,27 @@ def process_test(module, function, more=""):
     result = Result()
     name = f"{module}.{function}{more and ' with '}{more}"
     harness.extra.config = more
+    signal.signal(signal.SIGALRM, hung)
+    signal.alarm(FUNCTION_LIMIT)
     try:
         getattr(importlib.import_module(module), function)()
         result.ok()
     except harness.Skip as e:
         result.skipped.append(f"{name}: {e}")
-    except BaseException:  # noqa: B902  one test's failure is one line
-        result.fail(name, traceback.format_exc()[-6000:])
+    except BaseException as e:  # noqa: B902  one test's failure is one line
+        text = traceback.format_exc()
+        if len(text) > 12000:
+            text = f"{text[:6000]}\n... {len(text) - 12000} characters ...\n{text[-6000:]}"
+        result.fail(name, text, brief_of(e))
     finally:
+        signal.alarm(0)
         harness.extra.config = ""
+        harness.end_nodes()
     return result
+
+
+def hung(*_):
+    raise AssertionError(f"hung: over {FUNCTION_LIMIT} s")
 
 
 def files(folder, pattern):
@@ -200,45 +249,86 @@ def jobs():
                     yield f"process/{module}.{function}+", process_test, (module, function, more)
 
 
+def run_once(job):
+    try:
+        return job[1](*job[2])
+    except BaseException as e:  # noqa: B902
+        r = Result()
+        r.fail(job[0], traceback.format_exc()[-3000:], brief_of(e))
+        return r
+
+
+def timed(job):
+    t = time.monotonic()
+    r = run_once(job)
+    if any(CHECKER_FAILED in text for _, text, _ in r.failed):
+        r = run_once(job)
+    return r, time.monotonic() - t
+
+
+def result_of(future, job):
+    try:
+        return future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        r = Result()
+        r.fail(job[0], "a process of the test runner has died")
+        return r, 0
+
+
+def run_all(work):
+    """The jobs, each with its result and the seconds that it took, in their order.
+
+    Each is run in one of a few processes, whose main thread it has for itself: what keeps one
+    interpreter busy, such as a search in megabytes of output, would else make the clients of other
+    tests too slow for the limits of time that they are about.
+    """
+    context = multiprocessing.get_context("fork")
+    pool = concurrent.futures.ProcessPoolExecutor(ARGS.jobs, context, harness.take_share,
+                                                  (context.Value("i", 0), ARGS.jobs))
+    try:
+        futures = [pool.submit(timed, job) for job in work]
+        for job, future in zip(work, futures):
+            yield job[0], *result_of(future, job)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def tell(name, result, seconds):
+    """At once, for who looks on."""
+    mark = "FAIL" if result.failed else "ok"
+    print(f"{mark:4} {name} ({result.passed} passed, {seconds:.1f} s)", flush=True)
+    for what, text, _ in result.failed:
+        print(f"  FAILED {what}\n    " + text.replace("\n", "\n    "), flush=True)
+    for what in result.skipped:
+        print(f"  skipped {what}", flush=True)
+
+
+def tell_again(failed):
+    """At the end, where who has the end alone finds the reasons."""
+    for i, (what, _, brief) in enumerate(failed):
+        print(f"FAILED {what}")
+        for line in brief if i < MOST_TOLD else ():
+            print("    " + line)
+
+
 def main():
     work = [j for j in jobs() if re.search(ARGS.filter, j[0])]
     if ARGS.list:
         print("\n".join(j[0] for j in work))
         return 0
     passed, failed, skipped, times = 0, [], 0, []
-
-    def run_once(job):
-        try:
-            return job[1](*job[2])
-        except BaseException:  # noqa: B902
-            r = Result()
-            r.fail(job[0], traceback.format_exc()[-3000:])
-            return r
-
-    def timed(job):
-        t = time.monotonic()
-        r = run_once(job)
-        if any(CHECKER_FAILED in text for _, text in r.failed):
-            r = run_once(job)
-        return job[0], r, time.monotonic() - t
-
-    with concurrent.futures.ThreadPoolExecutor(max_workers=ARGS.jobs) as pool:
-        for name, r, seconds in pool.map(timed, work):
+    # All that tests make is in one folder, which goes whatever they leave.
+    with tempfile.TemporaryDirectory(prefix="skynet-tests-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        for name, result, seconds in run_all(work):
+            tell(name, result, seconds)
             times.append((seconds, name))
-            mark = "FAIL" if r.failed else "ok"
-            print(f"{mark:4} {name} ({r.passed} passed, {seconds:.1f} s)", flush=True)
-            for what, text in r.failed:
-                print(f"  FAILED {what}\n    " + text.replace("\n", "\n    "), flush=True)
-            for what in r.skipped:
-                print(f"  skipped {what}", flush=True)
-            passed += r.passed
-            failed += [what for what, _ in r.failed]
-            skipped += len(r.skipped)
+            passed += result.passed
+            failed += result.failed
+            skipped += len(result.skipped)
     for seconds, name in sorted(times, reverse=True)[:5]:
         print(f"slowest: {seconds:6.1f} s  {name}")
-    # Again, where who reads the end alone finds them.
-    for what in failed:
-        print(f"FAILED {what}")
+    tell_again(failed)
     print(f"{passed} passed, {len(failed)} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed or not passed else 0
 

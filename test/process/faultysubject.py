@@ -120,7 +120,7 @@ class Subject(Server):
     """A node with faults_subject, and clients of what it serves."""
 
     def __init__(self, rules=(), config=""):
-        udp = free_port(socket.SOCK_DGRAM)
+        udp = free_port()
         super().__init__(f'start = "faults_subject {folder()} {folder()}/www {udp}"\n{config}', rules)
         self.await_start(("gate", "line", "http", "ws", "tls", "udp", "kcp", "ctl"), "subject is up")
 
