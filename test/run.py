@@ -44,7 +44,7 @@ import harness  # noqa: E402  (needs the environment above)
 # A whole file may take this long before it counts as hung, and a Python function so long: some
 # build the tree. Generous: they only bound a failure.
 FILE_LIMIT = {"release": 600}.get(ARGS.variant, 1200)
-FUNCTION_LIMIT = 3000
+FUNCTION_LIMIT = 1200
 
 # What the end of the output says again of failed tests: of so many, so many lines of each.
 MOST_TOLD, MOST_LINES, MOST_COLUMNS = 20, 20, 200
