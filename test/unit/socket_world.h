@@ -53,6 +53,10 @@ struct world {
 	int client; // and its peer, -1 when that is closed
 };
 
+// No host's name begins with a hyphen, so nobody is asked for it: the answer is the same
+// where no name server can be reached.
+#define NO_HOST "-no.such.host.invalid"
+
 static const struct poller_ops *ops;
 
 static inline uint64_t
@@ -272,6 +276,13 @@ fd_of(struct world *w, int id) {
 	int fd = s->fd;
 	slot_unlock(s);
 	return fd;
+}
+
+// Waits until something has arrived that the server may read.
+static inline void
+await_arrival(struct world *w, int id) {
+	struct pollfd p = {.fd = fd_of(w, id), .events = POLLIN};
+	assert_int_equal(poll(&p, 1, -1), 1);
 }
 
 static inline bool

@@ -506,7 +506,9 @@ a_flood_of_connections_is_slowed_down(void **state) {
 		settle(w);
 	}
 	int other = connect_from(2, port);
-	settle(w);
+	for (int n = 0; n < 3; n++) {
+		await(w, listener, SOCKET_ACCEPT);
+	}
 	// Even a machine that is busy for ten seconds refuses most of them.
 	assert_in_range(count_events(w, listener, SOCKET_ACCEPT), 3, N / 2);
 	for (int i = 0; i < N; i++) {
@@ -579,10 +581,13 @@ a_clock_that_is_behind_brings_no_tokens(void **state) {
 	admission_leave(a, &p);
 	// The last one gives a second's worth of tokens, by the real clock: one.
 	admission_leave(a, &p);
+	bool is_one = deadline_now_ms() - behind < 2000;
 	l.peer_rate = 1000000;
 	admission_set(a, &l);
 	assert_int_equal(admission_enter(a, &p, behind), ADMISSION_GRANTED);
-	assert_int_equal(admission_enter(a, &p, behind), ADMISSION_TOO_FAST);
+	if (is_one) {
+		assert_int_equal(admission_enter(a, &p, behind), ADMISSION_TOO_FAST);
+	}
 	admission_leave(a, &p);
 	admission_release(a);
 }

@@ -134,6 +134,7 @@ a_stuck_resolver_holds_nobody(void **state) {
 	socket_server_close(w->ss, ME, stuck[1]);
 	await(w, stuck[1], SOCKET_CLOSE);
 	assert_false(is_alive(w, stuck[1]));
+	assert_int_equal(send_text(w, stuck[1], "x"), -1);
 	open_slow(true);
 	for (int i = 0; i < N; i++) {
 		if (i != 1) {

@@ -255,7 +255,7 @@ resolve_gives_each_address_once(void **state) {
 	}
 	assert_int_equal(n, 1);
 	free(list);
-	assert_null(socket_server_resolve(w->ss, "no.such.host.invalid", &error));
+	assert_null(socket_server_resolve(w->ss, NO_HOST, &error));
 	assert_string_equal(error, "Name or service not known");
 }
 
@@ -271,12 +271,12 @@ deadlines_come_out_in_order(void **state) {
 		s[i] = slot_reserve(w->ss, ME, KIND_STREAM, SLOT_RESERVED);
 		slot_publish(s[i]);
 		r = r * 1103515245 + 12345;
-		deadline_set(loop, s[i], (r >> 8) % 100000 + 1000);
+		deadline_set(loop, s[i], (r >> 8) % 100000 + 600000);
 	}
 	for (int i = 0; i < N; i += 3) {
 		deadline_clear(loop, s[i]);
 	}
-	assert_in_range(deadline_timeout(loop, -1), 1, 101001);
+	assert_in_range(deadline_timeout(loop, -1), 1, 700001);
 	assert_int_equal(deadline_timeout(loop, 5), 5);
 	assert_null(deadline_take(loop, deadline_now_ms()));
 	uint64_t last = 0;

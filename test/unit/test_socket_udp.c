@@ -138,6 +138,7 @@ a_flood_of_empty_datagrams_is_limited(void **state) {
 	for (int i = 0; i < 100; i++) {
 		sendto(peer, "", 0, 0, (struct sockaddr *)&a, len);
 	}
+	await_arrival(w, id);
 	settle(w);
 	assert_in_range(count_events(w, id, SOCKET_UDP), 1, 20);
 	while (count_events(w, id, SOCKET_UDP) < 100) {

@@ -46,6 +46,7 @@ graceful_close_survives_unread_input(void **state) {
 	socket_server_pause(w->ss, ME, w->id);
 	settle(w);
 	assert_int_equal(write(w->client, "never read", 10), 10);
+	await_arrival(w, w->id);
 	assert_int_equal(send_text(w, w->id, "answer"), 0);
 	socket_server_close(w->ss, ME, w->id);
 	await(w, w->id, SOCKET_CLOSE);
@@ -283,6 +284,7 @@ bytes_sent_later_survive_close_with_unread_input(void **state) {
 	socket_server_pause(w->ss, ME, w->id);
 	settle(w);
 	assert_int_equal(write(w->client, "never read", 10), 10);
+	await_arrival(w, w->id);
 	assert_int_equal(send_later(w, w->id, "answer"), 0);
 	socket_server_close(w->ss, ME, w->id);
 	settle(w);
