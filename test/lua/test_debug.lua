@@ -16,6 +16,7 @@ end
 test.case("PING, MEM, STAT, SUPPORT", function()
 	agent = rt.agent()
 	test.eq(select("#", debug_call "PING"), 0)
+	rt.run(agent, "collectgarbage() skynet.ret()")
 	local before = debug_call "MEM"
 	test.ok(before > 0)
 	rt.run(agent, "SHARED.text = ('m'):rep(1 << 20) skynet.retpack()")
@@ -42,7 +43,7 @@ test.case("GC collects, logs, and answers", function()
 end)
 
 test.case("TASK and KILLTASK", function()
-	local r = rt.start(rt.run, agent, "skynet.sleep(1000)")
+	local r = rt.start(rt.run, agent, "skynet.sleep(100000)")
 	rt.run(agent, "skynet.ret()")
 	local tasks = debug_call "TASK"
 	local key, text = next(tasks)

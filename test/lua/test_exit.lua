@@ -16,7 +16,7 @@ test.case("exit: close handlers run, requesters fail, the rest never runs", func
 		local _ <close> = setmetatable({}, { __close = function()
 			skynet.error "close handler of the sleeper"
 		end })
-		skynet.sleep(1000)
+		skynet.sleep(100000)
 	]])
 	rt.run(other, "skynet.ret()")
 	local exiting = rt.start(rt.run, other, [[

@@ -40,13 +40,13 @@ test.case("a call and a send by a name not registered yet are delivered later", 
 end)
 
 test.case("a name that nobody registers is told once, with what waits for it", function()
-	local from = rt.mark()
+	local from, handle = rt.mark(), skynet.newservice "sv_helper"
 	local text = "no service has registered the name %s so far, what is sent to it waits"
 	skynet.send("TYPO", "lua", "echo", 1)
 	skynet.send("TYPO", "lua", "echo", 2)
 	local query = rt.start(harbor.queryname, "NOBODY")
 	skynet.send("IN_TIME", "lua", "echo", 3)
-	harbor.globalname("IN_TIME", skynet.newservice "sv_helper")
+	harbor.globalname("IN_TIME", handle)
 	rt.logged(text:format "TYPO", from)
 	rt.logged(text:format "NOBODY", from)
 	test.eq(#rt.lines("so far, what is sent to it waits", from), 2)
