@@ -117,7 +117,7 @@ end)
 
 test.case("who speaks to an agent is not silent", function()
 	local mark = rt.mark()
-	open_gate { first_timeout = 60, idle_timeout = 60 }
+	open_gate { first_timeout = 300, idle_timeout = 300 }
 	local id, fd = connect()
 	local silent, silent_fd = connect()
 	local n = 0
