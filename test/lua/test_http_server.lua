@@ -327,7 +327,7 @@ test.case("a refused request behind a good one is refused behind its answer", fu
 end)
 
 test.case("peers that are too slow are told, logged and closed", function()
-	with(echo, { header_timeout = 20, body_timeout = 20, idle_timeout = 60 }, function(port)
+	with(echo, { header_timeout = 20, body_timeout = 20, idle_timeout = 200 }, function(port)
 		for _, case in ipairs {
 			{ GET, "^HTTP/1.1 408 ", "no complete header in time" },
 			{ POST .. "Content-Length: 10\r\n\r\nabc", "^HTTP/1.1 408 ", "no complete body in time" },
@@ -661,14 +661,23 @@ end)
 test.case("a flood of bad requests is no flood of lines", function()
 	with(function(_, res) res:send(200, "fine") end, {}, function(port)
 		local from = skynet.now()
-		local lines = logged(function()
+		local function complain()
+			assert(talk(port, "NONSENSE\r\n\r\n"):find "^HTTP/1.1 400")
+		end
+		test.logged("", function(lines)
 			for _ = 1, 300 do
-				assert(talk(port, "NONSENSE\r\n\r\n"):find "^HTTP/1.1 400")
+				complain()
+			end
+			local seconds = (skynet.now() - from) // 100 + 1
+			assert(#lines >= 100 and #lines <= 100 * (seconds + 1), #lines .. " lines")
+			if #lines < 300 then
+				-- The next second's first line says so.
+				test.wait_for(function()
+					complain()
+					return has_line(lines, "%(and %d+ more of that kind before%)")
+				end)
 			end
 		end)
-		local seconds = (skynet.now() - from) // 100 + 1
-		assert(#lines >= 100 and #lines <= 100 * (seconds + 1), #lines .. " lines")
-		assert(#lines == 300 or has_line(lines, "%(and %d+ more of that kind before%)") or seconds == 1)
 	end)
 end)
 
