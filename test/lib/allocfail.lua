@@ -20,7 +20,7 @@ local native = assert(package.loadlib(path .. "/t_allocfail.so", "luaopen_t_allo
 local allocfail = { native = native }
 
 local MODES = { "retry", "once", "always" }
--- 1/100 s.
+-- Looks, 1/100 s apart: however slow the machine is, others had their turns in between.
 local SETTLE = 50
 -- A leak is there each time. A library may keep something for each thread that runs it.
 local REPEATS = 8
@@ -38,16 +38,18 @@ end
 -- Until it uses no more than before, since others free what they were sent in their own
 -- time; yields then. Returns whether that came, and what it uses.
 local function settled(bytes, descriptors)
-	local deadline = skynet.now() + SETTLE
-	while true do
-		local b, d = usage()
-		local is_settled = b <= bytes and d <= descriptors
-		if is_settled or skynet.now() > deadline then
-			return is_settled, b, d
+	local b, d
+	for _ = 1, SETTLE do
+		b, d = usage()
+		if b <= bytes and d <= descriptors then
+			return true, b, d
 		end
 		skynet.sleep(1)
 	end
+	return false, b, d
 end
+
+allocfail.usage, allocfail.settled = usage, settled
 
 ---@class allocfail.subject
 ---@field make? fun(): ... before each round: the objects, which the others get first
