@@ -81,7 +81,7 @@ static char *kept_block;
 static bool
 memory_is_told_on_stderr(struct skynet_context *ctx) {
 	size_t before = malloc_current_memory();
-	kept_block = skynet_malloc(4321);
+	kept_block = skynet_malloc(1 << 20);
 	CLAIM(ctx, kept_block != NULL);
 	fprintf(stderr, "before %zu\n", before);
 	skynet_debug_memory("with a block");

@@ -7,7 +7,8 @@
 
 int t_slowlog_init(void *inst, struct skynet_context *ctx, const char *param);
 
-static uint64_t made;
+/* When the line was made: between these. */
+static uint64_t made, until;
 
 static bool
 hold_up(struct skynet_context *ctx) {
@@ -22,13 +23,15 @@ make_line(struct skynet_context *ctx) {
 	}
 	made = skynet_now();
 	skynet_error(ctx, "made at %llu", (unsigned long long)made);
+	until = skynet_now();
+	skynet_error(ctx, "or until %llu", (unsigned long long)until);
 	return true;
 }
 
 static bool
 let_go(struct skynet_context *ctx) {
 	(void)ctx;
-	if (skynet_now() < made + DELAY) {
+	if (skynet_now() < until + DELAY) {
 		return false;
 	}
 	slowlogger_notes()->gate = true;

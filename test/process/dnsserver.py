@@ -1,10 +1,13 @@
 """A name server for tests: answers as a function says, over UDP and TCP on loopback,
 and remembers what it was asked."""
 
+import contextlib
 import socket
 import struct
 import threading
 import time
+
+from harness import LIMIT
 
 A, CNAME, SOA, AAAA = 1, 5, 6, 28
 
@@ -93,10 +96,11 @@ class DnsServer:
                     u = self.udp[host] = socket.socket(family, socket.SOCK_DGRAM)
                     u.bind((host, port))
                     port = u.getsockname()[1]
+                    # Bound in any case, so that nobody else listens there.
+                    t = self.tcp[host] = socket.socket(family)
+                    t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    t.bind((host, port))
                     if tcp:
-                        t = self.tcp[host] = socket.socket(family)
-                        t.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                        t.bind((host, port))
                         t.listen()
                 return port
             except OSError:
@@ -136,7 +140,8 @@ class DnsServer:
                 c, peer = s.accept()
             except socket.timeout:
                 continue
-            with c:
+            # Who asks may have lost its patience.
+            with c, contextlib.suppress(OSError):
                 c.settimeout(30)
                 data = c.recv(65537)
                 for r in self._answers(data[2:], "tcp", peer, host):
@@ -147,16 +152,20 @@ class DnsServer:
         if not getattr(r, "raw", False):
             c.sendall(struct.pack(">H", len(r)) + r)
             return
-        try:
-            for i in range(len(r)) if r.pause else ():
-                c.sendall(r[i:i + 1])
-                time.sleep(r.pause)
-            if not r.pause:
-                c.sendall(r)
-        except OSError:
-            return
+        for i in range(len(r)) if r.pause else ():
+            c.sendall(r[i:i + 1])
+            time.sleep(r.pause)
+        if not r.pause:
+            c.sendall(r)
         if r.reset:
             c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def wait_asked(self, n):
+        """Wait until it was asked so often: what was sent may not have come yet when nobody waits for it any more."""
+        end = time.monotonic() + LIMIT
+        while len(self.asked) < n:
+            assert time.monotonic() < end, self.names()
+            time.sleep(0.01)
 
     def names(self):
         with self.lock:

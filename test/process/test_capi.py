@@ -31,7 +31,8 @@ def test_memory_of_a_service_is_told_on_stderr():
     before = int(re.search(r"before (\d+)\n", text).group(1))
     after = int(re.search(r"\[:00000002\] with a block (\d+)\n", text).group(1))
     # A build on the C library's malloc (sanitizers) accounts for nothing.
-    assert after >= before + 4321 or VARIANT in ("asan", "tsan"), text
+    # Less than the block, if the log service has freed lines of ours meanwhile.
+    assert after >= before + (1 << 20) - 10000 or VARIANT in ("asan", "tsan"), text
 
 
 def test_api_keeps_its_contract_with_one_worker():

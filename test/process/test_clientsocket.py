@@ -4,8 +4,7 @@ import socket
 import subprocess
 
 import harness
-
-LIMIT = 20
+from harness import LIMIT
 
 
 def start(script, stdin=subprocess.DEVNULL, port=0):

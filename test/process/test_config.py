@@ -124,14 +124,14 @@ def test_further_arguments_are_ignored():
 
 
 def test_abort_ends_with_status_0_and_all_its_lines():
-    code, text = run_node('bootstrap = "t_idle abort"', limit=20)
+    code, text = run_node('bootstrap = "t_idle abort"')
     assert code == 0, text
     for i in range(1, 6):
         must_contain(text, f"[:00000002] last words {i}\n")
 
 
 def test_abort_can_set_the_exit_status():
-    code, text = run_node('bootstrap = "t_idle status"', limit=20)
+    code, text = run_node('bootstrap = "t_idle status"')
     assert code == 3, text
 
 

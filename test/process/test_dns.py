@@ -237,7 +237,8 @@ def test_many_queries_at_once():
 local me = {} for i = 1, 600 do skynet.fork(function()
 assert(dns.resolve("h" .. i .. ".com") == "10.0.0.1") left = left - 1
 if left == 0 then skynet.wakeup(me) end end) end skynet.wait(me) return left"""
-    with DnsServer(ordinary) as s, Resolver(s) as n:
+    # Of so many at once the system drops some, which are asked for again.
+    with DnsServer(ordinary) as s, Resolver(s, options="{ timeout = 100, attempts = 60 }") as n:
         assert n.run(code.replace("\n", " ")) == "0"
         assert sorted(set(s.names())) == sorted(f"h{i}.com" for i in range(1, 601))
 
@@ -315,10 +316,14 @@ def test_other_servers_are_asked_when_one_fails():
         limit(5)
         assert "timeout or no answer (timeout)" in n.resolve("dead.com")
         n.wait_for("DNS query dead.com timeout$")
-        assert [q.host for q in s.asked] == ["127.0.0.1", "127.0.0.2"] * 2
+        s.wait_asked(4)
+        # A thread for each: who notes first what they were asked is no claim.
+        assert sorted(q.host for q in s.asked) == ["127.0.0.1"] * 2 + ["127.0.0.2"] * 2
         limit(3000)
         modes.update({"127.0.0.1": 2, "127.0.0.2": 5})
+        s.asked.clear()
         assert "timeout or no answer (refused)" in n.resolve("refused.com")
+        assert [q.host for q in s.asked] == ["127.0.0.1", "127.0.0.2"] * 2
 
 
 def test_a_truncated_answer_is_asked_for_over_tcp():
@@ -517,7 +522,7 @@ def test_bad_answers_over_tcp():
 
 def test_tcp_refused_is_no_answer():
     with DnsServer(lambda q: q.reply(flags=0x8380), tcp=False) as s, \
-            Resolver(s, options="{ timeout = 100, attempts = 1 }") as n:
+            Resolver(s) as n:
         assert "Connection refused" in n.resolve("a.com")
 
 

@@ -3,6 +3,7 @@ Nothing is lost, and when the agent goes on so does the connection."""
 
 import os
 import re
+import signal
 import ssl
 import struct
 
@@ -89,8 +90,9 @@ def websocket_frame(data):
     return b"\x82" + size + b"\0\0\0\0" + data
 
 
-def push(c, pack):
-    """Send packages until the gate takes no more: how many, and the rest of the last one."""
+def push(c, pack, is_told):
+    """Send packages until the gate has told that it takes no more, and does not: how many, and the rest of the last
+    one."""
     n = 0
     c.sock.settimeout(1)
     while n * 1000 < MOST:
@@ -102,7 +104,8 @@ def push(c, pack):
             try:
                 data = data[c.sock.send(data):]
             except (TimeoutError, ssl.SSLWantWriteError):
-                return n, data
+                if is_told():
+                    return n, data
     raise AssertionError(f"the gate took {n} packages for an agent that is stuck")
 
 
@@ -116,8 +119,8 @@ def stuck_agent(kind, pack=frame, begin=lambda c: None, limit=r"\d+"):
             begin(c)
             c.send(pack(b"stick"))
             with open(n.path("fifo"), "r+b", buffering=0) as fifo:  # does not wait for a reader
-                count, rest = push(c, pack)
-                n.wait_for(rf"stop reading (\d+ of )?{re.escape(addr)} while more than {limit} bytes wait for :\w+")
+                told = rf"stop reading (\d+ of )?{re.escape(addr)} while more than {limit} bytes wait for :\w+"
+                count, rest = push(c, pack, lambda: re.search(told, n.text))
                 fifo.write(b"go on\n")
             c.sock.settimeout(LIMIT)
             c.send(rest + pack(b"last"))
@@ -221,7 +224,10 @@ def test_the_end_of_a_rate_pause_is_not_the_end_of_the_wait_for_an_agent():
         with Client(port) as c:
             upgrade(c)
             data = [b"stick"] + [struct.pack(">I", i + 1) + b"x" * 996 for i in range(40)] + [b"last"]
+            # All of it is there at once: before the rate is reached no time must pass.
+            n.signal(signal.SIGSTOP)
             c.send(b"".join(map(websocket_frame, data)))
+            n.signal(signal.SIGCONT)
             with open(n.path("fifo"), "r+b", buffering=0) as fifo:
                 n.wait_for("stop reading .* wait for")
                 n.wait_for("slow down .* package_rate of 20")

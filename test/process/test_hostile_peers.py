@@ -14,7 +14,7 @@ import struct
 import time
 
 import loginclient as lc
-from harness import LIMIT, VARIANT, Client, Node, frame, free_port
+from harness import LIMIT, VARIANT, Client, Node, frame, free_port, until_it_works
 from test_login import Logind
 from test_msgserver import SECRET, Gated, name
 from test_tls import cert
@@ -278,17 +278,6 @@ class World(Node):
                          "debug_console_timeout = 1\nenablessl = true\n")
         self.ports = {"console": int(self.wait_for(r"debug console at 127\.0\.0\.1:(\d+)").group(1))}
         self.ports.update((m[0], int(m[1])) for m in re.findall(r"port (\w+) (\d+)$", self.text, re.M))
-
-
-def until_it_works(f):
-    """The limits of time are tight: on a busy machine they also end who behaves."""
-    end = time.monotonic() + LIMIT
-    while True:
-        try:
-            return f()
-        except (OSError, AssertionError):
-            if time.monotonic() > end:
-                raise
 
 
 def behave(port, begin, talk):

@@ -12,8 +12,8 @@ import ssl
 import threading
 import time
 
-from harness import LIMIT, Client, Node
-from test_hostile_peers import ROOM, check_no_fault, descriptors, peak, reset_now, until_it_works
+from harness import LIMIT, Client, Node, until_it_works
+from test_hostile_peers import ROOM, check_no_fault, descriptors, peak, reset_now
 from test_tls import cert
 
 # ------------------------------------------------------------------ kinds
@@ -194,13 +194,18 @@ def run_table(kind, table, answer, greet=None):
         open_before, most_before = descriptors(node), peak(node)
         for trouble, cell in table.items():
             data, error, begin = (*cell, None)[:3]
-            server = Server(lambda s, f=KINDS[trouble], d=data: f(s, d), begin)
-            with node.ask(kind, server.port) as c:
+            end = time.monotonic() + LIMIT
+            while True:
+                server = Server(lambda s, f=KINDS[trouble], d=data: f(s, d), begin)
+                with node.ask(kind, server.port) as c:
+                    good(node, kind, answer, greet)
+                    text = c.recv_until("\n").decode()
+                server.done()
                 good(node, kind, answer, greet)
-                text = c.recv_until("\n").decode()
-                assert re.match("failed .*(" + error + ")", text), (trouble, text)
-            server.done()
-            good(node, kind, answer, greet)
+                if re.match("failed .*(" + error + ")", text):
+                    break
+                # The client's limits are tight: on a busy machine they end it before the trouble has come.
+                assert re.search("time", text) and time.monotonic() < end, (trouble, text)
         wait_closed(node, open_before)
         assert peak(node) - most_before < ROOM, (most_before, peak(node))
         check_no_fault(node.text)
@@ -237,11 +242,15 @@ def test_websocket():
 def test_a_flood_of_messages_waits_for_who_reads_them():
     with World() as node:
         most = peak(node)
-        server = Server(lambda s: flood(s, b"\x82\x7e\x04\x00" + b"x" * 1024), upgrade)
-        with node.ask("lazy", server.port) as c:
-            good(node, "websocket", say(b"\x81\x02hi"), upgrade)
-            assert c.recv_until("\n").startswith(b"ok x")
-        server.done()
+
+        def lazy():
+            server = Server(lambda s: flood(s, b"\x82\x7e\x04\x00" + b"x" * 1024), upgrade)
+            with node.ask("lazy", server.port) as c:
+                good(node, "websocket", say(b"\x81\x02hi"), upgrade)
+                text = c.recv_until("\n")
+            server.done()
+            assert text.startswith(b"ok x"), text
+        until_it_works(lazy)
         assert peak(node) - most < ROOM, (most, peak(node))
 
 

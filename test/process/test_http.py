@@ -213,17 +213,19 @@ def wait_port(port, proc):
 def test_wrk_gets_only_good_answers():
     with subject() as n:
         for args in ([], ["-H", "Connection: close"]):
-            out = subprocess.run([tool("wrk"), "-t1", "-c20", "-d1", *args, url(n, "/hello")], stdout=subprocess.PIPE,
-                                 check=True, timeout=LIMIT).stdout.decode()
-            assert int(re.search(r"(\d+) requests in", out).group(1)) > 0, out
-            assert "Non-2xx" not in out and "Socket errors" not in out, out
+            requests = 0
+            while requests == 0:  # as in a second in which the machine did something else
+                out = subprocess.run([tool("wrk"), "-t1", "-c20", "-d1", "--timeout", str(LIMIT), *args, url(n, "/hello")],
+                                     stdout=subprocess.PIPE, check=True, timeout=2 * LIMIT).stdout.decode()
+                requests = int(re.search(r"(\d+) requests in", out).group(1))
+                assert "Non-2xx" not in out and "Socket errors" not in out, out
 
 
 def test_slow_attackers_do_not_keep_others_out():
     with subject() as n:
         slow = tool("slowhttptest")
         target = url(n, "/echo", "strict")
-        common = ["-c", "200", "-r", "200", "-i", "1", "-l", "4", "-p", "3", "-u", target]
+        common = ["-c", "200", "-r", "200", "-i", "1", "-l", "4", "-p", str(LIMIT), "-u", target]
         for kind in (["-H"], ["-B", "-s", "5000"]):
             proc = subprocess.Popen([slow, *kind, *common], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
             try:
@@ -261,8 +263,11 @@ def test_floods_do_not_fill_the_memory():
             for _ in range(5):
                 flood(n.ports["plain"], first)
         assert curl(url(n, "/hello")) == "hello\n"
-        grown = memory(n) - before
-        assert grown < 8 << 20, grown
+        # The last of them may be on their way still.
+        end = time.monotonic() + LIMIT
+        while (grown := memory(n) - before) >= 8 << 20:
+            assert time.monotonic() < end, grown
+            time.sleep(0.05)
 
 
 def flood(port, first):

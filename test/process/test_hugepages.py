@@ -40,7 +40,7 @@ skynet.start(function()
 		skynet.sleep(1)
 		memory.trim()
 		n = n + 1
-	until n == 1000 or kb("status", "VmRSS") < rss / 2
+	until n == 6000 or kb("status", "VmRSS") < rss / 2
 	skynet.error("left", kb("status", "VmRSS") * 100 // rss)
 	skynet.abort()
 end)

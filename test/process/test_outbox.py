@@ -15,7 +15,7 @@ local mode = ...
 
 -- Does not return before the file is there, or fails.
 local function wait_for_file(name)
-	local give_up = skynet.hpc() + 20e9
+	local give_up = skynet.hpc() + 100e9
 	repeat
 		local f = io.open(name)
 		if f then

@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from harness import LUA, OUT, ROOT, plain_env
+from harness import LIMIT, LUA, OUT, ROOT, plain_env
 
 SCRIPT = """
 package.cpath = arg[1] .. "/luaclib/?.so"
@@ -33,7 +33,7 @@ parser.dump(("abc"):rep(6) .. "\\n")
 
 def plain(script):
     result = subprocess.run([LUA, "-", OUT, ROOT], input=script, text=True,
-                            capture_output=True, timeout=60, env=plain_env())
+                            capture_output=True, timeout=LIMIT, env=plain_env())
     assert result.returncode == 0, result.stderr
     return result.stdout
 

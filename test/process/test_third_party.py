@@ -4,7 +4,7 @@ headers alone, loaded into the node, resolved from the executable."""
 import os
 import subprocess
 
-from harness import Node, OUT, ROOT, Skip, VARIANT
+from harness import LIMIT, Node, OUT, ROOT, Skip, VARIANT
 
 MAKEFILE = """
 include {root}/platform.mk
@@ -81,6 +81,6 @@ def test_module_built_outside_runs_in_the_node():
         p = subprocess.run(["make", "-C", n.dir], capture_output=True, text=True, env=env)
         assert p.returncode == 0, p.stdout + p.stderr
         out = subprocess.run([os.path.join(OUT, "skynet"), "app.cfg"], cwd=n.dir, text=True,
-                             capture_output=True, timeout=60)
+                             capture_output=True, timeout=LIMIT)
         assert out.returncode == 0, out.stdout + out.stderr
         assert "extmod got hello, message 1" in out.stdout, out.stdout

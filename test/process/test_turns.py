@@ -58,7 +58,7 @@ def test_threads_carry_names_for_the_tools_of_the_system():
 
 def test_signal_tells_services_youngest_first_and_ends_with_status_0():
     for sig in signal.SIGTERM, signal.SIGINT:
-        with Node('bootstrap = "t_turns launch_told"\nshutdown_timeout = 1') as n:
+        with Node('bootstrap = "t_turns launch_told"\nshutdown_timeout = 20') as n:
             n.wait_for("ready to be told")
             n.signal(sig)
             assert n.wait_exit() == 0, n.text
@@ -101,7 +101,7 @@ def test_service_that_is_held_for_ever_fails_the_node():
 
 
 def test_signal_amid_launches_and_deaths_ends_the_node():
-    with Node('bootstrap = "t_storm main"\nshutdown_timeout = 1\nthread = 4') as n:
+    with Node('bootstrap = "t_storm main"\nshutdown_timeout = 5\nthread = 4') as n:
         n.wait_for("LAUNCH t_storm killer")
         n.signal(signal.SIGTERM)
         assert n.wait_exit() == 0, n.text

@@ -4,6 +4,7 @@ as client and as server, and Chromium as the client that players have."""
 import contextlib
 import http.server
 import os
+import re
 import subprocess
 import threading
 
@@ -197,6 +198,19 @@ def node(script, *args, **kw):
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
 
 
+def lines_until(p, pattern, n):
+    """What a process prints, until n of its lines match."""
+    timer = threading.Timer(LIMIT, p.kill)
+    timer.start()
+    out = ""
+    for line in p.stdout:
+        out += line
+        if len(re.findall(pattern, out)) == n:
+            break
+    timer.cancel()
+    return out
+
+
 def service(text, config=""):
     return Node('start = "wspeer"\n' + config,
                 files={"svc/wspeer.lua": text})
@@ -228,9 +242,11 @@ def test_node_ws_as_server():
             assert n.text.count("got protocol game.v1\n") == 2, n.text
             assert n.text.count("got fragments fragments\n") == 2, n.text
             assert n.text.count("got close false 4321 as you wish\n") == 2, n.text
+        # It gets to know that the connections have ended.
+        out = lines_until(p, r"close 4\d+", 4)
     finally:
-        p.terminate()
-        out = p.communicate(timeout=LIMIT)[0]
+        p.kill()
+        p.communicate()
     assert "request /path a=b " in out, out
     assert "request /path a=b permessage-deflate" in out, out
     assert out.count("pong between") == 2, out

@@ -66,7 +66,7 @@ local function gates()
 	open_gate("gate", "gate", copy {})
 	open_gate("tlsgate", "gate", copy { tls = certificate })
 	open_gate("wsgate", "wsgate", copy {})
-	open_gate("kcpgate", "kcpgate", { rate = 50, first_timeout = TIME, idle_timeout = 2 * TIME })
+	open_gate("kcpgate", "kcpgate", { rate = 50, first_timeout = TIME, idle_timeout = 5 * TIME })
 end
 
 -- The gate in C, whose watchdog speaks in texts.
