@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -311,11 +312,21 @@ def tell_again(failed):
             print("    " + line)
 
 
+def check_localhost():
+    """Many tests go by that name, which a freshly made root folder does not know."""
+    try:
+        socket.getaddrinfo("localhost", None)
+    except OSError as e:
+        sys.exit(f"test/run.py: the tests need the name localhost ({e.strerror}): "
+                 "add the line '127.0.0.1 localhost' to /etc/hosts")
+
+
 def main():
     work = [j for j in jobs() if re.search(ARGS.filter, j[0])]
     if ARGS.list:
         print("\n".join(j[0] for j in work))
         return 0
+    check_localhost()
     passed, failed, skipped, times = 0, [], 0, []
     # All that tests make is in one folder, which goes whatever they leave.
     with tempfile.TemporaryDirectory(prefix="skynet-tests-", ignore_cleanup_errors=True) as folder:
