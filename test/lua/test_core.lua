@@ -28,7 +28,7 @@ skynet.register_protocol {
 skynet.dispatch_unknown_response(function() end)
 
 local function wait_received(n)
-	test.wait_for(function() return #received >= n end, 1000, n .. " messages")
+	test.wait_for(function() return #received >= n end, nil, n .. " messages")
 	local got = received
 	received = {}
 	return got

@@ -27,7 +27,7 @@ local function with(handler, options, fn)
 	local s = http_server.listen("127.0.0.1", 0, handler, options)
 	local ok, err = pcall(fn, s.port, s)
 	s:close()
-	test.wait_for(function() return s.count == 0 end, 1000, "the connections of the server to end")
+	test.wait_for(function() return s.count == 0 end, nil, "the connections of the server to end")
 	assert(ok, err)
 end
 
