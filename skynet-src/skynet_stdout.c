@@ -23,8 +23,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What the reader may take its time for when the process exits. */
-#define EXIT_MS 1000
+/* What the reader may take its time for when the process exits: so many looks that find no
+   progress. One long look would be over when the machine stops meanwhile, reader and all. */
+#define EXIT_LOOKS 20
+#define EXIT_MS 50
 /* What the thread sleeps when the system can't let it wait. */
 #define PAUSE_NS 10000000
 #define FIRST_ROOM 65536u
@@ -229,10 +231,12 @@ stream_write(void *cookie, const char *text, size_t size) {
 static void
 finish(struct outlet *o) {
 	size_t before = SIZE_MAX;
+	int looks = 0;
 
 	pthread_mutex_lock(&o->lock);
-	/* As long as there is less each time, whoever wrote it. */
-	while (o->size > 0 && o->size < before) {
+	/* As long as there is less and less, whoever wrote it. */
+	while (o->size > 0 && looks < EXIT_LOOKS) {
+		looks = o->size < before ? 0 : looks + 1;
 		before = o->size;
 		pthread_mutex_unlock(&o->lock);
 		is_writable(o, EXIT_MS);

@@ -31,7 +31,7 @@ def read(path):
     try:
         with open(path) as f:
             return f.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # a thread that has ended is the latter
         return ""
 
 

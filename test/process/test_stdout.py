@@ -3,12 +3,13 @@ written, or is not there."""
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
 import time
 
-from claims import wait_file
+from claims import read, wait_file
 from faults import FaultyNode
 from harness import LIMIT, Node, Skip, check_sanitizer
 
@@ -116,6 +117,23 @@ def test_slow_reader_gets_all_that_is_left_at_the_end():
         assert node.wait_exit() == 0
         assert len(re.findall(r"^\[:\w+\] line \d+ \.{1000}$", node.text, re.M)) == 2000
         assert "the last line\n" in node.text and "dropped" not in node.text
+
+
+def test_a_machine_that_stops_at_the_end_loses_nothing():
+    """The reader could not read meanwhile, either."""
+    with Unread('thread = 4\nway = "log"\nlines = 2000\nasks = true') as node:
+        wait_file(node.path("said"), "all")
+        open(node.path("ask"), "w").close()
+        threads, end = f"/proc/{node.proc.pid}/task", time.monotonic() + LIMIT
+        while any(read(f"{threads}/{t}/comm").startswith("worker") for t in os.listdir(threads)):
+            assert time.monotonic() < end
+        node.signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        node.signal(signal.SIGCONT)
+        node.may_read.set()
+        assert node.wait_exit() == 0
+        assert len(re.findall(r"^\[:\w+\] line \d+ \.{1000}$", node.text, re.M)) == 2000
+        assert "the last line\n" in node.text
 
 
 def talker(way, lines, node=Node, **kw):
