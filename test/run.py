@@ -8,6 +8,8 @@ with four), test/process (Python functions that drive the real binary).
 
 import argparse
 import concurrent.futures
+import contextlib
+import ctypes
 import importlib
 import multiprocessing
 import os
@@ -276,6 +278,22 @@ def result_of(future, job):
         return r, 0
 
 
+PR_SET_PDEATHSIG = 1
+
+
+def begin_worker(taken, of):
+    """In a process that runs tests. Who ends the runner ends it, too, and its nodes."""
+    signal.signal(signal.SIGTERM, end_worker)
+    with contextlib.suppress(AttributeError):  # other systems have no such call
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    harness.take_share(taken, of)
+
+
+def end_worker(*_):
+    harness.end_nodes()
+    os._exit(1)
+
+
 def run_all(work):
     """The jobs, each with its result and the seconds that it took, in their order.
 
@@ -284,8 +302,7 @@ def run_all(work):
     tests too slow for the limits of time that they are about.
     """
     context = multiprocessing.get_context("fork")
-    pool = concurrent.futures.ProcessPoolExecutor(ARGS.jobs, context, harness.take_share,
-                                                  (context.Value("i", 0), ARGS.jobs))
+    pool = concurrent.futures.ProcessPoolExecutor(ARGS.jobs, context, begin_worker, (context.Value("i", 0), ARGS.jobs))
     try:
         futures = [pool.submit(timed, job) for job in work]
         for job, future in zip(work, futures):
