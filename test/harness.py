@@ -66,11 +66,9 @@ _share = [0, 1]
 _given = set()
 
 
-def take_share(taken, of):
-    """In each of the `of` processes that run tests: no two give the same port. `taken`: a counter of theirs."""
-    with taken.get_lock():
-        _share[:] = taken.value % of, of
-        taken.value += 1
+def take_share(which, of):
+    """In each of the `of` processes that run tests: no two give the same port."""
+    _share[:] = which, of
     random.seed()
 
 

@@ -7,11 +7,7 @@ with four), test/process (Python functions that drive the real binary).
 """
 
 import argparse
-import concurrent.futures
-import contextlib
-import ctypes
 import importlib
-import multiprocessing
 import os
 import re
 import signal
@@ -43,6 +39,7 @@ os.environ["SKYNET_OUT"] = OUT
 os.environ["SKYNET_VARIANT"] = ARGS.variant
 sys.path[:0] = [HERE, os.path.join(HERE, "process")]
 import harness  # noqa: E402  (needs the environment above)
+import workers  # noqa: E402
 
 # A whole file may take this long before it counts as hung, and a Python function so long: some
 # build the tree. Generous: they only bound a failure.
@@ -68,6 +65,13 @@ class Result:
 
     def ok(self):
         self.passed += 1
+
+    @classmethod
+    def of_death(cls, name):
+        """Of a job that ended the process of the runner that it was run in."""
+        r = cls()
+        r.fail(name, "the process that ran it has died")
+        return r
 
     def fail(self, name, text="", brief=None):
         self.failed.append((name, text, shortened(text.splitlines()) if brief is None else brief))
@@ -269,48 +273,6 @@ def timed(job):
     return r, time.monotonic() - t
 
 
-def result_of(future, job):
-    try:
-        return future.result()
-    except concurrent.futures.process.BrokenProcessPool:
-        r = Result()
-        r.fail(job[0], "a process of the test runner has died")
-        return r, 0
-
-
-PR_SET_PDEATHSIG = 1
-
-
-def begin_worker(taken, of):
-    """In a process that runs tests. Who ends the runner ends it, too, and its nodes."""
-    signal.signal(signal.SIGTERM, end_worker)
-    with contextlib.suppress(AttributeError):  # other systems have no such call
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    harness.take_share(taken, of)
-
-
-def end_worker(*_):
-    harness.end_nodes()
-    os._exit(1)
-
-
-def run_all(work):
-    """The jobs, each with its result and the seconds that it took, in their order.
-
-    Each is run in one of a few processes, whose main thread it has for itself: what keeps one
-    interpreter busy, such as a search in megabytes of output, would else make the clients of other
-    tests too slow for the limits of time that they are about.
-    """
-    context = multiprocessing.get_context("fork")
-    pool = concurrent.futures.ProcessPoolExecutor(ARGS.jobs, context, begin_worker, (context.Value("i", 0), ARGS.jobs))
-    try:
-        futures = [pool.submit(timed, job) for job in work]
-        for job, future in zip(work, futures):
-            yield job[0], *result_of(future, job)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def tell(name, result, seconds):
     """At once, for who looks on."""
     mark = "FAIL" if result.failed else "ok"
@@ -348,7 +310,8 @@ def main():
     # All that tests make is in one folder, which goes whatever they leave.
     with tempfile.TemporaryDirectory(prefix="skynet-tests-", ignore_cleanup_errors=True) as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
-        for name, result, seconds in run_all(work):
+        for (name, *_), done in zip(work, workers.run_all(work, timed, ARGS.jobs)):
+            result, seconds = done or (Result.of_death(name), 0)
             tell(name, result, seconds)
             times.append((seconds, name))
             passed += result.passed
