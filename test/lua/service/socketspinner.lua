@@ -4,7 +4,7 @@
 local skynet = require "skynet"
 local socket = require "skynet.socket"
 
-local LIMIT = 2000 -- 1/100 s: then the test has failed
+local LIMIT = 6000 -- 1/100 s: then the test has failed
 
 skynet.start(function()
 	local id, _, port = socket.listen("127.0.0.1", 0)
