@@ -183,7 +183,8 @@ def lua_test(path, threads, more=""):
         head = f.read(4000)
     # A first-line comment `-- config: key = value; ...` adds config lines.
     extra = "\n".join(re.findall(r"^-- config: (.*)$", head, re.M))
-    config = (f'start = "{name}"\nthread = {threads}\n'
+    # Under a checker, services take more than the usual time to end on a busy machine.
+    config = (f'start = "{name}"\nthread = {threads}\nshutdown_timeout = 60\n'
               f'test_variant = "{ARGS.variant}"\nstart_failure = "abort"\n{extra}\n{more}\n')
     if SOAK_SECONDS:
         config += f"soak_seconds = {SOAK_SECONDS}\n"
