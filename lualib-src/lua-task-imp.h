@@ -32,6 +32,8 @@
 
 /* The message that carries a trace tag; only Lua services know it. */
 #define TYPE_TRACE 12
+/* What a sleep that was woken returns. */
+#define TASK_BREAK "BREAK"
 
 enum task_state {
 	TASK_FREE,     /* in the pool */

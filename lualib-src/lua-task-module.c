@@ -391,6 +391,9 @@ new_sched(lua_State *L) {
 	S->ref_proto = luaL_ref(L, LUA_REGISTRYINDEX);
 	S->ref_tokens = new_ref(L);
 	S->ref_hooks = new_ref(L);
+	/* For good, so that a task that is woken needs no memory for it. */
+	lua_pushliteral(L, TASK_BREAK);
+	luaL_ref(L, LUA_REGISTRYINDEX);
 	class_name_fields(L, S);
 	return S;
 }

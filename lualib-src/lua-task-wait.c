@@ -140,7 +140,7 @@ sleep_over(lua_State *L, int status, lua_KContext ctx) {
 	if (!end_wait(L)) {
 		return 0;
 	}
-	lua_pushliteral(L, "BREAK");
+	lua_pushliteral(L, TASK_BREAK);
 	return 1;
 }
 

@@ -282,6 +282,24 @@ allocfail.case("timeout arms a timer or none", {
 	end,
 })
 
+-- The word for it is nowhere in this service, so that it is not there by chance.
+test.case("a sleep that is woken needs no memory to say so", function()
+	local token = {}
+	local ok, word
+	skynet.fork(function()
+		ok, word = pcall(skynet.sleep, 6000, token)
+	end)
+	skynet.sleep(0)
+	collectgarbage()
+	collectgarbage()
+	skynet.wakeup(token)
+	allocfail.native.arm(1, "always")
+	skynet.sleep(0)
+	allocfail.native.disarm()
+	test.eq(ok, true, tostring(word))
+	test.eq(#word, 5)
+end)
+
 allocfail.case("_arm, _cancel, _keep and _drop", {
 	make = function() return task._count() end,
 	run = function()
