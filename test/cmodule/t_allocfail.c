@@ -9,7 +9,6 @@
  * Lua calls its allocator once more after a collection when it has failed: such a second
  * call, which asks for the same, is no allocation of its own.
  */
-#include <dirent.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +22,7 @@
 
 #include "skynet_malloc.h"
 #include "skynet_socket.h"
+#include "t_descriptors.h"
 
 /* How an allocation fails. */
 enum mode {
@@ -318,16 +318,7 @@ ltraced(lua_State *L) {
 /* descriptors() -> how many descriptors the process has open */
 static int
 ldescriptors(lua_State *L) {
-	lua_Integer n = 0;
-	DIR *d = opendir("/proc/self/fd");
-	if (d == NULL) {
-		return 0;
-	}
-	while (readdir(d) != NULL) {
-		n++;
-	}
-	closedir(d);
-	lua_pushinteger(L, n);
+	lua_pushinteger(L, open_descriptors());
 	return 1;
 }
 

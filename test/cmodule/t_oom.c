@@ -7,7 +7,6 @@
  * A watched VM keeps its record for the life of the process. The fields that two
  * threads touch are atomic; the message that begins an exchange orders everything else.
  */
-#include <dirent.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,6 +15,8 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+
+#include "t_descriptors.h"
 
 struct watched {
 	struct watched *next;
@@ -32,7 +33,11 @@ struct watched {
 	bool again;
 };
 
+/* A wait of so long only bounds a failure, 1/100 s. */
+#define LONG 3000
+
 static _Atomic(struct watched *) all;
+static atomic_bool starving; /* from arm to disarm */
 
 int luaopen_t_oom(lua_State *L);
 
@@ -53,7 +58,8 @@ fails(struct watched *w, void *ptr, size_t osize, size_t nsize) {
 		return false;
 	}
 	if (atomic_fetch_sub(&w->times, 1) <= 1) {
-		atomic_store(&w->left, 0);
+		/* It may be armed anew by now. */
+		atomic_compare_exchange_strong(&w->left, &left, 0);
 	}
 	atomic_fetch_add(&w->failed, 1);
 	w->ptr = ptr;
@@ -114,6 +120,7 @@ larm(lua_State *L) {
 	lua_Integer n = luaL_checkinteger(L, 2);
 	if (n > 0) {
 		atomic_store(&w->failed, 0);
+		atomic_store(&starving, true);
 	}
 	atomic_store(&w->times, (long)luaL_optinteger(L, 3, 1));
 	atomic_store(&w->left, (long)n);
@@ -132,35 +139,34 @@ static int
 ldisarm(lua_State *L) {
 	struct watched *w = find(L, 1);
 	atomic_store(&w->left, 0);
+	atomic_store(&starving, false);
 	lua_pushinteger(L, atomic_load(&w->failed));
+	return 1;
+}
+
+/*
+ * patience(limit) -> how long to wait for what may not come, in 1/100 s: `limit` from arm to
+ * disarm, else LONG. For all services of the node.
+ */
+static int
+lpatience(lua_State *L) {
+	lua_Integer limit = luaL_checkinteger(L, 1);
+	lua_pushinteger(L, atomic_load(&starving) ? limit : LONG);
 	return 1;
 }
 
 /* descriptors() -> number of open descriptors of the process */
 static int
 ldescriptors(lua_State *L) {
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-	if (d == NULL) {
-		return luaL_error(L, "/proc/self/fd cannot be read");
-	}
-	while (readdir(d) != NULL) {
-		n++;
-	}
-	closedir(d);
-	/* ".", ".." and the folder itself do not count. */
-	lua_pushinteger(L, n - 3);
+	lua_pushinteger(L, open_descriptors());
 	return 1;
 }
 
 int
 luaopen_t_oom(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"watch", lwatch},
-	    {"arm", larm},
-	    {"failed", lfailed},
-	    {"disarm", ldisarm},
-	    {"descriptors", ldescriptors},
+	    {"watch", lwatch},   {"arm", larm},           {"failed", lfailed},
+	    {"disarm", ldisarm}, {"patience", lpatience}, {"descriptors", ldescriptors},
 	    {NULL, NULL},
 	};
 	luaL_newlib(L, functions);
