@@ -14,11 +14,13 @@ local function script()
 end
 
 ---Make them.
+---@return string folder where they are
 function certs.make()
 	dir = os.tmpname()
 	os.remove(dir)
 	run("mkdir -m 700 " .. dir)
 	run(script() .. " " .. dir)
+	return dir
 end
 
 ---Remove them.

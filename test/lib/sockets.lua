@@ -49,4 +49,11 @@ function sockets.info(id)
 	end
 end
 
+---The port that a socket is bound to.
+---@param id integer
+---@return integer
+function sockets.port(id)
+	return math.tointeger(tonumber(sockets.info(id).sock:match ":(%d+)$")) --[[@as integer]]
+end
+
 return sockets

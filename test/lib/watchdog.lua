@@ -11,6 +11,9 @@ local watchdog = {}
 local told = {}
 watchdog.told = told
 
+-- fd -> true, of those that were told to be open and not yet to be gone
+local connected = {}
+
 ---Forget what was told.
 function watchdog.forget()
 	for i = #told, 1, -1 do
@@ -27,6 +30,13 @@ function watchdog.take(what, fd)
 			return table.remove(told, i)
 		end
 	end
+end
+
+---Wait until each connection that was told to be open has been told to be gone; then forget all.
+---Yields.
+function watchdog.settle()
+	test.wait_for(function() return next(connected) == nil end, nil, "the end of each connection to be told")
+	watchdog.forget()
 end
 
 ---Wait for a notice, which is taken out. Yields.
@@ -54,6 +64,7 @@ function watchdog.open(name, conf)
 	local gate = skynet.newservice(name)
 	current = gate
 	watchdog.forget()
+	connected = {}
 	conf = conf or {}
 	conf.address, conf.port = "127.0.0.1", 0
 	local address, port = skynet.call(gate, "lua", "open", conf)
@@ -109,6 +120,10 @@ local function dispatch(session, source, cmd, ...)
 	if cmd == "socket" then
 		if not former[source] then
 			told[#told + 1] = table.pack(...)
+			local what, fd = ...
+			if what == "open" or what == "close" then
+				connected[fd] = what == "open" or nil
+			end
 		end
 	elseif session ~= 0 then
 		skynet.retpack(nil)

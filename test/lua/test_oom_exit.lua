@@ -7,9 +7,6 @@ local oom = require "oom"
 local rt = require "rt"
 local test = require "testlib"
 
--- Allocations that fail one after the other.
-local BURST = 30
-
 local WAITS = { "defer", "sleep", "queue", "queue", "call", "yield", "defer" }
 
 local other
@@ -31,40 +28,33 @@ end
 
 for name, finish in pairs(ways) do
 	test.case("a service that ends by " .. name, function()
-		for _, times in ipairs { 1, BURST } do
-			local waiters
-			oom.fresh {
-				times = times,
-				make = function()
-					local handle = skynet.newservice("oom_exit", other)
-					oom.watch(handle)
-					return handle
-				end,
-				exchange = function(handle)
-					waiters = {}
-					for i, what in ipairs(WAITS) do
-						waiters[i] = rt.start(call, handle, "lua", what)
+		local waiters
+		oom.fresh {
+			make = function() return skynet.newservice("oom_exit", other) end,
+			exchange = function(handle)
+				waiters = {}
+				for i, what in ipairs(WAITS) do
+					waiters[i] = rt.start(call, handle, "lua", what)
+				end
+				skynet.yield()
+				finish(handle)
+			end,
+			check = function(handle)
+				-- Without memory it may have had to go on.
+				for _ = 1, 3 do
+					if core.alive(handle) then
+						pcall(call, handle, "debug", "EXIT")
 					end
-					skynet.yield()
-					finish(handle)
-				end,
-				check = function(handle)
-					-- Without memory it may have had to go on.
-					for _ = 1, 3 do
-						if core.alive(handle) then
-							pcall(call, handle, "debug", "EXIT")
-						end
-					end
-					rt.wait_gone(handle)
-					for i, w in ipairs(waiters) do
-						local ok, err = rt.join(w)
-						test.eq(ok, false, WAITS[i])
-						test.match(err, "call failed$")
-					end
-					test.eq(listed(handle), nil)
-				end,
-			}
-		end
+				end
+				rt.wait_gone(handle)
+				for i, w in ipairs(waiters) do
+					local ok, err = rt.join(w)
+					test.eq(ok, false, WAITS[i])
+					test.match(err, "call failed$")
+				end
+				test.eq(listed(handle), nil)
+			end,
+		}
 	end)
 end
 

@@ -5,151 +5,92 @@ local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local socket = require "skynet.socket"
 local wsgate = require "snax.wsgate"
+local gatepeers = require "gatepeers"
 local oom = require "oom"
 local test = require "testlib"
 local watchdog = require "watchdog"
-local wsraw = require "wsraw"
 
-local told, frame = watchdog.told, watchdog.frame
-
--- What does not come in this time does not come, 1/100 s.
+-- What does not come in this time does not come while allocations fail, 1/100 s.
 local PATIENCE = 30
+-- A connection is announced or ends: only bounds a failure.
+local LIMIT = 3000
 -- A gate that counted connections that are gone would soon be full.
 local CLIENTS = 8
 
--- Waits for something of a connection, in vain if that ends.
-local function await(id, what)
-	local found
+-- A notice about a connection, nil if that ends before.
+local function await(limit, id, what, fd)
+	local notice
 	pcall(test.wait_for, function()
-		found = what()
-		return found or socket.disconnected(id)
-	end, PATIENCE)
-	return found
+		notice = watchdog.take(what, fd)
+		return notice or socket.disconnected(id)
+	end, limit)
+	return notice
 end
 
-local function opened()
-	for i, t in ipairs(told) do
-		if t[1] == "open" then
-			return table.remove(told, i)[2]
-		end
-	end
-end
-
--- Every connection that was told to be open is told to be gone.
-local open = {}
-
-local function settle()
-	test.wait_for(function()
-		for i = #told, 1, -1 do
-			local what, fd = told[i][1], told[i][2]
-			if what == "open" then
-				open[fd] = true
-			elseif what == "close" then
-				open[fd] = nil
-				table.remove(told, i)
-			end
-		end
-		for i = #told, 1, -1 do
-			if not open[told[i][2]] then
-				table.remove(told, i)
-			end
-		end
-		return next(open) == nil
-	end, 500, "the end of a connection to be told")
-	watchdog.forget()
-end
-
--- A protocol: connect(port) -> id, say(id, text), hear(id) -> text or nil, answer(fd, text)
-local plain = {
-	connect = function(port) return assert(socket.open("127.0.0.1", port)) end,
-	say = function(id, text) socket.write(id, frame(text)) end,
-	hear = function(id)
-		local head = socket.read(id, 2, PATIENCE)
-		return head and socket.read(id, string.unpack(">I2", head), PATIENCE)
-	end,
-	answer = function(fd, text) driver.send(fd, frame(text)) end,
-}
-
-local ws = {
-	connect = function(port)
-		local id = assert(socket.open("127.0.0.1", port))
-		socket.write(id, wsraw.request())
-		socket.readline(id, "\r\n\r\n", PATIENCE)
-		return id
-	end,
-	say = function(id, text) socket.write(id, wsraw.frame(1, text)) end,
-	hear = function(id)
-		local head = socket.read(id, 2, PATIENCE)
-		return head and socket.read(id, head:byte(2) & 0x7f, PATIENCE)
-	end,
-	answer = function(fd, text) wsgate.send(fd, text, "text") end,
-}
+-- How the watchdog answers.
+local function answer_plain(fd, text) driver.send(fd, watchdog.frame(text)) end
+local function answer_ws(fd, text) wsgate.send(fd, text, "text") end
 
 -- One connection: it says something twice and is kicked. True if all of that came about.
-local function talk(gate, port, proto, agent, id)
-	local fd = await(id, opened)
+local function talk(gate, peer, id, answer, agent)
+	local opened = await(LIMIT, id, "open")
+	local fd = opened and opened[2]
 	if not fd then
+		if not socket.disconnected(id) then
+			oom.complain "a connection is neither announced nor ends"
+		end
 		return false
 	end
-	open[fd] = true
 	local ok = pcall(skynet.call, gate, "lua", agent and "forward" or "accept", fd, 0, agent)
 	for _, text in ipairs { "one", "two" } do
-		proto.say(id, text)
+		peer.write(id, peer.pack(text))
 		if not agent then
-			local data = await(id, function() return watchdog.take("data", fd) end)
+			local data = await(oom.patience(PATIENCE), id, "data", fd)
 			ok = ok and data and data[3] == text
-			proto.answer(fd, text)
+			answer(fd, text)
 		end
-		ok = ok and proto.hear(id) == text
+		ok = ok and peer.hear(id, oom.patience(PATIENCE)) == text
 	end
 	ok = pcall(skynet.call, gate, "lua", "kick", fd) and ok
-	socket.read(id, 1, PATIENCE)
+	socket.read(id, 1, oom.patience(PATIENCE))
 	return ok
 end
 
-local function exchange_with(gate, port, proto, agent)
-	return function()
-		local id = proto.connect(port)
-		local ok, good = pcall(talk, gate, port, proto, agent, id)
-		socket.close(id)
-		assert(ok, good)
-		return good
-	end
-end
-
-local function sweep(name, conf, proto, agent)
-	conf = conf or {}
+-- agent: a service that answers, in place of the watchdog
+local function sweep(name, conf, peer, answer, agent)
 	conf.maxclient = CLIENTS
 	conf.linger = 20
 	local gate, port = watchdog.open(name, conf)
-	local exchange = exchange_with(gate, port, proto, agent)
 	oom.watch(gate)
 	oom.sweep {
 		handle = gate,
-		exchange = exchange,
-		each = settle,
-		check = function()
-			test.ok(exchange(), "the gate does not work")
-			settle()
+		ask = function()
+			local id = peer.connect(port, LIMIT)
+			local ok, good = pcall(talk, gate, peer, id, answer, agent)
+			socket.close(id)
+			assert(ok, good)
+			return good, true
 		end,
+		each = watchdog.settle,
 	}
+	watchdog.settle()
 	skynet.kill(gate)
 end
 
-test.case("gate, packages to the watchdog", function() sweep("gate", nil, plain) end)
+test.case("gate, packages to the watchdog", function() sweep("gate", {}, gatepeers.plain, answer_plain) end)
 
 test.case("gate, packages in order to the watchdog", function()
-	sweep("gate", { ordered = true, idle_timeout = 200 }, plain)
+	sweep("gate", { ordered = true, idle_timeout = 1000 }, gatepeers.plain, answer_plain)
 end)
 
 test.case("gate, packages to an agent", function()
-	sweep("gate", nil, plain, skynet.newservice "oom_agent")
+	sweep("gate", {}, gatepeers.plain, nil, skynet.newservice("netagent", "gate"))
 end)
 
-test.case("wsgate, messages to the watchdog", function() sweep("wsgate", nil, ws) end)
+test.case("wsgate, messages to the watchdog", function() sweep("wsgate", {}, gatepeers.ws, answer_ws) end)
 
 test.case("wsgate, messages to an agent", function()
-	sweep("wsgate", nil, ws, skynet.newservice("oom_agent", "ws"))
+	sweep("wsgate", {}, gatepeers.ws, nil, skynet.newservice("netagent", "wsgate"))
 end)
 
 watchdog.run()

@@ -4,16 +4,13 @@
 local skynet = require "skynet"
 local socket = require "skynet.socket"
 local oom = require "oom"
+local rt = require "rt"
 local test = require "testlib"
 
 -- A peer waits so long for what may not come, 1/100 s.
 local PATIENCE = 60
 
-local target
-
-local function sweep(exchange)
-	oom.sweep { handle = target, exchange = function() pcall(exchange) end, check = exchange, slack = 128 }
-end
+local target, folder
 
 -- Sends requests on one connection, each after the answer to the one before. Raises unless
 -- each answer has what it should.
@@ -24,7 +21,7 @@ local function talk(port, requests)
 			socket.write(id, r[1])
 			local text = ""
 			while not text:find(r[2]) do
-				local data = not text:find "^HTTP/1.1 5" and socket.read(id, nil, PATIENCE)
+				local data = not text:find "^HTTP/1.1 5" and socket.read(id, nil, oom.patience(PATIENCE))
 				if not data then
 					error(string.format("no answer to %q, but %q", r[1], text))
 				end
@@ -53,23 +50,46 @@ for name, requests in pairs {
 		{ request("GET", "/stream"), "0\r\n\r\n$" },
 	},
 	["a file"] = { { request("GET", "/files/text"), "this is a file\n$" } },
-	["a handler that raises"] = { { request("GET", "/raise"), "^HTTP/1.1 500 " }, { request("GET", "/hello"), "hello$" } },
+	["a handler that raises"] = {
+		{ request("GET", "/raise"), "^HTTP/1.1 500 " },
+		{ request("GET", "/hello"), "hello$" },
+	},
 	["no such thing"] = { { request("GET", "/nothing"), "^HTTP/1.1 404 " } },
 	["a bad request"] = { { "nonsense\r\n\r\n", "^HTTP/1.1 400 " } },
 } do
 	test.case("http.server, " .. name, function()
 		port = port or skynet.call(target, "lua", "listen")
-		sweep(function() talk(port, requests) end)
+		oom.sweep { handle = target, exchange = function() talk(port, requests) end, slack = 128 }
 	end)
 end
 
+-- Its time limits begin to run, and what it does at times only is done.
+test.case("http.server, its first request", function()
+	local first_port
+	local requests = { { request("GET", "/hello"), "hello$" }, { "nonsense\r\n\r\n", "^HTTP/1.1 400 " } }
+	oom.fresh {
+		make = function()
+			local handle = skynet.newservice("oom_http", folder)
+			first_port = skynet.call(handle, "lua", "listen")
+			return handle
+		end,
+		exchange = function() talk(first_port, requests) end,
+		check = function(handle)
+			talk(first_port, requests)
+			skynet.call(handle, "lua", "exit")
+			rt.wait_gone(handle)
+		end,
+	}
+end)
+
+test.case("(clean-up)", function() assert(os.execute("rm -r " .. folder)) end)
+
 test.run(function()
-	local folder = os.tmpname()
+	folder = os.tmpname()
 	os.remove(folder)
 	assert(os.execute("mkdir " .. folder))
 	local f = assert(io.open(folder .. "/text", "w"))
 	f:write "this is a file\n"
 	f:close()
-	target = skynet.newservice("oom_http", folder)
-	oom.watch(target)
+	target = oom.newservice("oom_http", folder)
 end)

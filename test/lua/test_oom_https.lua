@@ -11,10 +11,8 @@ local STEP = 2
 
 local target, other
 
-local function sweep(exchange)
-	-- Time limits of handshakes, and of connections that are kept, stay for their time.
-	oom.sweep { timers = true, step = STEP, handle = target, exchange = function() pcall(exchange) end,
-		check = exchange, slack = 256 }
+local function sweep(question)
+	oom.sweep { handle = target, ask = question, step = STEP, slack = 256 }
 end
 
 local function ask(handle, ...)
@@ -27,28 +25,28 @@ end
 
 test.case("an HTTPS server", function()
 	local port = ask(target, "listen", true)
-	sweep(function() test.eq(ask(other, "fetch", url_of("https", port, "/hello")), "hello") end)
+	sweep(function() return ask(other, "fetch", url_of("https", port, "/hello")), "hello" end)
 end)
 
 test.case("an HTTPS client", function()
 	local port = ask(other, "listen", true)
-	sweep(function() test.eq(ask(target, "fetch", url_of("https", port, "/stream")), "1,2,3,") end)
+	sweep(function() return ask(target, "fetch", url_of("https", port, "/stream")), "1,2,3," end)
 end)
 
 test.case("a WebSocket server with TLS", function()
 	local port = ask(target, "listen_ws", true)
-	sweep(function() test.eq(ask(other, "talk_ws", url_of("wss", port, "/")), "hello") end)
+	sweep(function() return ask(other, "talk_ws", url_of("wss", port, "/")), "hello" end)
 end)
 
 test.case("a WebSocket client with TLS", function()
 	local port = ask(other, "listen_ws", true)
-	sweep(function() test.eq(ask(target, "talk_ws", url_of("wss", port, "/")), "hello") end)
+	sweep(function() return ask(target, "talk_ws", url_of("wss", port, "/")), "hello" end)
 end)
 
+test.case("(clean-up)", certs.remove)
+
 test.run(function()
-	certs.make()
-	local folder = certs.path "ca.pem":match "^(.*)/"
-	target = skynet.newservice("oom_http", ".", folder)
+	local folder = certs.make()
+	target = oom.newservice("oom_http", ".", folder)
 	other = skynet.newservice("oom_http", ".", folder)
-	oom.watch(target)
 end)

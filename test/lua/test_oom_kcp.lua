@@ -5,6 +5,7 @@
 
 local skynet = require "skynet"
 local kcp = require "skynet.kcp"
+local socket = require "skynet.socket"
 local kcpgate = require "snax.kcpgate"
 local certs = require "certs"
 local oom = require "oom"
@@ -18,36 +19,22 @@ local TEXTS = { "one", "two", "three" }
 
 local target, other
 
--- exchange returns what came, false or nil if nothing did, and what should.
-local function sweep(step, exchange, handle)
-	local wrong
-	test.ok(oom.sweep {
-		handle = handle or target,
-		timers = true, -- of time limits
-		step = step,
-		slack = 128,
-		exchange = function()
-			local ok, got, want = pcall(exchange)
-			if ok and got and got ~= want then
-				wrong = string.format("%s in place of %s", got, want)
-			end
-		end,
-		check = function()
-			test.eq(wrong, nil)
-			local got, want = exchange()
-			test.eq(got, want)
-		end,
-	} > 1, "nothing failed")
+local function sweep(step, question, handle)
+	oom.sweep { handle = handle or target, ask = question, step = step, slack = 128 }
+end
+
+local function connect(port)
+	return assert(kcp.connect(HOST, port, { connect_timeout = oom.patience(PATIENCE), linger = 1 }))
 end
 
 test.case("a KCP server", function()
 	local port = skynet.call(target, "lua", "kcp_listen")
 	sweep(9, function()
-		local c = assert(kcp.connect(HOST, port, { connect_timeout = PATIENCE, linger = 1 }))
+		local c = connect(port)
 		local last, want
 		for _, text in ipairs(TEXTS) do
 			c:write(text)
-			last, want = c:receive(PATIENCE), text
+			last, want = c:receive(oom.patience(PATIENCE)), text
 			if last ~= want then
 				break
 			end
@@ -62,72 +49,65 @@ test.case("a KCP client", function()
 	sweep(4, function() return skynet.call(target, "lua", "kcp_talk", port, TEXTS), TEXTS[#TEXTS] end)
 end)
 
--- A notice of the gate, nil if it does not come.
-local function await(what, fd)
-	local notice
-	pcall(test.wait_for, function()
-		notice = watchdog.take(what, fd)
-		return notice
-	end, PATIENCE)
-	return notice
+-- The port of the client that was made last.
+local function last_port()
+	local last = { id = -1, sock = "" }
+	for _, s in ipairs(socket.netstat()) do
+		if s.type == "UDP" and s.address == skynet.self() and s.id > last.id then
+			last = s
+		end
+	end
+	return last.sock:match ":%d+$"
+end
+
+-- What the gate calls a client, nil if it does not say. Others may be announced late.
+local function fd_of(client_port)
+	for i, t in ipairs(watchdog.told) do
+		if t[1] == "open" and t[3]:sub(-#client_port) == client_port then
+			return table.remove(watchdog.told, i)[2]
+		end
+	end
+end
+
+-- What a client hears last, and what it should.
+local function talk(gate, c, fd)
+	local last, want
+	skynet.call(gate, "lua", "accept", fd)
+	for _, text in ipairs(TEXTS) do
+		c:write(text)
+		local notice = oom.await(function() return watchdog.take("data", fd) end, PATIENCE)
+		if not notice then
+			return nil
+		end
+		kcpgate.send(gate, fd, notice[3])
+		last, want = c:receive(oom.patience(PATIENCE)), text
+		if last ~= want then
+			break
+		end
+	end
+	return last, want
 end
 
 -- Every client that was announced is told to be gone.
 test.case("a kcpgate", function()
 	local gate, port = watchdog.open("kcpgate", { maxclient = 8, kcp = { linger = 1 } })
 	oom.watch(gate)
-	-- fd -> true
-	local open = {}
-
-	local function take_closes()
-		local notice = watchdog.take "close"
-		while notice do
-			open[notice[2]] = nil
-			notice = watchdog.take "close"
-		end
-	end
-
-	local function talk(c, fd)
-		local last, want
-		skynet.call(gate, "lua", "accept", fd)
-		for _, text in ipairs(TEXTS) do
-			c:write(text)
-			local notice = await("data", fd)
-			if not notice then
-				return nil
-			end
-			kcpgate.send(gate, fd, notice[3])
-			last, want = c:receive(PATIENCE), text
-			if last ~= want then
-				break
-			end
-		end
-		return last, want
-	end
-
 	sweep(3, function()
-		local c = assert(kcp.connect(HOST, port, { connect_timeout = PATIENCE, linger = 1 }))
-		local notice = await "open"
-		local fd = notice and notice[2]
-		if fd then
-			open[fd] = true
-		end
-		local ok, last, want = pcall(talk, c, fd)
+		local c = connect(port)
+		local client_port = last_port()
+		local fd = oom.await(function() return fd_of(client_port) end, PATIENCE)
+		local ok, last, want = pcall(talk, gate, c, fd)
 		c:shutdown()
-		take_closes()
 		return ok and last, want
 	end, gate)
-	test.wait_for(function()
-		take_closes()
-		return next(open) == nil
-	end, 500, "the end of each client to be told")
+	watchdog.settle()
 	skynet.kill(gate)
 end)
 
+test.case("(clean-up)", certs.remove)
+
 watchdog.run(function()
-	certs.make()
-	local folder = certs.path "ca.pem":match "^(.*)/"
-	target = skynet.newservice("oom_net", folder)
+	local folder = certs.make()
+	target = oom.newservice("oom_net", folder)
 	other = skynet.newservice("oom_net", folder)
-	oom.watch(target)
 end)

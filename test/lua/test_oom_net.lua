@@ -8,6 +8,7 @@ local tls = require "skynet.tls"
 local certs = require "certs"
 local channels = require "channels"
 local oom = require "oom"
+local sockets = require "sockets"
 local test = require "testlib"
 
 -- A peer waits so long for what may not come, 1/100 s.
@@ -22,26 +23,8 @@ local function ask(...)
 	return skynet.call(target, "lua", ...)
 end
 
--- exchange returns what came, false or nil if nothing did, and what should.
-local function sweep(exchange, more)
-	local s = more or {}
-	local wrong
-	s.handle = target
-	s.step = STEP
-	s.timers = true -- of time limits
-	s.slack = s.slack or 128
-	s.exchange = function()
-		local ok, got, want = pcall(exchange)
-		if ok and got and not pcall(test.eq, got, want) then
-			wrong = string.format("%s in place of %s", got, want)
-		end
-	end
-	s.check = function()
-		test.eq(wrong, nil)
-		local got, want = exchange()
-		test.eq(got, want)
-	end
-	test.ok(oom.sweep(s) > 1, "nothing failed")
+local function sweep(question)
+	oom.sweep { handle = target, ask = question, step = STEP, slack = 128 }
 end
 
 local LINES = { "one", "two", ("x"):rep(20000), "three" }
@@ -50,11 +33,11 @@ test.case("a TLS server", function()
 	local port = ask "tls_listen"
 	local context = tls.context { ca = certs.path "ca.pem" }
 	sweep(function()
-		local c <close> = assert(tls.connect(HOST, port, { context = context, timeout = PATIENCE }))
+		local c <close> = assert(tls.connect(HOST, port, { context = context, timeout = oom.patience(PATIENCE) }))
 		local last
 		for _, line in ipairs(LINES) do
 			c:write(line .. "\n")
-			last = c:readline("\n", PATIENCE)
+			last = c:readline("\n", oom.patience(PATIENCE))
 			if last ~= line then
 				return last, line
 			end
@@ -117,35 +100,38 @@ test.case("a name query", function()
 		return question:sub(1, 2) .. "\x81\x80\0\1\0\1\0\0\0\0" .. question:sub(13)
 			.. "\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\10\0\0\1"
 	end
-	local id, port
+	local id
 	id = socket.udp(function(question, from) socket.sendto(id, from, answer(question)) end, HOST, 0)
-	for _, info in ipairs(socket.netstat()) do
-		port = info.id == id and tonumber(info.sock:match ":(%d+)$") or port
-	end
+	local port = sockets.port(id)
 	sweep(function() return ask("resolve", port, "some.example"), "10.0.0.1" end)
 	socket.close(id)
 end)
 
 test.case("UDP", function()
 	local port = ask "udp_listen"
-	local got
-	local id = socket.udp_dial(HOST, port, function(text) got = text end)
+	local sent, got = {}, nil
+	local id = socket.udp_dial(HOST, port, function(text)
+		if not sent[text] then
+			oom.complain("a datagram that was never sent, of %d bytes", #text)
+		end
+		got = text
+	end)
 	local n = 0
 	sweep(function()
 		n = n + 1
 		local text = n .. ("x"):rep(8000)
-		got = nil
+		sent[text] = true
 		socket.write(id, text)
-		pcall(test.wait_for, function() return got end, 10)
-		return got, text
+		-- One that comes late is no answer.
+		return oom.await(function() return got == text and got end, 10), text
 	end)
 	socket.close(id)
 end)
 
+test.case("(clean-up)", certs.remove)
+
 test.run(function()
-	certs.make()
-	local folder = certs.path "ca.pem":match "^(.*)/"
-	target = skynet.newservice("oom_net", folder)
+	local folder = certs.make()
+	target = oom.newservice("oom_net", folder)
 	other = skynet.newservice("oom_net", folder)
-	oom.watch(target)
 end)

@@ -5,44 +5,21 @@
 
 local skynet = require "skynet.manager"
 local harbor = require "skynet.harbor"
-local memory = require "skynet.memory"
 local service = require "skynet.service"
 local oom = require "oom"
 local rt = require "rt"
 local test = require "testlib"
 
--- Allocations that fail one after the other.
-local BURST = 30
+-- What does not come in this time does not come while allocations fail, 1/100 s.
+local PATIENCE = 100
 
-local function sweep(handle, exchange, check, more)
-	local s = more or {}
-	s.handle = handle
-	s.exchange = exchange
-	s.check = check
-	test.ok(oom.sweep(s) > 1, "nothing failed")
-	-- As many fail, one would not be noticed by itself.
-	s.times, s.step = BURST, 6
-	oom.sweep(s)
-end
-
----The handle of a service with a name, which is watched from now on. Yields.
-local function watched(name)
-	local handle = tonumber(oom.run(name, "print(require 'skynet'.self())"))
-	oom.watch(handle)
-	return handle
-end
-
-local function living()
-	local n = 0
-	for _ in pairs(memory.services()) do
-		n = n + 1
-	end
-	return n
+local function sweep(handle, exchange, check)
+	oom.sweep { handle = handle, exchange = exchange, check = check, burst = 6 }
 end
 
 test.case("the launcher", function()
-	local launcher = watched ".launcher"
-	local before = living()
+	local launcher = oom.watched ".launcher"
+	local before = oom.services()
 
 	local function exchange()
 		local ok, handle = pcall(skynet.newservice, "sv_later")
@@ -62,7 +39,7 @@ test.case("the launcher", function()
 
 	sweep(launcher, exchange, function()
 		oom.collect(launcher)
-		test.wait_for(function() return living() == before end, 200, "services to be gone")
+		oom.only(before)
 		test.ok(exchange())
 	end)
 end)
@@ -70,7 +47,7 @@ end)
 -- Tasks that wait for a service of their choice, at the same time. Each ends when the last one
 -- has got it, which `start` does then.
 local function race(handle, want, start)
-	local before = living()
+	local before = oom.services()
 	local tasks = {}
 
 	local function exchange()
@@ -78,7 +55,7 @@ local function race(handle, want, start)
 			tasks[i] = rt.start(f)
 		end
 		for _, t in ipairs(tasks) do
-			test.wait_for(function() return t.done end, 100)
+			oom.await(function() return t.done end, PATIENCE)
 		end
 	end
 
@@ -88,10 +65,10 @@ local function race(handle, want, start)
 		for _, t in ipairs(tasks) do
 			rt.join(t)
 		end
-		test.wait_for(function() return living() == before end, 200, "services to be gone")
+		oom.only(before)
 	end
 
-	sweep(handle, function() pcall(exchange) end, function()
+	sweep(handle, exchange, function()
 		settle()
 		exchange()
 		local one = tasks[1].value
@@ -105,7 +82,7 @@ end
 
 test.case("the manager of unique services", function()
 	local function launch() return skynet.uniqueservice "sv_later" end
-	race(watched ".service", {
+	race(oom.watched ".service", {
 		function() return skynet.queryservice "sv_later" end, launch, launch,
 		function() return skynet.uniqueservice "oom_failing" end,
 	}, launch)
@@ -116,14 +93,14 @@ test.case("the provider of named services", function()
 	local function main() require "skynet".start(function() end) end
 	local function launch() return service.new("oom", main) end
 	skynet.kill(launch())
-	race(watched(skynet.uniqueservice "service_provider"), {
+	race(oom.watched(skynet.uniqueservice "service_provider"), {
 		launch, launch, function() return service.query "oom" end,
 		function() return service.new("failing", function() error "on purpose" end) end,
 	}, launch)
 end)
 
 test.case("global names", function()
-	local cslave = watched ".cslave"
+	local cslave = oom.watched ".cslave"
 	local target = skynet.newservice "sv_later"
 	local n = 0
 	local known, asked
@@ -140,10 +117,10 @@ test.case("global names", function()
 		skynet.name(name, target)
 		known[3], asked[2] = rt.start(harbor.queryname, name), ask(name)
 		-- What was said is heard, late at worst.
-		test.wait_for(function() return asked[1].done and asked[2].done end, 100)
+		oom.await(function() return asked[1].done and asked[2].done end, PATIENCE)
 	end
 
-	sweep(cslave, function() pcall(exchange) end, function()
+	sweep(cslave, exchange, function()
 		oom.collect(cslave)
 		for _, t in ipairs(asked) do
 			test.eq(select(2, rt.join(t)), "oom" .. n)
@@ -161,10 +138,9 @@ test.case("global names", function()
 end)
 
 test.case("debug command GC", function()
-	local target = skynet.newservice "sv_later"
-	oom.watch(target)
+	local target = oom.newservice "sv_later"
 	local function collect() skynet.call(target, "debug", "GC") end
-	sweep(target, function() pcall(collect) end, function()
+	sweep(target, collect, function()
 		local mark = rt.mark()
 		collect()
 		rt.logged("GC .* Kb %->", mark)

@@ -12,33 +12,19 @@ local oom = require "oom"
 local rt = require "rt"
 local test = require "testlib"
 
--- Allocations that fail one after the other.
-local BURST = 30
+-- What does not come in this time does not come while allocations fail, 1/100 s.
+local PATIENCE = 10
 
 local reader, multicastd, sharedatad
 
-local function sweep(handle, exchange, check, more)
-	local s = more or {}
-	s.handle = handle
-	s.exchange = function() pcall(exchange) end
-	s.check = check or exchange
-	test.ok(oom.sweep(s) > 1, "nothing failed")
-	-- As many fail, one would not be noticed by itself.
-	s.times, s.step = BURST, 3
-	oom.sweep(s)
-end
-
----The handle of a service with a name, which is watched from now on. Yields.
-local function watched(name)
-	local handle = tonumber(oom.run(name, "print(require 'skynet'.self())"))
-	oom.watch(handle)
-	return handle
+local function sweep(handle, exchange, check)
+	oom.sweep { handle = handle, exchange = exchange, check = check, burst = 3 }
 end
 
 test.case("datacenter, set, query and wait", function()
 	local paths = { { "a", "b", "c" }, { "a", "b", "c" }, { "a", "d" } }
 	local waits = {}
-	local handle = watched "DATACENTER"
+	local handle = oom.watched "DATACENTER"
 
 	local function exchange()
 		for i, path in ipairs(paths) do
@@ -107,7 +93,7 @@ local function sweep_data(handle)
 			ok, now = pcall(sharedata.deepcopy, "doc", "v")
 			local seen = ask("seen", "doc")
 			return seen == nil or not ok or seen == now
-		end, 300, "the newest version")
+		end, nil, "the newest version")
 		return now
 	end
 
@@ -129,7 +115,7 @@ local function sweep_data(handle)
 	end)
 end
 
-test.case("sharedata, the service", function() sweep_data(watched(sharedatad)) end)
+test.case("sharedata, the service", function() sweep_data(oom.watched(sharedatad)) end)
 
 test.case("sharedata, readers that end", function()
 	sharedata.new("left", { v = 1 })
@@ -143,10 +129,10 @@ test.case("sharedata, readers that end", function()
 		skynet.kill(short)
 		-- It says farewell a little after it is gone.
 		rt.wait_gone(short)
-		test.wait_for(is_forgotten, 10)
+		oom.await(is_forgotten, PATIENCE)
 	end
 	sweep(sharedatad, exchange, function()
-		test.wait_for(is_forgotten, 200)
+		test.wait_for(is_forgotten)
 		exchange()
 	end)
 	sharedata.delete "left"
@@ -192,7 +178,7 @@ local function sweep_tables(handle)
 	end)
 end
 
-test.case("sharetable, the service", function() sweep_tables(watched(sharetable.address)) end)
+test.case("sharetable, the service", function() sweep_tables(oom.watched(sharetable.address)) end)
 
 test.case("sharetable, a reader", function() sweep_tables(reader) end)
 
@@ -223,20 +209,20 @@ local function settle_channel(handle)
 	test.wait_for(function()
 		local info = channels()
 		return info[id].subscribers == 0 and next(info) == id and next(info, id) == nil
-	end, 100, "subscribers and channels to go")
+	end, nil, "subscribers and channels to go")
 	for _, who in ipairs { reader, handle } do
 		skynet.call(who, "lua", "listen", id)
 	end
 	test.eq(channels()[id].subscribers, handle == reader and 1 or 2)
 	ask("publish", id, "two")
 	for _, who in ipairs { reader, handle } do
-		test.wait_for(function() return skynet.call(who, "lua", "got") == "two" end, 200, "a message")
+		test.wait_for(function() return skynet.call(who, "lua", "got") == "two" end, nil, "a message")
 		skynet.call(who, "lua", "leave")
 	end
 	test.eq(channels()[id].subscribers, 0)
 	channel:delete()
 	test.eq(channels()[id], nil)
-	test.wait_for(function() return core.live() == 0 end, 200, "payloads to be freed")
+	test.wait_for(function() return core.live() == 0 end, nil, "payloads to be freed")
 end
 
 local function sweep_channel(handle, other)
@@ -252,7 +238,7 @@ local function sweep_channel(handle, other)
 end
 
 test.case("multicast, the service", function()
-	sweep_channel(watched(multicastd), skynet.newservice "oom_reader")
+	sweep_channel(oom.watched(multicastd), skynet.newservice "oom_reader")
 end)
 
 test.case("multicast, one that publishes and subscribes", function() sweep_channel(reader, reader) end)
@@ -261,42 +247,34 @@ test.case("multicast, one that publishes and subscribes", function() sweep_chann
 test.case("multicast and sharedata, the first time in a service", function()
 	sharedata.new("first", { v = 1 })
 	local version = 1
-	for _, times in ipairs { 1, BURST } do
-		oom.fresh {
-			times = times,
-			make = function()
-				local handle = skynet.newservice "oom_reader"
-				oom.watch(handle)
-				return handle
-			end,
-			exchange = function(handle)
-				pcall(skynet.call, handle, "lua", "read", "first")
-				talk(handle)
-			end,
-			check = function(handle)
-				skynet.call(handle, "lua", "read", "first")
-				version = version + 1
-				sharedata.update("first", { v = version })
-				test.wait_for(function() return skynet.call(handle, "lua", "seen", "first") == version end)
-				settle_channel(handle)
-				channel = mc.new()
-				skynet.call(handle, "lua", "listen", channel.channel)
-				skynet.kill(handle)
-				test.wait_for(function()
-					local info = channels()
-					return info[channel.channel].subscribers == 0
-						and skynet.call(sharedatad, "debug", "INFO").first.monitors == 0
-				end, 300, "what the service kept")
-				channel:delete()
-			end,
-		}
-	end
+	oom.fresh {
+		make = function() return skynet.newservice "oom_reader" end,
+		exchange = function(handle)
+			pcall(skynet.call, handle, "lua", "read", "first")
+			talk(handle)
+		end,
+		check = function(handle)
+			skynet.call(handle, "lua", "read", "first")
+			version = version + 1
+			sharedata.update("first", { v = version })
+			test.wait_for(function() return skynet.call(handle, "lua", "seen", "first") == version end)
+			settle_channel(handle)
+			channel = mc.new()
+			skynet.call(handle, "lua", "listen", channel.channel)
+			skynet.kill(handle)
+			test.wait_for(function()
+				local info = channels()
+				return info[channel.channel].subscribers == 0
+					and skynet.call(sharedatad, "debug", "INFO").first.monitors == 0
+			end, nil, "what the service kept")
+			channel:delete()
+		end,
+	}
 	sharedata.delete "first"
 end)
 
 test.run(function()
 	multicastd = skynet.uniqueservice "multicastd"
 	sharedatad = skynet.uniqueservice "sharedatad"
-	reader = skynet.newservice "oom_reader"
-	oom.watch(reader)
+	reader = oom.newservice "oom_reader"
 end)

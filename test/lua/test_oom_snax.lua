@@ -4,27 +4,11 @@
 local skynet = require "skynet.manager"
 local snax = require "skynet.snax"
 local core = require "skynet.core"
-local memory = require "skynet.memory"
 local oom = require "oom"
 local test = require "testlib"
 
--- Allocations that fail one after the other.
-local BURST = 30
-
 local function sweep(handle, exchange, check, step)
-	local s = { handle = handle, exchange = function() pcall(exchange) end, check = check, step = step }
-	test.ok(oom.sweep(s) > 1, "nothing failed")
-	-- As many fail, one would not be noticed by itself.
-	s.times, s.step = BURST, 3
-	oom.sweep(s)
-end
-
-local function living()
-	local n = 0
-	for _ in pairs(memory.services()) do
-		n = n + 1
-	end
-	return n
+	oom.sweep { handle = handle, exchange = exchange, check = check, step = step, burst = 3 }
 end
 
 test.case("posts and requests", function()
@@ -37,7 +21,7 @@ test.case("posts and requests", function()
 		test.eq(object.req.posted(), "posted")
 		test.ok(snax.profile_info(object).echo.count > 0)
 	end
-	sweep(object.handle, exchange, exchange)
+	sweep(object.handle, exchange)
 	snax.kill(object)
 end)
 
@@ -73,50 +57,40 @@ test.case("a patch", function()
 end)
 
 test.case("init and exit", function()
-	local before = living()
-	for _, times in ipairs { 1, BURST } do
-		oom.fresh {
-			times = times,
-			make = function()
-				local handle = skynet.newservice("snaxd", "oom_snax")
-				oom.watch(handle)
-				return handle
-			end,
-			exchange = function(handle)
-				local init = snax.interface("oom_snax").system.init
-				if pcall(skynet.call, handle, "snax", init, 5) then
-					pcall(snax.kill, snax.bind(handle, "oom_snax"))
+	local before = oom.services()
+	oom.fresh {
+		make = function() return skynet.newservice("snaxd", "oom_snax") end,
+		exchange = function(handle)
+			local init = snax.interface("oom_snax").system.init
+			if pcall(skynet.call, handle, "snax", init, 5) then
+				pcall(snax.kill, snax.bind(handle, "oom_snax"))
+			end
+		end,
+		check = function(handle)
+			if core.alive(handle) then
+				-- It could not end, but works.
+				local object = snax.bind(handle, "oom_snax")
+				local started, n = pcall(object.req.one)
+				test.ok(not started or n == 5, n)
+				if not started then
+					-- Nobody has heard that it is there, or it never heard that it is wanted.
+					skynet.call(handle, "snax", snax.interface("oom_snax").system.init, 5)
 				end
-			end,
-			check = function(handle)
-				if core.alive(handle) then
-					-- It could not end, but works.
-					local object = snax.bind(handle, "oom_snax")
-					local started, n = pcall(object.req.one)
-					test.ok(not started or n == 5, n)
-					if started then
-						snax.kill(object)
-					else
-						-- Nobody has heard that it is there, or it never heard that it is wanted.
-						skynet.call(handle, "snax", snax.interface("oom_snax").system.init, 5)
-						snax.kill(object)
-					end
-				end
-				test.wait_for(function() return living() == before end, 200, "the service to be gone")
-			end,
-		}
-	end
+				snax.kill(object)
+			end
+			oom.only(before)
+		end,
+	}
 end)
 
 test.case("who starts a service", function()
-	local user = skynet.newservice "oom_snaxuser"
-	oom.watch(user)
-	local before = living()
+	local user = oom.newservice "oom_snaxuser"
+	local before = oom.services()
 	local function use() test.eq(skynet.call(user, "lua", "use", "a", "b"), "a") end
 	sweep(user, use, function()
-		test.wait_for(function() return living() == before end, 200, "services to be gone")
+		oom.only(before)
 		use()
-		test.wait_for(function() return living() == before end, 200, "services to be gone")
+		oom.only(before)
 	end)
 end)
 

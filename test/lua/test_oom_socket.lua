@@ -12,8 +12,8 @@ local PATIENCE = 30
 
 local target
 
-local function sweep(exchange, check)
-	oom.sweep { handle = target, exchange = function() pcall(exchange) end, check = check or exchange }
+local function sweep(exchange)
+	oom.sweep { handle = target, exchange = exchange }
 end
 
 -- Says something on a new connection. Raises unless it comes back.
@@ -22,7 +22,7 @@ local function say(port, text, answer)
 	local ok, err = pcall(function()
 		for _ = 1, 2 do
 			socket.write(id, text)
-			test.eq(socket.readline(id, "\n", PATIENCE), answer)
+			test.eq(socket.readline(id, "\n", oom.patience(PATIENCE)), answer)
 		end
 	end)
 	socket.close(id)
@@ -32,7 +32,7 @@ end
 local function say_once(port, text, answer)
 	local id = assert(socket.open("127.0.0.1", port))
 	socket.write(id, text)
-	local line = socket.readline(id, "\n", PATIENCE)
+	local line = socket.readline(id, "\n", oom.patience(PATIENCE))
 	socket.close(id)
 	test.eq(line, answer)
 end
@@ -65,8 +65,7 @@ test.case("a server that gets a line in pieces, of which none may be missing", f
 	local port = skynet.call(target, "lua", "listen", "accept")
 	local pieces = { "one ", "two ", "three ", "four ", "five\n" }
 	local line = table.concat(pieces):sub(1, -2)
-	local torn
-	local function exchange()
+	oom.sweep { handle = target, ask = function()
 		local id = assert(socket.open("127.0.0.1", port))
 		local sent = 0
 		for _, piece in ipairs(pieces) do
@@ -74,17 +73,10 @@ test.case("a server that gets a line in pieces, of which none may be missing", f
 			sent = sent + #piece
 			test.wait_for(function() return received() >= sent or socket.disconnected(id) end)
 		end
-		local answer = socket.readline(id, "\n", PATIENCE)
+		local answer = socket.readline(id, "\n", oom.patience(PATIENCE))
 		socket.close(id)
-		if answer and answer ~= line then
-			torn = answer
-		end
-		return answer
-	end
-	sweep(exchange, function()
-		test.eq(torn, nil)
-		test.eq(exchange(), line)
-	end)
+		return answer, line
+	end }
 end)
 
 test.case("a client", function()
@@ -102,6 +94,5 @@ test.case("a client", function()
 end)
 
 test.run(function()
-	target = skynet.newservice "oom_socket"
-	oom.watch(target)
+	target = oom.newservice "oom_socket"
 end)

@@ -13,8 +13,7 @@ local PATIENCE = 60
 local target, other
 
 local function sweep(exchange)
-	-- The time limit of a handshake stays when that is over.
-	oom.sweep { timers = true, handle = target, exchange = function() pcall(exchange) end, check = exchange, slack = 128 }
+	oom.sweep { handle = target, exchange = exchange, slack = 128 }
 end
 
 test.case("a WebSocket server", function()
@@ -23,13 +22,13 @@ test.case("a WebSocket server", function()
 		local id = assert(socket.open("127.0.0.1", ws_port))
 		socket.write(id, wsraw.request())
 		local ok, err = pcall(function()
-			assert(socket.readline(id, "\r\n\r\n", PATIENCE))
+			assert(socket.readline(id, "\r\n\r\n", oom.patience(PATIENCE)))
 			for _ = 1, 2 do
 				socket.write(id, wsraw.frame(1, "hello"))
-				test.eq(socket.read(id, 7, PATIENCE), "\x81\5hello")
+				test.eq(socket.read(id, 7, oom.patience(PATIENCE)), "\x81\5hello")
 			end
 			socket.write(id, wsraw.frame(8))
-			test.eq(socket.read(id, 2, PATIENCE), "\x88\0")
+			test.eq(socket.read(id, 2, oom.patience(PATIENCE)), "\x88\0")
 		end)
 		socket.close(id)
 		assert(ok, err)
@@ -42,7 +41,6 @@ test.case("a WebSocket client", function()
 end)
 
 test.run(function()
-	target = skynet.newservice("oom_http", ".")
+	target = oom.newservice("oom_http", ".")
 	other = skynet.newservice("oom_http", ".")
-	oom.watch(target)
 end)

@@ -1,4 +1,5 @@
--- oom_http FOLDER [CERTS]: an HTTP server and client, and WebSockets both ways, for test_oom_http.lua.
+-- oom_http FOLDER [CERTS]: an HTTP server and client, and WebSockets both ways, for test_oom_http*.lua
+-- and test_oom_websocket.lua.
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"
@@ -6,6 +7,7 @@ local httpc = require "http.httpc"
 local router = require "http.router"
 local server = require "http.server"
 local websocket = require "http.websocket"
+local patience = require "t_oom".patience
 local serve = require "serve"
 
 local folder, certs = ...
@@ -38,7 +40,7 @@ local command = {}
 function command.listen(tls)
 	local s = server.listen("127.0.0.1", 0, app, {
 		max_connections = 8,
-		idle_timeout = 300,
+		idle_timeout = 3000,
 		linger_timeout = 20,
 		tls = tls and { cert = certs .. "/server.pem", key = certs .. "/server.key" },
 	})
@@ -54,7 +56,7 @@ end
 local ANY = { verify = false }
 
 function command.fetch(url)
-	local r = assert(httpc.fetch(url, { timeout = 300, tls = ANY }))
+	local r = assert(httpc.fetch(url, { timeout = patience(300), tls = ANY }))
 	assert(r.status == 200, r.status)
 	return r.body
 end
@@ -85,7 +87,7 @@ local guard_meta = {
 
 function command.talk_ws(url)
 	local guard <close> = setmetatable({ id = -1 }, guard_meta)
-	guard.id = websocket.connect(url, nil, 200, url:find "^wss" and { tls = ANY } or nil)
+	guard.id = websocket.connect(url, nil, patience(200), url:find "^wss" and { tls = ANY } or nil)
 	websocket.write(guard.id, "hello")
 	return websocket.read(guard.id)
 end

@@ -10,7 +10,7 @@ loginserver {
 	name = "oom_login",
 	instance = 1,
 	maxclient = 8,
-	timeout = 200,
+	timeout = 1000,
 	auth_handler = function(token)
 		if token ~= "a token" then
 			error "no such user"

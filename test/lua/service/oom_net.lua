@@ -1,5 +1,5 @@
 -- oom_net CERTS: servers and clients over TLS, channels, name queries, UDP and KCP, for
--- test_oom_net.lua. CERTS: the folder of the certificates.
+-- test_oom_net.lua and test_oom_kcp.lua. CERTS: the folder of the certificates.
 
 local skynet = require "skynet"
 local dns = require "skynet.dns"
@@ -7,12 +7,16 @@ local kcp = require "skynet.kcp"
 local socket = require "skynet.socket"
 local socketchannel = require "skynet.socketchannel"
 local tls = require "skynet.tls"
+local patience = require "t_oom".patience
 local channels = require "channels"
 local serve = require "serve"
+local sockets = require "sockets"
 
 local certs = ...
--- What does not come in this time does not come, 1/100 s.
+-- What does not come in this time does not come while allocations fail, 1/100 s.
 local PATIENCE = 100
+-- Of limits that nothing that fails has to wait for: only bounds a failure.
+local LIMIT = 3000
 local HOST = "127.0.0.1"
 
 local command = {}
@@ -33,11 +37,11 @@ function command.tls_listen()
 	local listener, _, port = socket.listen(HOST, 0)
 	socket.accept(listener, function(id)
 		local guard <close> = setmetatable({ it = false }, guard_meta)
-		guard.it = tls.accept(id, server_context, { timeout = PATIENCE })
+		guard.it = tls.accept(id, server_context, { timeout = patience(PATIENCE) })
 		local c = guard.it
-		local line = c and c:readline("\n", PATIENCE)
+		local line = c and c:readline("\n", patience(PATIENCE))
 		while line and c:write(line .. "\n") do
-			line = c:readline("\n", PATIENCE)
+			line = c:readline("\n", patience(PATIENCE))
 		end
 	end)
 	return port
@@ -47,12 +51,12 @@ end
 function command.tls_talk(port, lines)
 	client_context = client_context or tls.context { ca = certs .. "/ca.pem" }
 	local guard <close> = setmetatable({ it = false }, guard_meta)
-	local c = assert(tls.connect(HOST, port, { context = client_context, timeout = PATIENCE }))
+	local c = assert(tls.connect(HOST, port, { context = client_context, timeout = patience(PATIENCE) }))
 	guard.it = c
 	local last
 	for _, line in ipairs(lines) do
 		assert(c:write(line .. "\n"))
-		last = assert(c:readline("\n", PATIENCE))
+		last = assert(c:readline("\n", patience(PATIENCE)))
 	end
 	return last
 end
@@ -75,8 +79,7 @@ function command.channel(name, port, how)
 		auth = how.auth and function(c)
 			assert(c:request("let me in\n", channels.read_line) == "let me in")
 		end or nil,
-		connect_timeout = PATIENCE,
-		timeout = PATIENCE,
+		connect_timeout = LIMIT,
 	}
 end
 
@@ -84,15 +87,16 @@ end
 function command.request(name, texts)
 	local c = open[name]
 	local answers, done = {}, {}
+	local limit = patience(PATIENCE)
 	for i, text in ipairs(texts) do
 		answers[i], done[i] = false, false
 		local line, session = text .. "\n", tonumber(text:match "^%d+")
 		skynet.fork(function()
-			local ok, answer = pcall(c.request, c, line, session or channels.read_line)
+			local ok, answer = pcall(c.request, c, line, session or channels.read_line, nil, limit)
 			answers[i], done[i] = ok and answer, true
 		end)
 	end
-	local deadline = skynet.now() + 3 * PATIENCE
+	local deadline = skynet.now() + 3 * limit
 	for i = 1, #texts do
 		while not done[i] and skynet.now() < deadline do
 			skynet.sleep(1)
@@ -102,7 +106,7 @@ function command.request(name, texts)
 end
 
 function command.resolve(port, name)
-	dns.server(HOST, port, { timeout = 10, attempts = 2 })
+	dns.server(HOST, port, { timeout = patience(10), attempts = 2 })
 	dns.flush()
 	return (dns.resolve(name))
 end
@@ -113,22 +117,21 @@ function command.udp_listen()
 	id = socket.udp(function(text, from)
 		socket.sendto(id, from, text)
 	end, HOST, 0)
-	for _, info in ipairs(socket.netstat()) do
-		if info.id == id then
-			return tonumber(info.sock:match ":(%d+)$")
-		end
-	end
+	return sockets.port(id)
 end
 
-local KCP = { connect_timeout = PATIENCE, idle_timeout = PATIENCE, keepalive = PATIENCE, linger = 1 }
+local function kcp_options()
+	local limit = patience(PATIENCE)
+	return { connect_timeout = limit, idle_timeout = limit, keepalive = PATIENCE, linger = 1 }
+end
 
 ---A port that sends messages back over KCP.
 function command.kcp_listen()
-	return kcp.listen(HOST, 0, KCP, function(c)
+	return kcp.listen(HOST, 0, kcp_options(), function(c)
 		local guard <close> = setmetatable({ it = c }, guard_meta)
-		local text = c:receive(PATIENCE)
+		local text = c:receive(patience(PATIENCE))
 		while text and c:write(text) do
-			text = c:receive(PATIENCE)
+			text = c:receive(patience(PATIENCE))
 		end
 	end).port
 end
@@ -136,12 +139,12 @@ end
 ---Messages to such a port; the last one that comes back.
 function command.kcp_talk(port, texts)
 	local guard <close> = setmetatable({ it = false }, guard_meta)
-	local c = assert(kcp.connect(HOST, port, KCP))
+	local c = assert(kcp.connect(HOST, port, kcp_options()))
 	guard.it = c
 	local last
 	for _, text in ipairs(texts) do
 		assert(c:write(text))
-		last = assert(c:receive(PATIENCE))
+		last = assert(c:receive(patience(PATIENCE)))
 	end
 	return last
 end

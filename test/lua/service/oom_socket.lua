@@ -2,6 +2,7 @@
 
 local skynet = require "skynet"
 local socket = require "skynet.socket"
+local patience = require "t_oom".patience
 local serve = require "serve"
 
 local command = {}
@@ -51,9 +52,9 @@ end
 ---One line to a port and back.
 function command.talk(port, line)
 	local guard <close> = setmetatable({ id = -1 }, { __close = function(g) socket.close(g.id) end })
-	guard.id = assert(socket.open("127.0.0.1", port, 200))
+	guard.id = assert(socket.open("127.0.0.1", port, patience(200)))
 	socket.write(guard.id, line .. "\n")
-	return socket.readline(guard.id, "\n", 200)
+	return socket.readline(guard.id, "\n", patience(200))
 end
 
 serve(command)

@@ -80,14 +80,14 @@ function command.call(other, ...)
 	return skynet.call(other, "lua", "echo", ...)
 end
 
-function command.limited(other, ...)
-	return skynet.call_timeout(100, other, "lua", "echo", ...)
+function command.limited(limit, other, ...)
+	return skynet.call_timeout(limit, other, "lua", "echo", ...)
 end
 
-function command.select(other, ...)
+function command.select(limit, other, ...)
 	local sum = 0
 	local set = skynet.request { other, "lua", "echo", ... } { other, "lua", "echo", ... }
-	for _, answer in set:select(100) do
+	for _, answer in set:select(limit) do
 		sum = sum + (answer and answer[1] or 0)
 	end
 	return sum
