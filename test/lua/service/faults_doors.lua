@@ -1,24 +1,24 @@
 -- One of each gate, and the debug console, for tests of failing system calls; every message is
 -- echoed. Started with `doors` and a folder of certificates and a port for the gate in C, or as
 -- one of the parts.
-local skynet = require "skynet.manager"
-local core = require "skynet.core"
+local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local netpack = require "skynet.netpack"
 local wsgate = require "snax.wsgate"
+local cgate = require "cgate"
 
 local part, certs, port = ...
 local parts = {}
 
 -- Answers what a gate forwards of one connection.
-function parts.agent()
+local function agent(answer)
 	skynet.register_protocol {
 		name = "client",
 		id = skynet.PTYPE_CLIENT,
 		unpack = skynet.tostring,
 		dispatch = function(fd, _, text)
 			skynet.ignoreret()
-			driver.send(fd, netpack.pack("echo " .. (text or "")))
+			answer(fd, "echo " .. (text or ""))
 		end,
 	}
 	skynet.dispatch("lua", function(_, _, command, gate, fd)
@@ -30,23 +30,12 @@ function parts.agent()
 	end)
 end
 
+function parts.agent()
+	agent(function(fd, text) driver.send(fd, netpack.pack(text)) end)
+end
+
 function parts.wsagent()
-	skynet.register_protocol {
-		name = "client",
-		id = skynet.PTYPE_CLIENT,
-		unpack = skynet.tostring,
-		dispatch = function(fd, _, text)
-			skynet.ignoreret()
-			wsgate.send(fd, "echo " .. (text or ""), "text")
-		end,
-	}
-	skynet.dispatch("lua", function(_, _, command, gate, fd)
-		if command == "exit" then
-			skynet.exit()
-		else
-			skynet.call(gate, "lua", "forward", fd)
-		end
-	end)
+	agent(function(fd, text) wsgate.send(fd, text, "text") end)
 end
 
 -- Watchdog of a gate whose connections have an agent each.
@@ -88,25 +77,8 @@ function parts.wsagents()
 	watch("wsgate", "wsagent", {}, "wsagents")
 end
 
--- Watchdog of the gate in C.
 function parts.cgate()
-	local gate
-	skynet.register_protocol {
-		name = "text",
-		id = skynet.PTYPE_TEXT,
-		unpack = skynet.tostring,
-		dispatch = function(_, _, text)
-			skynet.ignoreret()
-			local fd, what, rest = text:match "^(%d+) (%a+) ?(.*)"
-			if what == "open" then
-				core.send(gate, skynet.PTYPE_TEXT, 0, "start " .. fd)
-			elseif what == "data" then
-				core.send(gate, skynet.PTYPE_CLIENT, 0, (">s2<I4"):pack("echo " .. rest, fd))
-			end
-		end,
-	}
-	skynet.register ".cgate"
-	gate = skynet.launch("gate", ("S .cgate 127.0.0.1:%s 0 64"):format(port))
+	cgate(".cgate", ("127.0.0.1:%s 0 64"):format(port), function(text) return "echo " .. text end)
 	skynet.error(("port cgate %s"):format(port))
 end
 

@@ -2,14 +2,15 @@
 -- test_hostile_peers. Says "port NAME NUMBER" of each. CERTS is a folder of make_certs.sh,
 -- PORT that of the gate in C.
 
-local skynet = require "skynet.manager"
-local core = require "skynet.core"
+local skynet = require "skynet"
 local socket = require "skynet.socket"
 local server = require "http.server"
 local tls = require "skynet.tls"
 local websocket = require "http.websocket"
 local wsgate = require "snax.wsgate"
 local kcpgate = require "snax.kcpgate"
+local cgate = require "cgate"
+local port_of = require "sockets".port
 
 local certs, cgate_port = ...
 local certificate = { cert = certs .. "/server.pem", key = certs .. "/server.key" }
@@ -69,28 +70,6 @@ local function gates()
 	open_gate("kcpgate", "kcpgate", { rate = 50, first_timeout = TIME, idle_timeout = 5 * TIME })
 end
 
--- The gate in C, whose watchdog speaks in texts.
-local function cgate()
-	local gate
-	skynet.register_protocol {
-		name = "text",
-		id = skynet.PTYPE_TEXT,
-		unpack = skynet.tostring,
-		dispatch = function(_, _, text)
-			skynet.ignoreret() -- the session is the fd
-			local fd, what, rest = text:match "^(%d+) (%a+) ?(.*)"
-			if what == "open" then
-				core.send(gate, skynet.PTYPE_TEXT, 0, "start " .. fd)
-			elseif what == "data" then
-				core.send(gate, skynet.PTYPE_CLIENT, 0, string.pack(">s2<I4", rest, fd))
-			end
-		end,
-	}
-	skynet.register ".hostile"
-	gate = skynet.launch("gate", string.format("S .hostile %s:%s 0 100 1000", HOST, cgate_port))
-	say("cgate", cgate_port)
-end
-
 local function listen(name, serve)
 	local id, _, port = socket.listen(HOST, 0, { send_limit = 1024 * 1024, backlog = 100 })
 	socket.start(id, serve)
@@ -138,11 +117,7 @@ local function sockets()
 	udp = socket.udp(function(text, from)
 		socket.sendto(udp, from, text)
 	end, HOST, 0)
-	for _, info in ipairs(socket.netstat()) do
-		if info.id == udp then
-			say("udp", tonumber(info.sock:match ":(%d+)$"))
-		end
-	end
+	say("udp", port_of(udp))
 end
 
 local function web()
@@ -158,7 +133,8 @@ end
 
 skynet.start(function()
 	gates()
-	cgate()
+	cgate(".hostile", string.format("%s:%s 0 100 1000", HOST, cgate_port), function(text) return text end)
+	say("cgate", cgate_port)
 	sockets()
 	web()
 	skynet.newservice("debug_console", 0)
