@@ -70,7 +70,7 @@ timers(struct skynet_context *ctx) {
 	CLAIM(ctx, stat_number(ctx, "mqlen") == before + 2);
 	CLAIM(ctx, atoi(run(ctx, "TIMEOUT", "abc")) == session + 2);
 	CLAIM(ctx, stat_number(ctx, "mqlen") == before + 3);
-	CLAIM(ctx, atoi(run(ctx, "TIMEOUT", "500")) == session + 3);
+	CLAIM(ctx, atoi(run(ctx, "TIMEOUT", "1000000")) == session + 3);
 	CLAIM(ctx, stat_number(ctx, "mqlen") == before + 3);
 	/* Beyond 32 bits: as late as can be, however long the clock went unheeded. */
 	for (uint64_t start = skynet_now(); skynet_now() < start + 3;) {
