@@ -56,4 +56,25 @@ function sockets.port(id)
 	return math.tointeger(tonumber(sockets.info(id).sock:match ":(%d+)$")) --[[@as integer]]
 end
 
+-- More than any system takes; from a peer that is said not to read.
+local MOST <const> = 256 * 1024 * 1024
+
+---Write until neither the system nor the peer takes more: how much they do is the system's
+---choice, and changes with how fast a peer has read so far. Yields.
+---@param id integer
+---@param write fun(): integer writes some data; tells how many bytes
+function sockets.fill(id, write)
+	local written, last, same = 0, 0, 0
+	test.wait_for(function()
+		local left = sockets.info(id).wbuffer
+		if left == 0 then
+			written = written + write()
+			test.ok(written < MOST, "the peer reads on")
+		end
+		same = left == last and same + 1 or 0
+		last = left
+		return left > 0 and same >= 20
+	end)
+end
+
 return sockets

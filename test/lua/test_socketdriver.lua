@@ -457,7 +457,8 @@ test.case("a killed service takes its listener and connections along", function(
 	local port, id = skynet.call(other, "lua", "listen", host)
 	local client = driver.connect(host, port)
 	event(CONNECT, client)
-	test.eq(info_of(id).address, other)
+	-- It is listed once its loop has started it; the system connects before.
+	test.eq(test.wait_for(function() return info_of(id) end).address, other)
 	skynet.kill(other)
 	event(CLOSE, client)
 	driver.close(client)
