@@ -188,6 +188,26 @@ plain_connect(int port) {
 	return fd;
 }
 
+// A socket that has a port and does not listen: connections there are refused, and nobody
+// else can take them. -1: somebody else has it, or there is no such address.
+static inline int
+hold_port(const char *ip, int port) {
+	struct address_list *list = address_list_numeric(ip, port, SOCK_STREAM);
+	int fd = socket(list->addr[0].any.sa_family, SOCK_STREAM, 0);
+	if (fd >= 0 && bind(fd, &list->addr[0].any, address_len(&list->addr[0])) != 0) {
+		close(fd);
+		fd = -1;
+	}
+	free(list);
+	return fd;
+}
+
+static inline void
+close_listener(struct world *w, int listener) {
+	socket_server_close(w->ss, ME, listener);
+	await(w, listener, SOCKET_CLOSE);
+}
+
 // A plain client and the id of its connection, started unless told otherwise.
 static inline int
 accept_plain(struct world *w, int listener, int port, int *client) {

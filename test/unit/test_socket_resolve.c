@@ -71,7 +71,10 @@ set_addresses(const char *a, const char *b) {
 
 //------------------------------------------------------------------- helpers
 
-enum { HELD = 4 };
+enum { HELD = 4, SILENT = 4 };
+
+// Of listeners that are deaf.
+static const char *const silent[SILENT] = {"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"};
 
 // A listener that answers no more connections: its queue is full.
 struct deaf {
@@ -79,20 +82,21 @@ struct deaf {
 	int held[HELD];
 };
 
-static struct deaf
-deaf_at(const char *ip, int port) {
+// False when the port is another's.
+static bool
+deaf_open(struct deaf *d, const char *ip, int port) {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-	struct deaf d = {.fd = socket(AF_INET, SOCK_STREAM, 0)};
-	int on = 1;
-	setsockopt(d.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	inet_pton(AF_INET, ip, &a.sin_addr);
-	assert_int_equal(bind(d.fd, (struct sockaddr *)&a, sizeof(a)), 0);
-	assert_int_equal(listen(d.fd, 0), 0);
-	for (int i = 0; i < HELD; i++) {
-		d.held[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		connect(d.held[i], (struct sockaddr *)&a, sizeof(a));
+	d->fd = hold_port(ip, port);
+	if (d->fd < 0) {
+		return false;
 	}
-	return d;
+	inet_pton(AF_INET, ip, &a.sin_addr);
+	assert_int_equal(listen(d->fd, 0), 0);
+	for (int i = 0; i < HELD; i++) {
+		d->held[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		connect(d->held[i], (struct sockaddr *)&a, sizeof(a));
+	}
+	return true;
 }
 
 static void
@@ -101,6 +105,42 @@ deaf_close(struct deaf *d) {
 		close(d->held[i]);
 	}
 	close(d->fd);
+}
+
+// A listener, and deaf ones at n addresses that begin with 127.0.0.2, all at one port.
+static int
+start_beside_deaf(struct world *w, struct deaf *d, int n, int *port) {
+	for (;;) {
+		int listener = start_listener(w, port);
+		int i = 0;
+		while (i < n && deaf_open(&d[i], silent[i], *port)) {
+			i++;
+		}
+		if (i == n) {
+			return listener;
+		}
+		while (i > 0) {
+			deaf_close(&d[--i]);
+		}
+		close_listener(w, listener);
+	}
+}
+
+// A listener at a port that refuses connections at 127.0.0.9 and ::1.
+static void
+start_beside_refusing(struct world *w, int held[2], int *port) {
+	for (;;) {
+		int listener = start_listener(w, port);
+		held[0] = hold_port("127.0.0.9", *port);
+		held[1] = hold_port("::1", *port);
+		// Without IPv6 its addresses can't be reached anyway.
+		if (held[0] >= 0 && (held[1] >= 0 || errno != EADDRINUSE)) {
+			return;
+		}
+		close(held[0]);
+		close(held[1]);
+		close_listener(w, listener);
+	}
 }
 
 static int
@@ -210,8 +250,8 @@ lookup_tells_each_address_once(void **state) {
 static void
 a_refused_address_is_followed_by_the_next(void **state) {
 	struct world *w = *state;
-	int port;
-	start_listener(w, &port);
+	int port, held[2];
+	start_beside_refusing(w, held, &port);
 	set_addresses("::1", "127.0.0.1");
 	int id = socket_server_connect(w->ss, ME, "list.test", port);
 	assert_string_equal(await(w, id, SOCKET_OPEN)->data, "127.0.0.1");
@@ -220,14 +260,16 @@ a_refused_address_is_followed_by_the_next(void **state) {
 	assert_string_equal(await(w, id, SOCKET_ERR)->data, "Connection refused");
 	settle(w);
 	assert_false(is_alive(w, id));
+	close(held[0]);
+	close(held[1]);
 }
 
 static void
 a_silent_address_is_overtaken(void **state) {
 	struct world *w = *state;
 	int port;
-	int listener = start_listener(w, &port);
-	struct deaf d = deaf_at("127.0.0.2", port);
+	struct deaf d;
+	int listener = start_beside_deaf(w, &d, 1, &port);
 	set_addresses("127.0.0.2", "127.0.0.1");
 	int id = socket_server_connect(w->ss, ME, "list.test", port);
 	assert_int_equal(send_text(w, id, "hello"), 0);
@@ -245,24 +287,21 @@ a_silent_address_is_overtaken(void **state) {
 static void
 families_take_turns(void **state) {
 	struct world *w = *state;
-	static const char *const silent[] = {"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"};
-	struct deaf d[4];
+	struct deaf d[SILENT];
 	int port;
-	int listener = start_listener(w, &port);
-	socket_server_close(w->ss, ME, listener);
+	start_beside_deaf(w, d, SILENT, &port);
 	if (v6_listener(w, port) < 0) {
 		skip();
 	}
 	// All places in the race would be taken before the last address has its turn.
-	for (int i = 0; i < 4; i++) {
-		d[i] = deaf_at(silent[i], port);
+	for (int i = 0; i < SILENT; i++) {
 		addresses[i] = silent[i];
 	}
-	addresses[4] = "::1";
-	addresses[5] = NULL;
+	addresses[SILENT] = "::1";
+	addresses[SILENT + 1] = NULL;
 	int id = socket_server_connect(w->ss, ME, "list.test", port);
 	assert_string_equal(await(w, id, SOCKET_OPEN)->data, "::1");
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < SILENT; i++) {
 		deaf_close(&d[i]);
 	}
 }
@@ -271,8 +310,8 @@ static void
 connecting_has_a_time_limit(void **state) {
 	struct world *w = *state;
 	int port;
-	start_listener(w, &port);
-	struct deaf d = deaf_at("127.0.0.2", port);
+	struct deaf d;
+	start_beside_deaf(w, &d, 1, &port);
 	set_addresses("127.0.0.2", NULL);
 	struct socket_option o = {SOCKET_OPTION_CONNECT_TIMEOUT, 30};
 	int id = socket_server_connect_with(w->ss, ME, "127.0.0.2", port, &o, 1);
