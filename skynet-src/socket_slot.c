@@ -18,8 +18,10 @@
 #include "skynet_malloc.h"
 
 #define FIRST_TABLE 64
-// With what a block carries besides, a chunk just fits the allocator's class of 20 KiB.
-#define CHUNK_SLOTS 63
+// With what a block carries besides, a chunk just fits the allocator's class of 14 KiB, the
+// largest that is cut from slabs: a larger block takes a page more than its class says, as
+// its start varies.
+#define CHUNK_SLOTS 44
 #define FIRST_BUCKETS 16
 
 struct slot_table {
