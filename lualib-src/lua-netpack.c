@@ -16,6 +16,7 @@
 #include "lua-owned.h"
 #include "lua-socket-lost.h"
 #include "lua-task.h"
+#include "netpack_address.h"
 #include "netpack_frame.h"
 #include "netpack_guard.h"
 #include "skynet.h"
@@ -709,6 +710,32 @@ lsweep(lua_State *L) {
 	return 2;
 }
 
+// brief(address) -> what to keep of "ip:port": an integer for IPv4, which needs no memory, or
+// the same string
+static int
+lbrief(lua_State *L) {
+	size_t n;
+	const char *text = luaL_checklstring(L, 1, &n);
+	int64_t brief = address_to_brief(text, n);
+	lua_settop(L, 1);
+	if (brief >= 0) {
+		lua_pushinteger(L, brief);
+	}
+	return 1;
+}
+
+// address(what brief gave) -> "ip:port"
+static int
+laddress(lua_State *L) {
+	char text[BRIEF_TEXT_SIZE];
+	if (lua_type(L, 1) == LUA_TSTRING) {
+		lua_settop(L, 1);
+	} else {
+		lua_pushlstring(L, text, address_from_brief(luaL_checkinteger(L, 1), text));
+	}
+	return 1;
+}
+
 // feed(queue, fd, block, size) -> kind, ... as filter without the queue. Takes the block.
 static int
 lfeed(lua_State *L) {
@@ -736,19 +763,10 @@ add_with_kinds(lua_State *L, const char *name, lua_CFunction f) {
 int
 luaopen_skynet_netpack(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"pop", lpop},
-	    {"pack", lpack},
-	    {"clear", lclear},
-	    {"tostring", ltostring},
-	    {"guard", lguard},
-	    {"wait", lwait},
-	    {"sweep", lsweep},
-	    {"route", lroute},
-	    {"waiting", lwaiting},
-	    {"discard", ldiscard},
-	    {"dispatch", ldispatch},
-	    {"room", lroom},
-	    {NULL, NULL},
+	    {"pop", lpop},           {"pack", lpack},   {"clear", lclear},     {"tostring", ltostring},
+	    {"guard", lguard},       {"wait", lwait},   {"sweep", lsweep},     {"brief", lbrief},
+	    {"address", laddress},   {"route", lroute}, {"waiting", lwaiting}, {"discard", ldiscard},
+	    {"dispatch", ldispatch}, {"room", lroom},   {NULL, NULL},
 	};
 	static const luaL_Reg meta[] = {
 	    {"__gc", lqueue_gc},

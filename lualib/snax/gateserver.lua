@@ -56,8 +56,8 @@ local CLOSING, GONE, SHAKING, REFUSED = -1, -2, -3, -4
 -- fd -> state. An fd is never used twice.
 ---@type table<integer, integer>
 local state = {}
--- fd -> "ip:port"
----@type table<integer, string>
+-- fd -> "ip:port"; once it is announced in brief (netpack.brief)
+---@type table<integer, integer|string>
 local address = {}
 -- Connections accepted and not yet reported gone.
 local client_number = 0
@@ -85,6 +85,18 @@ local finaliser = setmetatable({}, { __gc = function()
 end })
 
 ------------------------------------------------------------------ notices
+
+-- The address of a connection for a line; becomes text only if the line is written, as most
+-- of a flood are not.
+local peer = setmetatable({ brief = false }, { __tostring = function(self)
+	return self.brief and netpack.address(self.brief) or "a lost peer"
+end })
+
+-- Up to the next call.
+local function peer_of(fd)
+	peer.brief = address[fd] or false
+	return peer
+end
 
 -- Say why a connection is refused, slowed down or ended, and what to do if that is wrong.
 local function report(kind, fmt, ...)
@@ -233,6 +245,7 @@ local function report_gone(fd)
 end
 
 local function announce(fd, addr)
+	address[fd] = netpack.brief(addr)
 	local ok, err = xpcall(handler.connect, debug.traceback, fd, addr)
 	if not ok then
 		gateserver.closeclient(fd)
@@ -248,7 +261,7 @@ local function end_silent(fd, has_spoken)
 	elseif is_open(fd) then
 		local name = has_spoken and "idle_timeout" or "first_timeout"
 		report(name, "close silent connection %d of %s: no %spackage in %d/100 s; raise %s if "
-			.. "that is meant", fd, address[fd], has_spoken and "" or "first ", settings[name], name)
+			.. "that is meant", fd, peer_of(fd), has_spoken and "" or "first ", settings[name], name)
 		gateserver.closeclient(fd)
 	end
 end
@@ -293,7 +306,7 @@ local function limit_pending(fd, n)
 	if n >= max_pending and (held[fd] or 0) & FULL == 0 then
 		hold(fd, FULL)
 		report("pending", "stop reading %d of %s while %d packages wait (max_pending)", fd,
-			address[fd], n)
+			peer_of(fd), n)
 	end
 end
 
@@ -324,7 +337,7 @@ local function deliver(fd, n, msg, sz)
 	end
 	if not ok then
 		notice("message", MAX_FAILURE_LINES, "gateserver: message from %d of %s: %s", fd,
-			address[fd] or "a lost peer", err)
+			peer_of(fd), err)
 	end
 end
 
@@ -344,7 +357,7 @@ end
 local function give_up(fd, msg, sz, err)
 	driver.drop(msg, sz)
 	cut_off(fd)
-	report("lost", "end %d of %s: %s", fd, address[fd], err)
+	report("lost", "end %d of %s: %s", fd, peer_of(fd), err)
 end
 
 local function deliver_waiting(fd, queued)
@@ -463,7 +476,7 @@ function event.slow(fd, wait, why)
 		local name = RATES[why]
 		local closes = settings.rate_policy == "close"
 		report("rate", "%s %d of %s: it sends more than its %s of %d per second; raise it if that "
-			.. "is meant", closes and "close" or "slow down", fd, address[fd], name, settings[name])
+			.. "is meant", closes and "close" or "slow down", fd, peer_of(fd), name, settings[name])
 		if closes then
 			gateserver.closeclient(fd)
 		else
@@ -481,7 +494,7 @@ end
 function gateserver.rest(fd, service)
 	if is_open(fd) and (held[fd] or 0) & BEHIND == 0 then
 		report("behind", "stop reading %d of %s while more than %d bytes wait for %s (agent_limit)", fd,
-			address[fd], settings.agent_limit, skynet.address(service))
+			peer_of(fd), settings.agent_limit, skynet.address(service))
 		gatelag.wait(fd, service, function() release(fd, BEHIND) end)
 		hold(fd, BEHIND)
 	end
@@ -499,7 +512,7 @@ end
 function event.huge(fd, size)
 	if is_open(fd) then
 		report("huge", "close %d of %s: a package of %d bytes is too large; raise maxpackage (%d) if "
-			.. "that is meant", fd, address[fd], size, settings.maxpackage)
+			.. "that is meant", fd, peer_of(fd), size, settings.maxpackage)
 		-- Behind the packages that came before it.
 		skynet.fork(gateserver.closeclient, fd)
 	end
@@ -513,7 +526,7 @@ local function fail_tls(fd, why)
 		return
 	end
 	gateserver.closeclient(fd)
-	report("tls", "end %d of %s: %s", fd, address[fd], why)
+	report("tls", "end %d of %s: %s", fd, peer_of(fd), why)
 end
 
 -- What came, as a message or as netpack.feed tells it. No event has more than three values.
@@ -541,7 +554,7 @@ end
 
 local function fail_handshake(fd, fmt, ...)
 	state[fd] = REFUSED
-	report("handshake", "TLS handshake with %s " .. fmt, address[fd], ...)
+	report("handshake", "TLS handshake with %s " .. fmt, peer_of(fd), ...)
 end
 
 local function shake(fd, block, size)
@@ -589,7 +602,7 @@ function event.send(fd, block, size)
 	local s = state[fd]
 	if why and s and (s >= 0 or s == GONE) then
 		cut_off(fd)
-		report("send", "end %d of %s: %d bytes cannot be encrypted: %s", fd, address[fd], size, why)
+		report("send", "end %d of %s: %d bytes cannot be encrypted: %s", fd, peer_of(fd), size, why)
 	end
 end
 
@@ -644,7 +657,7 @@ end
 function event.close(fd, is_cut)
 	local s = state[fd]
 	if is_cut and s and s >= 0 then
-		report("cut", "%d of %s ended within a package", fd, address[fd])
+		report("cut", "%d of %s ended within a package", fd, peer_of(fd))
 	elseif s == SHAKING then
 		driver.close(fd)
 		fail_handshake(fd, "failed: the peer closed the connection")
@@ -671,7 +684,7 @@ function event.error(fd, text)
 	elseif s and s ~= REFUSED then
 		if s ~= GONE then
 			state[fd] = CLOSING
-			report("error", "%d of %s: %s", fd, address[fd], text)
+			report("error", "%d of %s: %s", fd, peer_of(fd), text)
 		end
 		if handler.error then
 			handler.error(fd, text)

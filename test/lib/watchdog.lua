@@ -50,8 +50,9 @@ end
 local current
 local former = {}
 
----Launch a gate and open it on a free port. What earlier ones told and tell is forgotten: they
----are dead, though one may still be in the middle of its last message. Yields.
+---Launch a gate and open it on a free port, on 127.0.0.1 unless conf has an address. What
+---earlier ones told and tell is forgotten: they are dead, though one may still be in the
+---middle of its last message. Yields.
 ---@param name string of the service
 ---@param conf table? of its command open
 ---@return integer gate
@@ -66,7 +67,7 @@ function watchdog.open(name, conf)
 	watchdog.forget()
 	connected = {}
 	conf = conf or {}
-	conf.address, conf.port = "127.0.0.1", 0
+	conf.address, conf.port = conf.address or "127.0.0.1", 0
 	local address, port = skynet.call(gate, "lua", "open", conf)
 	return gate, port, address
 end

@@ -136,6 +136,11 @@ allocfail.case("netpack.sweep tells all who were silent, or raises and tells the
 	check = function(_, _, list) test.eq(#list, 40) end,
 })
 
+allocfail.case("netpack.brief and address", {
+	run = function() return netpack.address(netpack.brief "127.0.0.1:5555") end,
+	check = function(text) test.eq(text, "127.0.0.1:5555") end,
+})
+
 allocfail.case("netpack.room", { run = netpack.room })
 
 allocfail.case("netpack.wait, route, waiting, discard", {

@@ -117,6 +117,21 @@ test.case("a package over the limit is refused by its length", function()
 	close(id)
 end)
 
+test.case("a line has the address that was told, of whatever kind", function()
+	for _, host in ipairs { "127.0.0.1", "::1" } do
+		local mark = rt.mark()
+		open_gate { address = host, maxpackage = 100 }
+		local id = assert(socket.open(host, port))
+		local opened = expect "open"
+		skynet.call(gate, "lua", "accept", opened[2])
+		socket.write(id, "\0\101")
+		expect("close", opened[2])
+		local line = rt.logged("is too large", mark)
+		test.eq(line:match "close %d+ of (.*): a package", opened[3])
+		close(id)
+	end
+end)
+
 test.case("silence is ended, with the option to change in the log", function()
 	local mark = rt.mark()
 	open_gate { first_timeout = 60, idle_timeout = 60000 }

@@ -164,6 +164,23 @@ test.case("a queue that nobody holds takes its packages along", function()
 	test.ok(memory.current() - before < 200 * 1000, "two megabytes of packages were not freed")
 end)
 
+test.case("an address comes back as it was, a short one as a number meanwhile", function()
+	for _, text in ipairs { "0.0.0.0:0", "127.0.0.1:80", "1.20.255.9:1", "255.255.255.255:65535" } do
+		test.eq(math.type(netpack.brief(text)), "integer")
+		test.eq(netpack.address(netpack.brief(text)), text)
+	end
+	for _, text in ipairs { "", "1.2.3.4", "1.2.3.4:", "1.2.3:4", "1.2.3.4.5:6", "256.2.3.4:5", "1.2.3.4:65536",
+		"01.2.3.4:5", "1.2.3.4:05", "1.2.3.4:5 ", " 1.2.3.4:5", "1.2.3.4:5\0", "1..3.4:5", "-1.2.3.4:5",
+		"1.2.3.4:99999999999999999999", "[::1]:80", "[::ffff:1.2.3.4]:80", "x" } do
+		test.eq(netpack.brief(text), text)
+		test.eq(netpack.address(text), text)
+	end
+	-- Each number has its place.
+	test.ok(netpack.brief "1.2.3.4:5" ~= netpack.brief "1.2.3.5:4")
+	test.err(netpack.brief, "string expected")
+	test.err(netpack.address, "number expected")
+end)
+
 test.case("a cleared queue works again", function()
 	netpack.clear(state.queue)
 	local client, server = pair()
