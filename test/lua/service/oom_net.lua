@@ -83,8 +83,15 @@ function command.channel(name, port, how)
 	}
 end
 
+-- Requests that wait for their answers.
+local under_way = 0
+
 ---Requests at once; their answers, or false for one that failed.
 function command.request(name, texts)
+	-- Those of a call that failed, which have the same sessions.
+	while under_way > 0 do
+		skynet.sleep(1)
+	end
 	local c = open[name]
 	local answers, done = {}, {}
 	local limit = patience(PATIENCE)
@@ -92,7 +99,9 @@ function command.request(name, texts)
 		answers[i], done[i] = false, false
 		local line, session = text .. "\n", tonumber(text:match "^%d+")
 		skynet.fork(function()
+			under_way = under_way + 1
 			local ok, answer = pcall(c.request, c, line, session or channels.read_line, nil, limit)
+			under_way = under_way - 1
 			answers[i], done[i] = ok and answer, true
 		end)
 	end
