@@ -155,6 +155,13 @@ lpatience(lua_State *L) {
 	return 1;
 }
 
+/* starving() -> whether some service is between arm and disarm */
+static int
+lstarving(lua_State *L) {
+	lua_pushboolean(L, atomic_load(&starving));
+	return 1;
+}
+
 /* descriptors() -> number of open descriptors of the process */
 static int
 ldescriptors(lua_State *L) {
@@ -165,8 +172,13 @@ ldescriptors(lua_State *L) {
 int
 luaopen_t_oom(lua_State *L) {
 	static const luaL_Reg functions[] = {
-	    {"watch", lwatch},   {"arm", larm},           {"failed", lfailed},
-	    {"disarm", ldisarm}, {"patience", lpatience}, {"descriptors", ldescriptors},
+	    {"watch", lwatch},
+	    {"arm", larm},
+	    {"failed", lfailed},
+	    {"disarm", ldisarm},
+	    {"patience", lpatience},
+	    {"starving", lstarving},
+	    {"descriptors", ldescriptors},
 	    {NULL, NULL},
 	};
 	luaL_newlib(L, functions);

@@ -7,7 +7,7 @@ local httpc = require "http.httpc"
 local router = require "http.router"
 local server = require "http.server"
 local websocket = require "http.websocket"
-local patience = require "t_oom".patience
+local fault = require "t_oom"
 local serve = require "serve"
 
 local folder, certs = ...
@@ -56,7 +56,7 @@ end
 local ANY = { verify = false }
 
 function command.fetch(url)
-	local r = assert(httpc.fetch(url, { timeout = patience(300), tls = ANY }))
+	local r = assert(httpc.fetch(url, { timeout = fault.patience(300), tls = ANY }))
 	assert(r.status == 200, r.status)
 	return r.body
 end
@@ -87,7 +87,8 @@ local guard_meta = {
 
 function command.talk_ws(url)
 	local guard <close> = setmetatable({ id = -1 }, guard_meta)
-	guard.id = websocket.connect(url, nil, patience(200), url:find "^wss" and { tls = ANY } or nil)
+	-- A limit is a timer that stays for its time.
+	guard.id = websocket.connect(url, nil, fault.starving() and 200 or nil, url:find "^wss" and { tls = ANY } or nil)
 	websocket.write(guard.id, "hello")
 	return websocket.read(guard.id)
 end
