@@ -131,7 +131,7 @@ test.case("a bad link only takes longer", function()
 			done = done + 1
 		end)
 	end
-	test.wait_for(function() return done == 2 end)
+	test.wait_for(function() return done == 2 end, 18000)
 	test.eq(sums, { 5050, 5050 })
 	client:close()
 	link.close()
