@@ -348,7 +348,7 @@ static inline int
 run_claims(const struct CMUnitTest *claims, size_t n) {
 	signal(SIGPIPE, SIG_IGN);
 	// Every wait above is for an event; if one never comes, this ends the run.
-	alarm(120);
+	alarm(400);
 	ops = poller_native();
 	int failed = _cmocka_run_group_tests("socket over native poller", claims, n, NULL, NULL);
 #ifdef __linux__
