@@ -31,6 +31,19 @@ function sockets.pair()
 	return client, accepted
 end
 
+---What f gives of a new connection, which is closed then, whether f raises or not. Yields.
+---@param port integer
+---@param f fun(id: integer, ...): ...
+---@param ... any
+---@return any ...
+function sockets.connected(port, f, ...)
+	local id = assert(socket.open("127.0.0.1", port))
+	local result = table.pack(pcall(f, id, ...))
+	socket.close(id)
+	assert(result[1], result[2])
+	return table.unpack(result, 2, result.n)
+end
+
 ---Close ids, in that order. Yields.
 function sockets.close(...)
 	for _, id in ipairs { ... } do

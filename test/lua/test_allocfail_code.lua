@@ -413,12 +413,14 @@ allocfail.case("gzip.deflater: a gap is noticed", {
 	end,
 	once = true,
 })
+local function filled_inflater()
+	local i = gzip.inflater()
+	i:push(zipped(HUGE))
+	return i
+end
+
 allocfail.case("gzip.inflater: a gap is noticed", {
-	make = function()
-		local i = gzip.inflater()
-		i:push(zipped(HUGE))
-		return i
-	end,
+	make = filled_inflater,
 	run = function(i)
 		local all = ""
 		for piece in i.pull, i do
@@ -430,11 +432,7 @@ allocfail.case("gzip.inflater: a gap is noticed", {
 	once = true,
 })
 allocfail.case("gzip.inflater: what could not be given is not passed over", {
-	make = function()
-		local i = gzip.inflater()
-		i:push(zipped(HUGE))
-		return i
-	end,
+	make = filled_inflater,
 	run = function(i) return i:pull() end,
 	failed = function(i)
 		local ok, piece = pcall(i.pull, i)

@@ -5,6 +5,7 @@ local skynet = require "skynet"
 local socket = require "skynet.socket"
 local oom = require "oom"
 local rt = require "rt"
+local sockets = require "sockets"
 local test = require "testlib"
 
 -- A peer waits so long for what may not come, 1/100 s.
@@ -15,8 +16,7 @@ local target, folder
 -- Sends requests on one connection, each after the answer to the one before. Raises unless
 -- each answer has what it should.
 local function talk(port, requests)
-	local id = assert(socket.open("127.0.0.1", port))
-	local ok, err = pcall(function()
+	sockets.connected(port, function(id)
 		for _, r in ipairs(requests) do
 			socket.write(id, r[1])
 			local text = ""
@@ -29,8 +29,6 @@ local function talk(port, requests)
 			end
 		end
 	end)
-	socket.close(id)
-	assert(ok, err)
 end
 
 local function request(method, path, body)

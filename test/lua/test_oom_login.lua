@@ -5,6 +5,7 @@ local skynet = require "skynet"
 local crypt = require "skynet.crypt"
 local socket = require "skynet.socket"
 local oom = require "oom"
+local sockets = require "sockets"
 local test = require "testlib"
 
 -- Either an answer or the end of a connection comes: only bounds a failure, 1/100 s.
@@ -14,15 +15,6 @@ local b64encode, b64decode = crypt.base64encode, crypt.base64decode
 
 local function sweep(handle, exchange, check)
 	oom.sweep { handle = handle, exchange = exchange, check = check, burst = 3, slack = 128 }
-end
-
----What f gives of a new connection, which is closed then. Yields.
-local function connected(port, f, ...)
-	local id = assert(socket.open("127.0.0.1", port))
-	local result = table.pack(pcall(f, id, ...))
-	socket.close(id)
-	assert(result[1], result[2])
-	return table.unpack(result, 2, result.n)
 end
 
 -- What a read gave: raises after an end, and complains when there is none.
@@ -68,7 +60,7 @@ local function find_login()
 end
 
 local function login_once()
-	test.eq(connected(login_port, log_in), "200 " .. b64encode "subid")
+	test.eq(sockets.connected(login_port, log_in), "200 " .. b64encode "subid")
 end
 
 local function login_well()
@@ -128,9 +120,9 @@ test.case("a message server", function()
 	local function exchange()
 		index = 0
 		skynet.call(server, "lua", "login", "uid", SECRET)
-		connected(port, ask, 1, 3)
+		sockets.connected(port, ask, 1, 3)
 		-- Again on another connection: as they were, and a new one.
-		connected(port, ask, 2, 4)
+		sockets.connected(port, ask, 2, 4)
 		skynet.call(server, "lua", "logout", "uid")
 	end
 
@@ -139,7 +131,7 @@ test.case("a message server", function()
 		skynet.call(server, "lua", "logout", "uid")
 		skynet.call(server, "lua", "login", "uid", SECRET)
 		index = 0
-		connected(port, ask, 1, 3)
+		sockets.connected(port, ask, 1, 3)
 		skynet.call(server, "lua", "logout", "uid")
 	end
 

@@ -5,6 +5,7 @@ local skynet = require "skynet"
 local driver = require "skynet.socketdriver"
 local socket = require "skynet.socket"
 local oom = require "oom"
+local sockets = require "sockets"
 local test = require "testlib"
 
 -- A peer waits so long for what may not come, 1/100 s.
@@ -18,23 +19,19 @@ end
 
 -- Says something on a new connection. Raises unless it comes back.
 local function say(port, text, answer)
-	local id = assert(socket.open("127.0.0.1", port))
-	local ok, err = pcall(function()
+	sockets.connected(port, function(id)
 		for _ = 1, 2 do
 			socket.write(id, text)
 			test.eq(socket.readline(id, "\n", oom.patience(PATIENCE)), answer)
 		end
 	end)
-	socket.close(id)
-	assert(ok, err)
 end
 
 local function say_once(port, text, answer)
-	local id = assert(socket.open("127.0.0.1", port))
-	socket.write(id, text)
-	local line = socket.readline(id, "\n", oom.patience(PATIENCE))
-	socket.close(id)
-	test.eq(line, answer)
+	sockets.connected(port, function(id)
+		socket.write(id, text)
+		test.eq(socket.readline(id, "\n", oom.patience(PATIENCE)), answer)
+	end)
 end
 
 for _, how in ipairs { "accept", "start" } do
@@ -65,18 +62,16 @@ test.case("a server that gets a line in pieces, of which none may be missing", f
 	local port = skynet.call(target, "lua", "listen", "accept")
 	local pieces = { "one ", "two ", "three ", "four ", "five\n" }
 	local line = table.concat(pieces):sub(1, -2)
-	oom.sweep { handle = target, ask = function()
-		local id = assert(socket.open("127.0.0.1", port))
+	local function write_pieces(id)
 		local sent = 0
 		for _, piece in ipairs(pieces) do
 			socket.write(id, piece)
 			sent = sent + #piece
 			test.wait_for(function() return received() >= sent or socket.disconnected(id) end)
 		end
-		local answer = socket.readline(id, "\n", oom.patience(PATIENCE))
-		socket.close(id)
-		return answer, line
-	end }
+		return (socket.readline(id, "\n", oom.patience(PATIENCE)))
+	end
+	oom.sweep { handle = target, ask = function() return sockets.connected(port, write_pieces), line end }
 end)
 
 test.case("a client", function()

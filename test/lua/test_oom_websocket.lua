@@ -4,6 +4,7 @@
 local skynet = require "skynet"
 local socket = require "skynet.socket"
 local oom = require "oom"
+local sockets = require "sockets"
 local test = require "testlib"
 local wsraw = require "wsraw"
 
@@ -19,9 +20,8 @@ end
 test.case("a WebSocket server", function()
 	local ws_port = skynet.call(target, "lua", "listen_ws")
 	sweep(function()
-		local id = assert(socket.open("127.0.0.1", ws_port))
-		socket.write(id, wsraw.request())
-		local ok, err = pcall(function()
+		sockets.connected(ws_port, function(id)
+			socket.write(id, wsraw.request())
 			assert(socket.readline(id, "\r\n\r\n", oom.patience(PATIENCE)))
 			for _ = 1, 2 do
 				socket.write(id, wsraw.frame(1, "hello"))
@@ -30,8 +30,6 @@ test.case("a WebSocket server", function()
 			socket.write(id, wsraw.frame(8))
 			test.eq(socket.read(id, 2, oom.patience(PATIENCE)), "\x88\0")
 		end)
-		socket.close(id)
-		assert(ok, err)
 	end)
 end)
 
