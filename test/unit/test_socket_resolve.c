@@ -11,7 +11,9 @@ static pthread_mutex_t slow_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t slow_cond = PTHREAD_COND_INITIALIZER;
 static bool slow_is_open;
 
-// What "list.test" resolves to.
+// What "list.test" resolves to, up to NULL. A thread that looks up for a world that has ended may
+// still read it.
+static pthread_mutex_t addresses_lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *addresses[8];
 
 static void
@@ -33,9 +35,13 @@ look_up_numeric(const char *host, const struct addrinfo *hints, struct addrinfo 
 
 static int
 look_up_list(const struct addrinfo *hints, struct addrinfo **out) {
+	const char *list[8];
+	pthread_mutex_lock(&addresses_lock);
+	memcpy(list, addresses, sizeof(list));
+	pthread_mutex_unlock(&addresses_lock);
 	*out = NULL;
-	for (int i = 0; addresses[i] != NULL; i++) {
-		assert_int_equal(look_up_numeric(addresses[i], hints, out), 0);
+	for (int i = 0; list[i] != NULL; i++) {
+		assert_int_equal(look_up_numeric(list[i], hints, out), 0);
 		out = &(*out)->ai_next;
 	}
 	return 0;
@@ -63,11 +69,15 @@ getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
 }
 
 static void
-set_addresses(const char *a, const char *b) {
-	addresses[0] = a;
-	addresses[1] = b;
-	addresses[2] = NULL;
+set_list(const char *const *list, size_t size) {
+	pthread_mutex_lock(&addresses_lock);
+	memcpy(addresses, list, size);
+	pthread_mutex_unlock(&addresses_lock);
 }
+
+#define SET_ADDRESSES(...)                                                                         \
+	set_list((const char *const[]){__VA_ARGS__, NULL},                                             \
+	         sizeof((const char *const[]){__VA_ARGS__, NULL}))
 
 //------------------------------------------------------------------- helpers
 
@@ -226,9 +236,7 @@ static void
 lookup_tells_each_address_once(void **state) {
 	struct world *w = *state;
 	open_slow(true);
-	set_addresses("192.0.2.1", "2001:db8::1");
-	addresses[2] = "192.0.2.1";
-	addresses[3] = NULL;
+	SET_ADDRESSES("192.0.2.1", "2001:db8::1", "192.0.2.1");
 	int id = socket_server_lookup(w->ss, OTHER, "list.test");
 	struct event *e = await(w, id, SOCKET_OPEN);
 	assert_string_equal(e->data, "192.0.2.1 2001:db8::1 ");
@@ -252,10 +260,10 @@ a_refused_address_is_followed_by_the_next(void **state) {
 	struct world *w = *state;
 	int port, held[2];
 	start_beside_refusing(w, held, &port);
-	set_addresses("::1", "127.0.0.1");
+	SET_ADDRESSES("::1", "127.0.0.1");
 	int id = socket_server_connect(w->ss, ME, "list.test", port);
 	assert_string_equal(await(w, id, SOCKET_OPEN)->data, "127.0.0.1");
-	set_addresses("127.0.0.9", "::1");
+	SET_ADDRESSES("127.0.0.9", "::1");
 	id = socket_server_connect(w->ss, ME, "list.test", port);
 	assert_string_equal(await(w, id, SOCKET_ERR)->data, "Connection refused");
 	settle(w);
@@ -270,7 +278,7 @@ a_silent_address_is_overtaken(void **state) {
 	int port;
 	struct deaf d;
 	int listener = start_beside_deaf(w, &d, 1, &port);
-	set_addresses("127.0.0.2", "127.0.0.1");
+	SET_ADDRESSES("127.0.0.2", "127.0.0.1");
 	int id = socket_server_connect(w->ss, ME, "list.test", port);
 	assert_int_equal(send_text(w, id, "hello"), 0);
 	assert_string_equal(await(w, id, SOCKET_OPEN)->data, "127.0.0.1");
@@ -294,11 +302,7 @@ families_take_turns(void **state) {
 		skip();
 	}
 	// All places in the race would be taken before the last address has its turn.
-	for (int i = 0; i < SILENT; i++) {
-		addresses[i] = silent[i];
-	}
-	addresses[SILENT] = "::1";
-	addresses[SILENT + 1] = NULL;
+	SET_ADDRESSES(silent[0], silent[1], silent[2], silent[3], "::1");
 	int id = socket_server_connect(w->ss, ME, "list.test", port);
 	assert_string_equal(await(w, id, SOCKET_OPEN)->data, "::1");
 	for (int i = 0; i < SILENT; i++) {
@@ -312,7 +316,7 @@ connecting_has_a_time_limit(void **state) {
 	int port;
 	struct deaf d;
 	start_beside_deaf(w, &d, 1, &port);
-	set_addresses("127.0.0.2", NULL);
+	SET_ADDRESSES("127.0.0.2");
 	struct socket_option o = {SOCKET_OPTION_CONNECT_TIMEOUT, 30};
 	int id = socket_server_connect_with(w->ss, ME, "127.0.0.2", port, &o, 1);
 	assert_string_equal(await(w, id, SOCKET_ERR)->data, "Connection timed out");
