@@ -99,15 +99,17 @@ function oom.collect(handle)
 	oom.run(handle, "")
 end
 
----The port of a service that listens at one.
+---The port of a service that listens at one, or is about to. Yields.
 ---@param handle integer
----@return integer?
+---@return integer
 function oom.port_of(handle)
-	for _, s in ipairs(driver.info()) do
-		if s.type == "LISTEN" and s.address == handle then
-			return math.tointeger(tonumber(s.sock:match ":(%d+)$"))
+	return test.wait_for(function()
+		for _, s in ipairs(driver.info()) do
+			if s.type == "LISTEN" and s.address == handle then
+				return math.tointeger(tonumber(s.sock:match ":(%d+)$"))
+			end
 		end
-	end
+	end, nil, "a listener")
 end
 
 ---The services that there are, for oom.only.

@@ -161,10 +161,14 @@ end)
 
 -- As the core tells it when there are no descriptors.
 local function tell_no_descriptors(gate)
-	local listener
-	for _, record in ipairs(socket.netstat()) do
-		listener = record.type == "LISTEN" and record.address == gate and record.id or listener
-	end
+	-- It is listed when its loop has started it.
+	local listener = test.wait_for(function()
+		for _, record in ipairs(socket.netstat()) do
+			if record.type == "LISTEN" and record.address == gate then
+				return record.id
+			end
+		end
+	end)
 	local event = string.pack("<i4i4i4xxxxI8", 5, listener, 0, 0) .. "Too many open files"
 	skynet.rawsend(gate, "socket", event)
 end

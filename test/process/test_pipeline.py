@@ -227,7 +227,9 @@ def test_killing_the_client_leaves_nothing_behind():
     with Game() as n:
         # Not those of the console: the last look may still have its connection.
         pattern = "address:" + n.wait_for(r"^\[(:[0-9a-f]{8})\] Listen on").group(1)
-        before = n.count("netstat", pattern)
+        # The listener, which is listed when its loop has started it.
+        before = 1
+        n.wait_count("netstat", pattern, before)
         agents = n.count("list", "snlua agent")
         with RealClient(n.port) as c:
             while c.line() != "RESPONSE\t2":
