@@ -77,20 +77,22 @@ end
 
 -- While it starts: n allocations of its main chunk and start function succeed.
 test.case("a service that has no memory to start is no riddle to who wants it", function()
-	local failed, started = 0, 0
+	-- Some do without: Lua keeps the table of its strings as it is when a larger one can't be had.
+	local n, failed, hit = 0, 0, nil
 	repeat
-		local ok, handle = pcall(skynet.newservice, "oom_starter", failed + 1)
+		n, hit = n + 1, nil
+		local ok, handle = pcall(skynet.newservice, "oom_starter", n)
 		if ok and handle then
-			started = started + 1
 			test.eq(skynet.call(handle, "lua", "echo", 1), 1)
+			hit = skynet.call(handle, "lua", "failed")
 			skynet.send(handle, "lua", "exit")
 			rt.wait_gone(handle)
 		else
 			failed = failed + 1
 		end
-	until started > 0 or failed > 2000
+	until hit == 0 or n > 2000
 	test.ok(failed > 5, failed)
-	test.eq(started, 1)
+	test.eq(hit, 0)
 end)
 
 test.case("requests of a set from a service where an allocation fails", function()

@@ -4,6 +4,7 @@ local skynet = require "skynet"
 local fault = require "t_oom"
 
 local n = tonumber(...)
+local failed	-- how many did
 
 skynet.start(function()
 	fault.watch(skynet.self())
@@ -15,9 +16,12 @@ skynet.start(function()
 	skynet.dispatch("lua", function(_, _, cmd, ...)
 		if cmd == "exit" then
 			skynet.exit()
+		elseif cmd == "failed" then
+			skynet.retpack(failed)
+		else
+			skynet.retpack(...)
 		end
-		skynet.retpack(...)
 	end)
 	skynet.sleep(0)
-	skynet.fork(function() fault.disarm(skynet.self()) end)
+	skynet.fork(function() failed = fault.disarm(skynet.self()) end)
 end)
